@@ -1,0 +1,50 @@
+// The inference engine: uint8 crops in, answers out.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "ssr/implementation.h"
+#include "ssr/model.h"
+#include "ssr/status.h"
+
+namespace ssr {
+
+struct EngineOptions {
+  std::string device = "cpu";      // "cpu", "cuda" or "cuda:N"
+  std::string precision = "fp32";  // what is not built is kUnsupported, naming what is
+  int threads = 1;                 // worker threads of one Predict call, 1..256
+  std::string implementation;      // empty: SSR_FORCE_IMPLEMENTATION, else the best
+};
+
+// Where to write what; null pointers are skipped. All float32, contiguous, host memory.
+struct Outputs {
+  float* value = nullptr;     // (n): clipped to the contract's range
+  float* interval = nullptr;  // (n, 2): only if the model is calibrated
+  float* p = nullptr;         // (n, sum of s_k)
+  float* eta = nullptr;       // (n, sum of s_k)
+  float* delta = nullptr;     // (n, K)
+};
+
+class Engine {
+ public:
+  static Status Create(std::shared_ptr<const Model> model, const EngineOptions& options,
+                       std::unique_ptr<Engine>* engine);
+  virtual ~Engine() = default;
+
+  // images[i]: 64 * 64 * 3 contiguous bytes in the contract's colour order, any alignment, host memory.
+  // Thread-safe; an image's bits depend on nothing but the image. n == 0 is fine.
+  virtual Status Predict(const uint8_t* const* images, int64_t n, const Outputs& outputs) = 0;
+
+  const Model& model() const { return *model_; }
+  const EngineOptions& options() const { return options_; }
+  // What really runs: "avx512", "avx2", "portable" or "cuda".
+  virtual const char* implementation() const = 0;
+
+ protected:
+  std::shared_ptr<const Model> model_;
+  EngineOptions options_;
+};
+
+}  // namespace ssr

@@ -1,0 +1,64 @@
+// A bundle, loaded and verified: what the contract says and the float32 parameters.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ssr/status.h"
+
+namespace ssr {
+
+constexpr int kImageSize = 64;
+constexpr int64_t kImageBytes = kImageSize * kImageSize * 3;
+
+struct Tap {
+  int level;  // 1..4: after which block the stage reads the streams
+  int pool;   // head pool, 1 = none
+};
+
+struct Architecture {
+  std::vector<int> stages;  // bins s_k, deepest level first
+  std::vector<Tap> taps;
+  double value_range, lambda_index, lambda_width, denominator_floor, batch_norm_epsilon;
+  int width_x, width_s, width_fusion;
+
+  int TotalBins() const {
+    int total = 0;
+    for (const int bins : stages) total += bins;
+    return total;
+  }
+};
+
+struct Tensor {
+  std::vector<int64_t> shape;
+  std::vector<float> values;
+};
+
+// Calibrated half-widths: a value on edges[i] belongs to band i + 1. Empty half_widths: none.
+struct Interval {
+  std::vector<double> edges, half_widths;
+};
+
+class Model {
+ public:
+  // Reads <folder>/contract.json and model.safetensors, checking sha256, names, shapes, finiteness.
+  static Status Load(const std::string& folder, std::shared_ptr<const Model>* model);
+
+  Architecture architecture;
+  std::map<std::string, Tensor> parameters;  // names of SSRNet's state dict
+  std::string name;
+  std::string colour;       // "bgr" or "rgb"
+  std::string input_name;   // "image"
+  std::string output_name;  // "age" or "male"
+  float clip_low, clip_high;
+  Interval interval;
+  std::string interface_sha256;  // verified against the contract's interface block
+  std::string weights_sha256;    // of model.safetensors
+  bool synthetic = false;        // provenance.synthetic: learned from drawn faces
+  bool has_quantization = false;
+};
+
+}  // namespace ssr

@@ -1,0 +1,176 @@
+"""The readable ground truth, NumPy in float64: the operator, the network, the crop.
+
+Nothing here is fast. Every faster implementation (C++, CUDA, torch, ONNX, the served model) is held
+to it within ``tests/tolerances.py``; it is itself held to the original network's printed outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ssr_train.contract import BLOCKS, IMAGE_SIZE, Architecture, Contract, Crop, Interval
+
+Array = NDArray[np.float64]
+Parameters = Mapping[str, NDArray[Any]]
+
+
+class Stages(NamedTuple):
+    """What the stages say of each image: p, eta (N, sum of s_k); delta (N, K); age (N,)."""
+
+    p: Array
+    eta: Array
+    delta: Array
+    age: Array
+
+
+def soft_stagewise_regression(
+    p: ArrayLike,
+    eta: ArrayLike,
+    delta: ArrayLike,
+    stages: Sequence[int],
+    value_range: float,
+    lambda_index: float = 1.0,
+    lambda_width: float = 1.0,
+    denominator_floor: float = 1e-3,
+) -> Array:
+    """Soft stagewise regression, Equation 7 of the paper, with the bins of Equations 4 to 6.
+
+    p, eta: (N, sum of s_k); delta: (N, K). Returns (N,), unclipped:
+    V * sum_k [ sum_i p_i (i + lambda_index * eta_i) ] / prod_{j<=k} s_j * d_j, where
+    d_j = max(1 + lambda_width * delta_j, denominator_floor).
+    """
+    p, eta, delta = (np.asarray(a, np.float64) for a in (p, eta, delta))
+    age = np.zeros(len(p))
+    bins, begin = np.ones(len(p)), 0  # bins: the product of the adjusted bin numbers so far
+    for k, s in enumerate(stages):
+        bins = bins * s * np.maximum(1.0 + lambda_width * delta[:, k], denominator_floor)
+        part = slice(begin, begin + s)
+        age += (p[:, part] * (np.arange(s) + lambda_index * eta[:, part])).sum(axis=1) / bins
+        begin += s
+    return value_range * age
+
+
+def network(parameters: Parameters, architecture: Architecture, images: ArrayLike) -> Stages:
+    """SSR-Net (paper Figure 1) on (N, 64, 64, 3) values 0..255 in the contract's colour order.
+
+    ``parameters`` are named and shaped as ``Architecture.parameter_shapes`` says.
+    """
+    w = {name: np.asarray(value, np.float64) for name, value in parameters.items()}
+    x = s = np.asarray(images, np.float64)
+    levels: dict[int, tuple[Array, Array]] = {}
+    for block in range(BLOCKS):
+        x = np.maximum(_conv_norm(w, f"x.{block}", x, architecture.batch_norm_epsilon), 0.0)
+        s = np.tanh(_conv_norm(w, f"s.{block}", s, architecture.batch_norm_epsilon))
+        if block < BLOCKS - 1:
+            x, s = _windows(x, 2).mean(axis=(2, 4)), _windows(s, 2).max(axis=(2, 4))
+        levels[block + 1] = (x, s)
+    outputs = [_stage(w, f"stages.{k}", *levels[t.level], t.pool) for k, t in enumerate(architecture.taps)]
+    p, eta, delta = (np.concatenate(parts, axis=1) for parts in zip(*outputs, strict=True))
+    a = architecture
+    age = soft_stagewise_regression(
+        p, eta, delta, a.stages, a.value_range, a.lambda_index, a.lambda_width, a.denominator_floor
+    )
+    return Stages(p, eta, delta, age)
+
+
+def _stage(w: Parameters, prefix: str, x: Array, s: Array, pool: int) -> tuple[Array, Array, Array]:
+    """Fusion block of one stage (paper Figure 1b): features (N, H, W, C) to p, eta, delta."""
+
+    def dense(name: str, v: Array) -> Array:
+        return v @ w[f"{prefix}.{name}.weight"].T + w[f"{prefix}.{name}.bias"]
+
+    def fuse(name: str, v: Array) -> Array:
+        return np.maximum(v @ w[f"{prefix}.{name}.weight"][:, :, 0, 0].T + w[f"{prefix}.{name}.bias"], 0.0)
+
+    fx = _windows(fuse("fuse_x", x), pool).mean(axis=(2, 4)).reshape(len(x), -1)
+    fs = _windows(fuse("fuse_s", s), pool).max(axis=(2, 4)).reshape(len(s), -1)
+    delta = np.tanh(dense("delta", fs * fx))
+    mixed = np.maximum(dense("bins_s", fs), 0.0) * np.maximum(dense("bins_x", fx), 0.0)
+    mixed = np.maximum(dense("mix", mixed), 0.0)
+    return np.maximum(dense("p", mixed), 0.0), np.tanh(dense("eta", mixed)), delta
+
+
+def _conv_norm(w: Parameters, prefix: str, v: Array, epsilon: float) -> Array:
+    """Valid 3x3 convolution, then batch norm with the running statistics; v is (N, H, W, C)."""
+    patches = np.lib.stride_tricks.sliding_window_view(v, (3, 3), axis=(1, 2))  # (N, H-2, W-2, C, 3, 3)
+    out = np.tensordot(patches, w[f"{prefix}.conv.weight"], axes=((3, 4, 5), (1, 2, 3)))
+    out = out + w[f"{prefix}.conv.bias"] - w[f"{prefix}.norm.running_mean"]
+    scale = w[f"{prefix}.norm.weight"] / np.sqrt(w[f"{prefix}.norm.running_var"] + epsilon)
+    return np.asarray(out * scale + w[f"{prefix}.norm.bias"])
+
+
+def _windows(v: Array, size: int) -> Array:
+    """(N, H, W, C) as (N, H/size, size, W/size, size, C), floor division: pool over axes 2 and 4."""
+    n, h, w, c = v.shape
+    h, w = h // size, w // size
+    return v[:, : h * size, : w * size].reshape(n, h, size, w, size, c)
+
+
+def answer(contract: Contract, stages: Stages) -> dict[str, Array]:
+    """The named outputs a client receives: the clipped output (N,), its interval (N, 2) if calibrated."""
+    low, high = contract.interface.output.clip
+    value = np.clip(stages.age, low, high)
+    outputs = {contract.interface.output.name: value}
+    if contract.interval is not None:
+        outputs[f"{contract.interface.output.name}_interval"] = interval(
+            contract.interval, value, (low, high)
+        )
+    return outputs
+
+
+def interval(calibrated: Interval, value: Array, clip: tuple[float, float]) -> Array:
+    """Lower and upper end (N, 2) of the calibrated interval of each clipped ``value`` (N,)."""
+    half = np.asarray(calibrated.half_widths)[np.searchsorted(calibrated.edges, value, side="right")]
+    return np.clip(np.stack([value - half, value + half], axis=1), *clip)
+
+
+def crop_faces(picture: NDArray[np.uint8], boxes: ArrayLike, crop: Crop) -> NDArray[np.uint8]:
+    """Cut faces as the contract's ``crop`` says: picture (H, W, 3), boxes (M, 4) as x, y, w, h.
+
+    Returns (M, 64, 64, 3) in the picture's colour order. Raises ``ValueError`` for a box that is
+    not finite, has no area, or does not meet the picture.
+    """
+    height, width = picture.shape[:2]
+    crops = np.empty((len(np.asarray(boxes)), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    for m, (x, y, w, h) in enumerate(np.asarray(boxes, np.float64).reshape(-1, 4)):
+        if not (all(map(math.isfinite, (x, y, w, h))) and w > 0 and h > 0):
+            raise ValueError(f"box {m}: ({x}, {y}, {w}, {h}) has no area")
+        x0, x1 = _cut(x, w, crop.margin[0], width, f"box {m}")
+        y0, y1 = _cut(y, h, crop.margin[1], height, f"box {m}")
+        crops[m] = resize(picture[y0:y1, x0:x1])
+    return crops
+
+
+def _cut(begin: float, extent: float, margin: float, limit: int, where: str) -> tuple[int, int]:
+    """Half-open pixel range of one axis: floor, last pixel included, clipped to the picture."""
+    first = max(math.floor(begin - margin * extent), 0)
+    last = min(math.floor(begin + extent + margin * extent), limit - 1)
+    if first > last:
+        raise ValueError(f"{where}: lies outside the picture")
+    return first, last + 1
+
+
+def resize(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) to (64, 64, 3): bilinear, half-pixel centres, in the 11-bit fixed point of
+    ``cv2.resize(..., interpolation=cv2.INTER_LINEAR)`` on bytes, to the last bit."""
+    y0, y1, b0, b1 = _linear(picture.shape[0])
+    x0, x1, a0, a1 = _linear(picture.shape[1])
+    rows = picture.astype(np.int64)
+    rows = (rows[:, x0] * a0[:, None] + rows[:, x1] * a1[:, None]) >> 4
+    upper, lower = rows[y0] * b0[:, None, None], rows[y1] * b1[:, None, None]
+    return (((upper >> 16) + (lower >> 16) + 2) >> 2).astype(np.uint8)
+
+
+def _linear(size: int) -> tuple[NDArray[np.int64], ...]:
+    """For each of the 64 target pixels: its two source pixels and their weights in 1/2048."""
+    where = ((np.arange(IMAGE_SIZE) + 0.5) * (1.0 / (IMAGE_SIZE / size)) - 0.5).astype(np.float32)
+    first = np.floor(where).astype(np.int64)
+    weight = where - first.astype(np.float32)
+    near = np.rint((np.float32(1) - weight) * np.float32(2048)).astype(np.int64)
+    far = np.rint(weight * np.float32(2048)).astype(np.int64)
+    return np.clip(first, 0, size - 1), np.clip(first + 1, 0, size - 1), near, far

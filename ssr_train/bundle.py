@@ -1,0 +1,191 @@
+"""The bundle: the one folder that travels from training to the server.
+
+``contract.json``, ``model.safetensors``, ``golden.safetensors``, and ``model.onnx`` once exported.
+Reading checks every file against the contract's hashes; writing goes to a temporary folder that is
+renamed only when it is whole. No torch and no native module here; :func:`load_model` imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from ssr_train.contract import Contract, ContractError, File
+from ssr_train.errors import SsrError
+
+if TYPE_CHECKING:
+    from ssr_train.model import SSRNet
+
+CONTRACT_FILE = "contract.json"
+MODEL_FILE = "model.safetensors"
+GOLDEN_FILE = "golden.safetensors"
+ONNX_FILE = "model.onnx"
+
+Tensors = dict[str, NDArray[Any]]
+
+
+class BundleError(SsrError):
+    """A folder that is not a whole, untouched bundle."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle on disk."""
+
+    path: Path
+    contract: Contract
+
+    def parameters(self) -> Tensors:
+        """Stored arrays by name, float32, shaped as the architecture says."""
+        parameters = _load(self.path / MODEL_FILE)
+        check_parameters(parameters, self.contract)
+        return parameters
+
+    def golden(self) -> Tensors:
+        """Recorded inputs and the float64 reference's outputs (see :mod:`ssr_train.golden`)."""
+        return _load(self.path / GOLDEN_FILE)
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Open the bundle at ``path``, checking the contract and the hash of every file it lists.
+
+    Raises :class:`BundleError` naming the file that is missing, truncated, altered or foreign.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise BundleError(f"{folder}: {what}, expected a bundle folder with {CONTRACT_FILE}")
+    try:
+        contract = Contract.loads((folder / CONTRACT_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{folder}: no {CONTRACT_FILE}, so this is not a bundle") from None
+    except UnicodeDecodeError:
+        raise BundleError(f"{folder / CONTRACT_FILE}: not UTF-8 text") from None
+    except ContractError as error:
+        raise BundleError(f"{folder / CONTRACT_FILE}: {error}") from None
+    for required in (MODEL_FILE, GOLDEN_FILE):
+        if required not in contract.files:
+            raise BundleError(f"{folder / CONTRACT_FILE}: files: {required} is not listed")
+    for name, entry in contract.files.items():
+        _check_file(folder / name, entry)
+    return Bundle(folder, contract)
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    contract: Contract,
+    parameters: Mapping[str, NDArray[Any]],
+    *,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write parameters, golden record and contract as a new bundle at ``path``.
+
+    ``contract.files`` is filled in here. The folder appears whole or not at all. Raises
+    :class:`BundleError` if ``path`` exists (unless ``overwrite`` and it is a bundle), or if the
+    parameters are not the architecture's, or hold NaN or infinity.
+    """
+    from ssr_train.golden import make_golden
+
+    folder = Path(path)
+    if folder.exists() and not (overwrite and (folder / CONTRACT_FILE).is_file()):
+        hint = "" if overwrite else "; choose another --out or remove it"
+        raise BundleError(f"{folder}: exists already{' and is not a bundle' if overwrite else ''}{hint}")
+    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in sorted(parameters.items())}
+    check_parameters(arrays, contract)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
+    try:
+        safetensors.save_file(arrays, temporary / MODEL_FILE)
+        safetensors.save_file(make_golden(contract, arrays), temporary / GOLDEN_FILE)
+        seal(temporary, contract)
+        temporary.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return read_bundle(folder)
+
+
+def seal(folder: Path, contract: Contract) -> Contract:
+    """Write ``contract.json`` last, listing every other file in ``folder`` with its hash."""
+    files = {f.name: hash_file(f) for f in folder.iterdir() if f.is_file() and f.name != CONTRACT_FILE}
+    sealed = contract.with_files(files)
+    temporary = folder / f".tmp-{CONTRACT_FILE}"
+    temporary.write_text(sealed.dumps(), encoding="utf-8")
+    temporary.rename(folder / CONTRACT_FILE)
+    return sealed
+
+
+def add_file(bundle: Bundle, name: str, source: Path) -> Bundle:
+    """Move ``source`` into the bundle as ``name`` and pin it in the contract."""
+    os.replace(source, bundle.path / name)
+    seal(bundle.path, bundle.contract)
+    return read_bundle(bundle.path)
+
+
+def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract) -> None:
+    """Raise :class:`BundleError` unless names, shapes and values fit the architecture."""
+    expected = contract.architecture.parameter_shapes()
+    if missing := sorted(set(expected) - set(parameters)):
+        raise BundleError(f"{MODEL_FILE}: {missing[0]} is missing ({len(missing)} in all)")
+    if foreign := sorted(set(parameters) - set(expected)):
+        raise BundleError(f"{MODEL_FILE}: {foreign[0]} does not belong to this network ({len(foreign)} in all)")
+    for name, shape in expected.items():
+        if parameters[name].shape != shape:
+            raise BundleError(f"{MODEL_FILE}: {name} has shape {parameters[name].shape}, expected {shape}")
+        if parameters[name].dtype != np.float32:
+            raise BundleError(f"{MODEL_FILE}: {name} is {parameters[name].dtype}, expected float32")
+        if not np.isfinite(parameters[name]).all():
+            raise BundleError(f"{MODEL_FILE}: {name} holds NaN or infinite values")
+        if name.endswith("running_var") and (parameters[name] < 0).any():
+            raise BundleError(f"{MODEL_FILE}: {name} holds a negative variance")
+
+
+def load_model(bundle: Bundle | str | os.PathLike[str]) -> SSRNet:
+    """The network as a torch module in eval mode: float (N, 3, 64, 64), 0..255, to (N, 1), unclipped."""
+    import torch
+
+    from ssr_train.model import SSRNet
+
+    opened = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+    model = SSRNet(opened.contract.architecture)
+    model.load_parameters({k: torch.from_numpy(v.copy()) for k, v in opened.parameters().items()})
+    return model.eval()
+
+
+def hash_file(path: Path) -> File:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return File(digest.hexdigest(), path.stat().st_size)
+
+
+def _check_file(path: Path, entry: File) -> None:
+    if not path.is_file():
+        raise BundleError(f"{path}: missing, but the contract lists it")
+    size = path.stat().st_size
+    if size != entry.bytes:
+        raise BundleError(f"{path}: {size} bytes, the contract says {entry.bytes}: truncated or altered")
+    found = hash_file(path).sha256
+    if found != entry.sha256:
+        raise BundleError(f"{path}: sha256 {found}, the contract says {entry.sha256}: altered")
+
+
+def _load(path: Path) -> Tensors:
+    try:
+        return dict(safetensors.load_file(path))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise BundleError(f"{path}: not a readable safetensors file ({error})") from None

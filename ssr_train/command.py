@@ -1,0 +1,37 @@
+"""What the three command lines share: one line per error, the right exit status, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+from ssr_train.errors import SsrError
+
+
+def run(app: Callable[[], object], name: str) -> None:
+    """Run a typer application under the project's error convention.
+
+    Exit status: 0 success, 1 failure (``SsrError``, ``OSError``), 2 usage (typer's own),
+    130 after Ctrl-C. ``SSR_TRACEBACK=1`` shows the traceback as well, for a bug report.
+    """
+    try:
+        app()
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (SsrError, OSError) as error:
+        if os.environ.get("SSR_TRACEBACK") == "1":
+            traceback.print_exc()
+        print(f"{name}: {_one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,477 @@
+"""The preprocessing contract: what travels with a network's weights, and what a client may rely on.
+
+``contract.json`` has two parts. ``interface`` belongs to the client (picture, crop, output) and is
+hashed; everything else belongs to one version of the weights. Standard library only, so that the
+client, the repository builder and the trainer read one definition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, cast
+
+from ssr_train.errors import SsrError
+
+CONTRACT_VERSION = 1
+IMAGE_SIZE = 64
+"""Height and width of a crop in pixels: the size the network's levels are made for (paper 4.1)."""
+
+Colour = Literal["bgr", "rgb"]
+
+
+class ContractError(SsrError):
+    """A contract that is not one, or that this version of the project cannot honour."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where a stage reads the two streams: after which block, and through which head pool (1 = none)."""
+
+    level: int
+    pool: int
+
+
+_TAPS: dict[int, tuple[Tap, ...]] = {
+    1: (Tap(4, 1),),
+    2: (Tap(4, 1), Tap(2, 4)),
+    3: (Tap(4, 1), Tap(2, 4), Tap(1, 8)),
+    4: (Tap(4, 1), Tap(3, 2), Tap(2, 4), Tap(1, 8)),
+}
+
+LEVEL_SIZES = {1: 31, 2: 14, 3: 6, 4: 4}
+"""Side of the square feature map that a tap at each level reads (valid convolutions, 2x2 pools)."""
+
+BLOCKS = 4
+"""Convolution blocks in a stream (paper, Figure 1a)."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The network's shape and the constants of soft stagewise regression (paper 3.2 to 3.5).
+
+    ``stages`` are the bins s_k, deepest level first; ``value_range`` is V. ``lambda_index`` and
+    ``lambda_width`` scale the shift eta and the width change Delta; both 0 switch the dynamic
+    range off, the paper's ablation. ``denominator_floor`` bounds 1 + lambda_width * Delta_k from
+    below: in float32 1 + tanh(x) rounds to 0 and the unguarded formula gives 0/0.
+    """
+
+    stages: tuple[int, ...] = (3, 3, 3)
+    value_range: float = 101.0
+    lambda_index: float = 1.0
+    lambda_width: float = 1.0
+    denominator_floor: float = 1e-3
+    width_x: int = 32
+    width_s: int = 16
+    width_fusion: int = 10
+    batch_norm_epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(int(s) for s in self.stages))
+        if not 1 <= len(self.stages) <= len(_TAPS):
+            raise ContractError(
+                f"architecture: {len(self.stages)} stages; this network has levels for 1 to {len(_TAPS)}"
+            )
+        if any(not 1 <= s <= 256 for s in self.stages):
+            raise ContractError(f"architecture: bins a stage must lie in 1..256, got {list(self.stages)}")
+        for name in ("width_x", "width_s", "width_fusion"):
+            if not 1 <= getattr(self, name) <= 512:
+                raise ContractError(f"architecture: {name} must lie in 1..512, got {getattr(self, name)}")
+        for name in ("value_range", "denominator_floor", "batch_norm_epsilon"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ContractError(f"architecture: {name} must be positive and finite, got {value}")
+        for name in ("lambda_index", "lambda_width"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and 0 <= value <= 1):
+                raise ContractError(f"architecture: {name} must lie in 0..1, got {value}")
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """Level and head pool of each stage, deepest first."""
+        return _TAPS[len(self.stages)]
+
+    def features(self, stage: int) -> int:
+        """Length of the flattened head input of ``stage`` (0-based): side * side * fusion width."""
+        tap = self.taps[stage]
+        return (LEVEL_SIZES[tap.level] // tap.pool) ** 2 * self.width_fusion
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every stored array: SSRNet's state dict, less the batch counters.
+
+        Convolutions are OIHW; head layers are (out, in) over features flattened in HWC order.
+        """
+        shapes: dict[str, tuple[int, ...]] = {}
+        for stream, width in (("x", self.width_x), ("s", self.width_s)):
+            for block in range(BLOCKS):
+                prefix = f"{stream}.{block}"
+                shapes[f"{prefix}.conv.weight"] = (width, 3 if block == 0 else width, 3, 3)
+                shapes[f"{prefix}.conv.bias"] = (width,)
+                for name in ("weight", "bias", "running_mean", "running_var"):
+                    shapes[f"{prefix}.norm.{name}"] = (width,)
+        for k, bins in enumerate(self.stages):
+            prefix, features, f = f"stages.{k}", self.features(k), self.width_fusion
+            layers = {
+                "fuse_x": (f, self.width_x, 1, 1),
+                "fuse_s": (f, self.width_s, 1, 1),
+                "delta": (1, features),
+                "bins_x": (bins, features),
+                "bins_s": (bins, features),
+                "mix": (2 * bins, bins),
+                "p": (bins, 2 * bins),
+                "eta": (bins, 2 * bins),
+            }
+            for name, shape in layers.items():
+                shapes[f"{prefix}.{name}.weight"] = shape
+                shapes[f"{prefix}.{name}.bias"] = shape[:1]
+        return shapes
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in ``contract.json``; taps are written out for readers, derived on reading."""
+        return {
+            "stages": list(self.stages),
+            "value_range": self.value_range,
+            "lambda_index": self.lambda_index,
+            "lambda_width": self.lambda_width,
+            "denominator_floor": self.denominator_floor,
+            "widths": {"x": self.width_x, "s": self.width_s, "fusion": self.width_fusion},
+            "taps": [asdict(tap) for tap in self.taps],
+            "batch_norm_epsilon": self.batch_norm_epsilon,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Architecture:
+        """Read and check the ``architecture`` object of a contract."""
+        block = _object(data, "architecture")
+        widths = _object(_get(block, "widths", "architecture"), "architecture.widths")
+        architecture = cls(
+            stages=tuple(_integer(s, "architecture.stages") for s in _list(block, "stages", "architecture")),
+            value_range=_number(block, "value_range", "architecture"),
+            lambda_index=_number(block, "lambda_index", "architecture"),
+            lambda_width=_number(block, "lambda_width", "architecture"),
+            denominator_floor=_number(block, "denominator_floor", "architecture"),
+            width_x=_integer(_get(widths, "x", "architecture.widths"), "architecture.widths.x"),
+            width_s=_integer(_get(widths, "s", "architecture.widths"), "architecture.widths.s"),
+            width_fusion=_integer(_get(widths, "fusion", "architecture.widths"), "architecture.widths.fusion"),
+            batch_norm_epsilon=_number(block, "batch_norm_epsilon", "architecture"),
+        )
+        taps = [asdict(tap) for tap in architecture.taps]
+        if _get(block, "taps", "architecture") != taps:
+            raise ContractError(
+                f"architecture.taps: {block['taps']} is not this network's layout for "
+                f"{len(architecture.stages)} stages, expected {taps}"
+            )
+        return architecture
+
+
+@dataclass(frozen=True)
+class Input:
+    """What one image of a request is: (size, size, 3) ``uint8`` values, 0..255, in ``colour`` order."""
+
+    colour: Colour = "bgr"
+    name: str = "image"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "size": [IMAGE_SIZE, IMAGE_SIZE],
+            "channels": 3,
+            "colour": self.colour,
+            "dtype": "uint8",
+            "layout": "nhwc",
+            "scale": 1.0,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Input:
+        block = _object(data, "interface.input")
+        colour = _choice(block, "colour", ("bgr", "rgb"), "interface.input")
+        result = cls(colour=cast(Colour, colour), name=_name(block, "interface.input"))
+        for key, expected in result.to_json().items():
+            if block.get(key) != expected:
+                raise ContractError(
+                    f"interface.input.{key}: {block.get(key)!r} is not supported, expected {expected!r}"
+                )
+        return result
+
+
+@dataclass(frozen=True)
+class Crop:
+    """How a face is cut from a picture, leaving nothing to guess.
+
+    ``box``: the detector whose boxes (x, y, w, h in pixels) the margins are measured on.
+    ``margin``: added on each side, in box widths (first) and heights (second).
+    ``rounding`` ``floor-inclusive``: the cut covers pixel columns floor(x - m*w) to
+    floor(x + w + m*w), both included, rows alike (the released demos).
+    ``border`` ``clip``: the cut is clipped to the picture, the face is not padded.
+    ``interpolation`` ``bilinear``: half-pixel centres, no anti-aliasing, as ``cv2.INTER_LINEAR``.
+    ``alignment``: ``none``, or five-point similarity (not in contract version 1's released networks).
+    """
+
+    box: str = "yunet"
+    margin: tuple[float, float] = (0.4, 0.4)
+    rounding: str = "floor-inclusive"
+    border: str = "clip"
+    interpolation: str = "bilinear"
+    alignment: str = "none"
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "margin": list(self.margin)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Crop:
+        block = _object(data, "interface.crop")
+        margin = _list(block, "margin", "interface.crop")
+        if len(margin) != 2 or not all(_is_number(m) and 0 <= m <= 4 for m in margin):
+            raise ContractError(f"interface.crop.margin: expected two numbers in 0..4, got {margin}")
+        return cls(
+            box=_choice(block, "box", ("yunet", "haar"), "interface.crop"),
+            margin=(float(margin[0]), float(margin[1])),
+            rounding=_choice(block, "rounding", ("floor-inclusive",), "interface.crop"),
+            border=_choice(block, "border", ("clip",), "interface.crop"),
+            interpolation=_choice(block, "interpolation", ("bilinear",), "interface.crop"),
+            alignment=_choice(block, "alignment", ("none",), "interface.crop"),
+        )
+
+
+@dataclass(frozen=True)
+class Output:
+    """The answer: its tensor name, unit, and the range that served answers are clipped to."""
+
+    name: str = "age"
+    unit: str = "years"
+    clip: tuple[float, float] = (0.0, 101.0)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "unit": self.unit, "clip": list(self.clip)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Output:
+        block = _object(data, "interface.output")
+        clip = _list(block, "clip", "interface.output")
+        if len(clip) != 2 or not all(_is_number(c) for c in clip) or not clip[0] < clip[1]:
+            raise ContractError(f"interface.output.clip: expected two rising numbers, got {clip}")
+        return cls(
+            name=_name(block, "interface.output"),
+            unit=str(_get(block, "unit", "interface.output")),
+            clip=(float(clip[0]), float(clip[1])),
+        )
+
+    @classmethod
+    def for_value_range(cls, value_range: float) -> Output:
+        """An age in years, or, for the general network (V = 1), the probability of ``male``."""
+        if value_range == 1.0:
+            return cls("male", "probability", (0.0, 1.0))
+        return cls("age", "years", (0.0, float(value_range)))
+
+
+@dataclass(frozen=True)
+class Interface:
+    """The client's part of the contract. Two versions of one model share it to the last bit."""
+
+    input: Input = field(default_factory=Input)
+    crop: Crop = field(default_factory=Crop)
+    output: Output = field(default_factory=Output)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "input": self.input.to_json(),
+            "crop": self.crop.to_json(),
+            "output": self.output.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Interface:
+        block = _object(data, "interface")
+        return cls(
+            input=Input.from_json(_get(block, "input", "interface")),
+            crop=Crop.from_json(_get(block, "crop", "interface")),
+            output=Output.from_json(_get(block, "output", "interface")),
+        )
+
+    @property
+    def sha256(self) -> str:
+        """Hash over the canonical JSON form; the same in Python, in the backend and on the wire."""
+        return hashlib.sha256(canonical_json(self.to_json()).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Calibrated half-widths (split conformal): answer a lies within a +- half_widths[band(a)].
+
+    ``edges`` are the rising inner borders between bands, so ``len(half_widths) == len(edges) + 1``;
+    a value equal to an edge belongs to the upper band.
+    """
+
+    coverage: float
+    edges: tuple[float, ...]
+    half_widths: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"coverage": self.coverage, "edges": list(self.edges), "half_widths": list(self.half_widths)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Interval | None:
+        if data is None:
+            return None
+        block = _object(data, "interval")
+        coverage = _number(block, "coverage", "interval")
+        edges = _list(block, "edges", "interval")
+        widths = _list(block, "half_widths", "interval")
+        if not 0 < coverage < 1:
+            raise ContractError(f"interval.coverage must lie between 0 and 1, got {coverage}")
+        if not all(_is_number(v) for v in [*edges, *widths]) or any(w < 0 for w in widths):
+            raise ContractError("interval: edges and half_widths must be finite numbers, widths not negative")
+        if len(widths) != len(edges) + 1 or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+            raise ContractError("interval: edges must rise, with one half-width more than edges")
+        return cls(coverage, tuple(map(float, edges)), tuple(map(float, widths)))
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of the bundle, as the contract pins it."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Everything a user of the weights must know (``contract.json``)."""
+
+    name: str
+    interface: Interface
+    architecture: Architecture
+    provenance: dict[str, Any] = field(default_factory=dict)
+    quantization: dict[str, Any] | None = None
+    interval: Interval | None = None
+    files: dict[str, File] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
+            raise ContractError(
+                f"name: {self.name!r} cannot name a model, expected letters, digits, '_', '.', '-' (at most 64)"
+            )
+
+    @property
+    def weights_sha256(self) -> str:
+        """Identity of the version: the hash of its ``model.safetensors``."""
+        return self.files["model.safetensors"].sha256
+
+    def with_files(self, files: Mapping[str, File]) -> Contract:
+        return replace(self, files=dict(sorted(files.items())))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "contract_version": CONTRACT_VERSION,
+            "name": self.name,
+            "interface": self.interface.to_json(),
+            "interface_sha256": self.interface.sha256,
+            "architecture": self.architecture.to_json(),
+            "quantization": self.quantization,
+            "interval": None if self.interval is None else self.interval.to_json(),
+            "provenance": self.provenance,
+            "files": {name: asdict(entry) for name, entry in self.files.items()},
+        }
+
+    def dumps(self) -> str:
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def loads(cls, text: str) -> Contract:
+        """Parse and check ``contract.json``; raises :class:`ContractError` naming the first fault."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ContractError(f"not JSON: {error}") from None
+        block = _object(data, "contract")
+        version = _get(block, "contract_version", "contract")
+        if version != CONTRACT_VERSION:
+            raise ContractError(
+                f"contract_version {version!r} is unknown, this version reads {CONTRACT_VERSION}"
+            )
+        interface = Interface.from_json(_get(block, "interface", "contract"))
+        if _get(block, "interface_sha256", "contract") != interface.sha256:
+            raise ContractError(
+                f"interface_sha256 is {block['interface_sha256']}, but the interface hashes to {interface.sha256}"
+            )
+        quantization = _get(block, "quantization", "contract")
+        files = _object(_get(block, "files", "contract"), "files")
+        return cls(
+            name=str(_get(block, "name", "contract")),
+            interface=interface,
+            architecture=Architecture.from_json(_get(block, "architecture", "contract")),
+            provenance=dict(_object(_get(block, "provenance", "contract"), "provenance")),
+            quantization=None if quantization is None else dict(_object(quantization, "quantization")),
+            interval=Interval.from_json(_get(block, "interval", "contract")),
+            files={name: _file(name, entry) for name, entry in files.items()},
+        )
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _file(name: str, data: Any) -> File:
+    if "/" in name or "\\" in name or name.startswith("."):
+        raise ContractError(f"files: {name!r} is not a plain file name")
+    block = _object(data, f"files.{name}")
+    sha256 = _get(block, "sha256", f"files.{name}")
+    if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ContractError(f"files.{name}.sha256: expected 64 hexadecimal digits, got {sha256!r}")
+    return File(sha256, _integer(_get(block, "bytes", f"files.{name}"), f"files.{name}.bytes"))
+
+
+def _object(data: Any, where: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ContractError(f"{where}: expected an object, got {type(data).__name__}")
+    return data
+
+
+def _get(block: Mapping[str, Any], key: str, where: str) -> Any:
+    if key not in block:
+        raise ContractError(f"{where}: {key!r} is missing")
+    return block[key]
+
+
+def _list(block: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    value = _get(block, key, where)
+    if not isinstance(value, list):
+        raise ContractError(f"{where}.{key}: expected a list, got {value!r}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(block: Mapping[str, Any], key: str, where: str) -> float:
+    value = _get(block, key, where)
+    if not _is_number(value):
+        raise ContractError(f"{where}.{key}: expected a finite number, got {value!r}")
+    return float(value)
+
+
+def _integer(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ContractError(f"{where}: expected a whole number, got {value!r}")
+    return value
+
+
+def _choice(block: Mapping[str, Any], key: str, choices: tuple[str, ...], where: str) -> str:
+    value = _get(block, key, where)
+    if value not in choices:
+        raise ContractError(f"{where}.{key}: {value!r} is unknown, expected one of {', '.join(choices)}")
+    return str(value)
+
+
+def _name(block: Mapping[str, Any], where: str) -> str:
+    value = _get(block, "name", where)
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", value):
+        raise ContractError(f"{where}.name: {value!r} cannot name a tensor")
+    return value

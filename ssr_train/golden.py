@@ -1,0 +1,111 @@
+"""The golden record of a bundle: inputs, and what the float64 reference says of them.
+
+Recorded once when the bundle is written and replayed by every later step (import, export, compile,
+``ssr-serve build``). The inputs hurt on purpose: face crops, noise, and hard-edged checker patterns
+that drive Delta towards -1; operator rows at the denominator floor and outside the clip range.
+
+Arrays: ``images`` (N, 64, 64, 3) uint8 in the contract's colour order; ``p``, ``eta`` (N, sum s_k),
+``delta`` (N, K), ``unclipped`` (N,), ``output`` (N,) and, when calibrated, ``output_interval`` (N, 2);
+``operator.p``, ``.eta``, ``.delta``, ``.unclipped``; ``picture`` (H, W, 3) uint8, ``boxes`` (M, 4)
+float32 as x, y, w, h, and ``crops`` (M, 64, 64, 3) uint8, all float arrays float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_ops import reference
+from ssr_train.contract import IMAGE_SIZE, Contract
+
+OPERATOR_ROWS = 64
+_SEED = 20180713
+
+_BOXES = np.array(
+    [
+        [43.25, 33.5, 41.5, 58.75],  # the face, as the detector sees it
+        [41.0, 31.0, 46.0, 62.0],
+        [46.8, 38.2, 36.3, 50.1],
+        [8.4, 12.2, 44.9, 60.3],  # clipped at the left border
+        [80.0, 70.5, 60.0, 80.0],  # clipped at two borders
+        [60.0, 60.0, 3.0, 2.0],  # smaller than the crop: enlarged
+    ],
+    np.float32,
+)
+
+
+def make_golden(contract: Contract, parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Compute the golden record of a network (about 25 reference evaluations)."""
+    picture = _picture(contract)
+    crops = reference.crop_faces(picture, _BOXES, contract.interface.crop)
+    images = np.concatenate([crops, _noise(6), _checkers()])
+    stages = reference.network(parameters, contract.architecture, images)
+    outputs = reference.answer(contract, stages)
+    name = contract.interface.output.name
+    operator = operator_rows(contract)
+    architecture = contract.architecture
+    record = {
+        "images": images,
+        "p": stages.p,
+        "eta": stages.eta,
+        "delta": stages.delta,
+        "unclipped": stages.age,
+        **{key.replace(name, "output", 1): value for key, value in outputs.items()},
+        **{f"operator.{key}": value for key, value in operator.items()},
+        "operator.unclipped": reference.soft_stagewise_regression(
+            **operator,
+            stages=architecture.stages,
+            value_range=architecture.value_range,
+            lambda_index=architecture.lambda_index,
+            lambda_width=architecture.lambda_width,
+            denominator_floor=architecture.denominator_floor,
+        ),
+        "picture": picture,
+        "boxes": _BOXES,
+        "crops": crops,
+    }
+    return {key: np.ascontiguousarray(value) for key, value in record.items()}
+
+
+def operator_rows(contract: Contract) -> dict[str, NDArray[np.float64]]:
+    """Operator inputs: ordinary rows, then Delta just above, at and below the floor in every stage."""
+    rng = np.random.default_rng(_SEED)
+    bins, stages = sum(contract.architecture.stages), len(contract.architecture.stages)
+    p = rng.gamma(0.7, 0.4, (OPERATOR_ROWS, bins))
+    eta = np.tanh(rng.normal(0, 1, (OPERATOR_ROWS, bins)))
+    delta = np.tanh(rng.normal(0, 0.8, (OPERATOR_ROWS, stages)))
+    floor = contract.architecture.denominator_floor
+    for row, value in enumerate((-1.0, -1.0 + floor / 2, -1.0 + floor, -1.0 + 2 * floor)):
+        for k in range(stages):
+            delta[row * stages + k, k] = value
+    delta[4 * stages] = -1.0
+    p[4 * stages + 1] = 0.0
+    return {"p": p, "eta": eta, "delta": delta}
+
+
+def _picture(contract: Contract) -> NDArray[np.uint8]:
+    """A 128 x 128 portrait (NASA, public domain; cut from the project's sample photo)."""
+    with resources.as_file(resources.files("ssr_train") / "assets" / "golden_picture.npy") as path:
+        bgr: NDArray[np.uint8] = np.load(path, allow_pickle=False)
+    return bgr if contract.interface.input.colour == "bgr" else np.ascontiguousarray(bgr[..., ::-1])
+
+
+def _noise(count: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(_SEED)
+    return rng.integers(0, 256, (count, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8)
+
+
+def _checkers() -> NDArray[np.uint8]:
+    """Hard-edged checkers with squares of 1 to 32 pixels, alone in each channel and in all, and extremes."""
+    row, column = np.indices((IMAGE_SIZE, IMAGE_SIZE))
+    boards = []
+    for size in (1, 2, 4, 8, 16, 32):
+        board = ((row // size + column // size) % 2 * 255).astype(np.uint8)
+        boards.append(np.stack([board, board, board], axis=-1))
+        boards.append(np.stack([board, 255 - board, np.zeros_like(board)], axis=-1))
+    boards += [np.full((IMAGE_SIZE, IMAGE_SIZE, 3), value, np.uint8) for value in (0, 255)]
+    return np.stack(boards)

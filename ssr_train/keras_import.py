@@ -1,0 +1,129 @@
+"""The released Keras weights (shamangary/SSR-Net, ``.h5``) as bundles: age and gender networks alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_train.bundle import hash_file
+from ssr_train.contract import BLOCKS, Architecture, Contract, Crop, Input, Interface, Output
+from ssr_train.errors import SsrError
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+class KerasImportError(SsrError):
+    """A file that is not a released SSR-Net weight file."""
+
+
+def read_keras(path: Path) -> tuple[Architecture, Arrays]:
+    """Architecture and parameters from a released weight file.
+
+    The file says which network it is: age heads are ``pred_age_stage{k}`` (V = 101), those of the
+    general (gender) network ``pred_stage{k}`` (V = 1). Bins a stage are read off the head shapes.
+    Raises :class:`KerasImportError` naming the first layer that does not fit.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise KerasImportError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            root = file["model_weights"] if "model_weights" in file else file
+            layers = _layers(root)
+    except OSError as error:
+        raise KerasImportError(f"{path}: not a readable HDF5 file ({error})") from None
+    ages = "pred_age_stage1" in layers
+    if not ages and "pred_stage1" not in layers:
+        raise KerasImportError(
+            f"{path}: neither 'pred_age_stage1' nor 'pred_stage1' in it: not a released SSR-Net weight file"
+        )
+    head = "pred_age_stage" if ages else "pred_stage"
+    stages = sum(f"{head}{k}" in layers for k in range(1, 10))
+    bins = tuple(_layer(layers, f"{head}{k}", path)["bias"].shape[0] for k in range(1, stages + 1))
+    architecture = Architecture(stages=bins, value_range=101.0 if ages else 1.0)
+    parameters = _rename(layers, head, stages, path)
+    for name, shape in architecture.parameter_shapes().items():
+        if parameters[name].shape != shape:
+            raise KerasImportError(f"{path}: {name} has shape {parameters[name].shape}, expected {shape}")
+    return architecture, parameters
+
+
+def import_keras(path: Path, name: str | None = None, source: str | None = None) -> tuple[Contract, Arrays]:
+    """Contract and parameters of a released file, ready for :func:`ssr_train.bundle.write_bundle`."""
+    architecture, parameters = read_keras(path)
+    output = Output.for_value_range(architecture.value_range)
+    contract = Contract(
+        name=name or ("ssrnet" if output.name == "age" else f"ssrnet-{output.name}"),
+        interface=Interface(Input(colour="bgr"), Crop(), output),
+        architecture=architecture,
+        provenance={
+            "command": "ssr-train import-keras",
+            "source": source or f"{path.name} of shamangary/SSR-Net",
+            "source_sha256": hash_file(path).sha256,
+            "licence": "Apache-2.0",
+            "training_data": "see the authors' repository: the file name says which data set",
+            "synthetic": False,
+        },
+    )
+    return contract, parameters
+
+
+def _layers(root: Any) -> dict[str, Arrays]:
+    """Layer name to its arrays by plain name: ``conv2d_1`` to ``{kernel, bias}``."""
+    layers: dict[str, Arrays] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if hasattr(item, "shape"):
+            layer, leaf = name.split("/")[0], name.split("/")[-1].split(":")[0]
+            layers.setdefault(layer, {})[leaf] = np.asarray(item, np.float32)
+
+    root.visititems(visit)
+    return layers
+
+
+def _layer(layers: dict[str, Arrays], name: str, path: Path) -> Arrays:
+    if name not in layers:
+        raise KerasImportError(f"{path}: layer {name!r} is missing: not a released SSR-Net weight file")
+    return layers[name]
+
+
+def _rename(layers: dict[str, Arrays], head: str, stages: int, path: Path) -> Arrays:
+    """Keras layer names and layouts to the bundle's: kernels HWIO to OIHW, dense (in, out) to (out, in)."""
+    parameters: Arrays = {}
+
+    def take(ours: str, theirs: str) -> None:
+        layer = _layer(layers, theirs, path)
+        if {"kernel", "bias"} - set(layer):
+            raise KerasImportError(f"{path}: layer {theirs!r} has no kernel and bias")
+        kernel = layer["kernel"]
+        parameters[f"{ours}.weight"] = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
+        parameters[f"{ours}.bias"] = layer["bias"]
+
+    for stream, first in (("x", 1), ("s", 1 + BLOCKS)):
+        for block in range(BLOCKS):
+            take(f"{stream}.{block}.conv", f"conv2d_{first + block}")
+            norm = _layer(layers, f"batch_normalization_{first + block}", path)
+            for ours, theirs in (
+                ("weight", "gamma"),
+                ("bias", "beta"),
+                ("running_mean", "moving_mean"),
+                ("running_var", "moving_variance"),
+            ):
+                if theirs not in norm:
+                    raise KerasImportError(f"{path}: batch_normalization_{first + block} has no {theirs}")
+                parameters[f"{stream}.{block}.norm.{ours}"] = norm[theirs]
+    for k in range(1, stages + 1):
+        prefix = f"stages.{k - 1}"
+        take(f"{prefix}.fuse_s", f"conv2d_{2 * BLOCKS + 2 * k - 1}")
+        take(f"{prefix}.fuse_x", f"conv2d_{2 * BLOCKS + 2 * k}")
+        take(f"{prefix}.bins_s", f"dense_{3 * k - 2}")
+        take(f"{prefix}.bins_x", f"dense_{3 * k - 1}")
+        take(f"{prefix}.mix", f"dense_{3 * k}")
+        take(f"{prefix}.p", f"{head}{k}")
+        take(f"{prefix}.eta", f"local_delta_stage{k}")
+        take(f"{prefix}.delta", f"delta_s{k}")
+    return {name: np.ascontiguousarray(value) for name, value in parameters.items()}
