@@ -141,7 +141,9 @@ def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract)
     if missing := sorted(set(expected) - set(parameters)):
         raise BundleError(f"{MODEL_FILE}: {missing[0]} is missing ({len(missing)} in all)")
     if foreign := sorted(set(parameters) - set(expected)):
-        raise BundleError(f"{MODEL_FILE}: {foreign[0]} does not belong to this network ({len(foreign)} in all)")
+        raise BundleError(
+            f"{MODEL_FILE}: {foreign[0]} does not belong to this network ({len(foreign)} in all)"
+        )
     for name, shape in expected.items():
         if parameters[name].shape != shape:
             raise BundleError(f"{MODEL_FILE}: {name} has shape {parameters[name].shape}, expected {shape}")

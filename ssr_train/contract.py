@@ -156,7 +156,9 @@ class Architecture:
             denominator_floor=_number(block, "denominator_floor", "architecture"),
             width_x=_integer(_get(widths, "x", "architecture.widths"), "architecture.widths.x"),
             width_s=_integer(_get(widths, "s", "architecture.widths"), "architecture.widths.s"),
-            width_fusion=_integer(_get(widths, "fusion", "architecture.widths"), "architecture.widths.fusion"),
+            width_fusion=_integer(
+                _get(widths, "fusion", "architecture.widths"), "architecture.widths.fusion"
+            ),
             batch_norm_epsilon=_number(block, "batch_norm_epsilon", "architecture"),
         )
         taps = [asdict(tap) for tap in architecture.taps]

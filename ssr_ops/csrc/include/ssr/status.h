@@ -25,8 +25,8 @@ class Status {
 
 }  // namespace ssr
 
-#define SSR_RETURN_IF_ERROR(expression)          \
-  do {                                           \
-    ::ssr::Status ssr_status_ = (expression);    \
-    if (!ssr_status_.ok()) return ssr_status_;   \
+#define SSR_RETURN_IF_ERROR(expression)        \
+  do {                                         \
+    ::ssr::Status ssr_status_ = (expression);  \
+    if (!ssr_status_.ok()) return ssr_status_; \
   } while (false)

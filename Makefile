@@ -1,0 +1,71 @@
+# make demo and make test set up everything they need in .venv; `make` alone says what there is.
+PYTHON ?= python3
+VENV ?= .venv
+PHOTO ?=
+OUT ?= demo/annotated.jpg
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+BUILD_TOOLS := scikit-build-core pybind11 nlohmann-json cmake ninja
+# Everything that the compiled part is made from: the editable install does not rebuild by itself.
+NATIVE := pyproject.toml constraints.txt CMakeLists.txt $(shell find ssr_ops/csrc -type f)
+PACKAGES := ssr_train ssr_ops triton_repo clients/ssr_client
+# The environment's own tools (cmake, ninja) come before the machine's.
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: help demo test lint format bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo              serve on a real tritonserver and ask for the ages in a photo (PHOTO=path for yours)"
+	@echo "make test              the whole test suite (adds PyTorch; ARGS='-k engine' to choose)"
+	@echo "make lint              ruff, mypy, clang-format"
+	@echo "make bench             every benchmark; tables go to benchmarks/results/"
+	@echo "make format            let ruff and clang-format rewrite"
+	@echo "make clean             remove the environment and the build folders"
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m triton_repo.demo $(if $(PHOTO),--photo "$(PHOTO)") --out "$(OUT)"
+
+test: $(VENV)/.test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/clang-format --dry-run --Werror $(shell git ls-files '*.cc' '*.h' '*.cu')
+
+format: $(VENV)/.test
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/clang-format -i $(shell git ls-files '*.cc' '*.h' '*.cu')
+
+bench: $(VENV)/.test
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	@c++ --version >/dev/null 2>&1 || g++ --version >/dev/null 2>&1 || [ -n "$$CXX" ] || \
+	  { echo "a C++17 compiler is needed (Debian, Ubuntu: apt-get install g++)" >&2; exit 1; }
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.tools: constraints.txt | $(BIN)/python
+	@echo "installing the build tools"
+	@$(PIP) install -c constraints.txt $(BUILD_TOOLS)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.tools $(NATIVE)
+	@echo "building the native code and installing what serving needs (a minute or two)"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[import,serve,client]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.tools $(NATIVE)
+	@echo "building the native code and installing what the tests need (PyTorch among it)"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,210 @@
+"""The bundle: appears whole or not at all; a tampered, truncated or foreign one is refused by name."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors
+
+from ssr_ops import reference
+from ssr_train.bundle import (
+    GOLDEN_FILE,
+    MODEL_FILE,
+    BundleError,
+    add_file,
+    read_bundle,
+    seal,
+    write_bundle,
+)
+from ssr_train.contract import Architecture, Contract, Crop, Input, Interface, Interval, Output
+
+Edit = Callable[[Path], object]
+
+
+def random_parameters(architecture: Architecture, seed: int = 0) -> dict[str, np.ndarray]:
+    """Plausible random parameters: activations neither die nor explode."""
+    rng = np.random.default_rng(seed)
+    parameters = {}
+    for name, shape in architecture.parameter_shapes().items():
+        fan_in = int(np.prod(shape[1:])) or 1
+        value = rng.normal(0, (1.5 / fan_in) ** 0.5 if len(shape) > 1 else 0.1, shape)
+        if name.endswith("running_var"):
+            value = rng.uniform(0.5, 2.0, shape) * (4000 if ".0." in name else 1)
+        elif name.endswith("norm.weight"):
+            value = rng.uniform(0.7, 1.3, shape)
+        parameters[name] = value.astype(np.float32)
+    return parameters
+
+
+def contract_for(architecture: Architecture, **changes: object) -> Contract:
+    interface = Interface(output=Output.for_value_range(architecture.value_range))
+    return Contract(**{"name": "test", "interface": interface, "architecture": architecture, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    architecture = Architecture()
+    folder = tmp_path_factory.mktemp("bundle") / "good"
+    return write_bundle(folder, contract_for(architecture), random_parameters(architecture)).path
+
+
+@pytest.fixture
+def copied(good: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(good, tmp_path / "bundle"))
+
+
+def edit_bytes(name: str, where: int = -1) -> Edit:
+    def edit(folder: Path) -> None:
+        data = bytearray((folder / name).read_bytes())
+        data[where] ^= 1
+        (folder / name).write_bytes(data)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda f: shutil.rmtree(f), "does not exist"),
+        (lambda f: (f / "contract.json").unlink(), "not a bundle"),
+        (lambda f: (f / "contract.json").write_bytes(b"\xff\xfe"), "not UTF-8"),
+        (lambda f: (f / "contract.json").write_text("{"), "not JSON"),
+        (lambda f: (f / MODEL_FILE).unlink(), f"{MODEL_FILE}: missing"),
+        (lambda f: (f / GOLDEN_FILE).unlink(), f"{GOLDEN_FILE}: missing"),
+        (lambda f: (f / MODEL_FILE).write_bytes(b""), "truncated"),
+        (lambda f: (f / MODEL_FILE).write_bytes((f / MODEL_FILE).read_bytes()[:-1]), "truncated"),
+        (edit_bytes(MODEL_FILE), "altered"),
+        (edit_bytes(GOLDEN_FILE, 4000), "altered"),
+    ],
+)
+def test_damaged_bundles_are_refused_by_name(copied: Path, edit: Edit, message: str) -> None:
+    edit(copied)
+    with pytest.raises(BundleError) as caught:
+        read_bundle(copied)
+    assert message in str(caught.value)
+    assert str(copied) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda p: p.pop("x.0.conv.weight"), "x.0.conv.weight is missing"),
+        (lambda p: p.update(foreign=np.zeros(3, np.float32)), "foreign does not belong"),
+        (lambda p: p.update({"x.0.conv.bias": np.zeros(31, np.float32)}), "has shape (31,), expected (32,)"),
+        (lambda p: p["stages.0.p.bias"].__setitem__(0, np.nan), "NaN or infinite"),
+        (lambda p: p["s.3.conv.weight"].__setitem__((0, 0, 0, 0), np.inf), "NaN or infinite"),
+        (lambda p: p["x.1.norm.running_var"].__setitem__(3, -1), "negative variance"),
+    ],
+)
+def test_wrong_parameters_never_become_a_bundle(
+    tmp_path: Path, edit: Callable[[dict[str, np.ndarray]], object], message: str
+) -> None:
+    parameters = random_parameters(Architecture())
+    edit(parameters)
+    with pytest.raises(BundleError) as caught:
+        write_bundle(tmp_path / "bundle", contract_for(Architecture()), parameters)
+    assert message in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sealed_bundle_with_foreign_weights_is_refused(copied: Path) -> None:
+    contract = read_bundle(copied).contract
+    safetensors.save_file({"weight": np.zeros(3, np.float32)}, copied / MODEL_FILE)
+    seal(copied, contract)
+    with pytest.raises(BundleError, match="is missing"):
+        read_bundle(copied).parameters()
+
+
+def test_an_existing_folder_is_kept(copied: Path, tmp_path: Path) -> None:
+    parameters, contract = random_parameters(Architecture(), 1), contract_for(Architecture())
+    before = read_bundle(copied).contract.weights_sha256
+    with pytest.raises(BundleError, match="exists already"):
+        write_bundle(copied, contract, parameters)
+    assert read_bundle(copied).contract.weights_sha256 == before
+    other = tmp_path / "not-a-bundle"
+    other.mkdir()
+    with pytest.raises(BundleError, match="not a bundle"):
+        write_bundle(other, contract, parameters, overwrite=True)
+    assert write_bundle(copied, contract, parameters, overwrite=True).contract.weights_sha256 != before
+
+
+def test_add_file_pins_it(copied: Path, tmp_path: Path) -> None:
+    (tmp_path / "export").write_bytes(b"a graph")
+    bundle = add_file(read_bundle(copied), "model.onnx", tmp_path / "export")
+    assert bundle.contract.files["model.onnx"].bytes == 7
+    (copied / "model.onnx").write_bytes(b"another")
+    with pytest.raises(BundleError, match=r"model.onnx: sha256 .* altered"):
+        read_bundle(copied)
+
+
+def test_golden_record_hurts_where_it_should(good: Path) -> None:
+    """The record really reaches the denominator floor, the clip range and the picture's border."""
+    bundle = read_bundle(good)
+    golden, architecture = bundle.golden(), bundle.contract.architecture
+    widths = 1 + architecture.lambda_width * golden["operator.delta"]
+    floor = architecture.denominator_floor
+    for k in range(len(architecture.stages)):
+        assert (widths[:, k] < floor).any()
+        assert ((widths[:, k] > floor) & (widths[:, k] < 3 * floor)).any()
+    low, high = bundle.contract.interface.output.clip
+    assert (golden["operator.unclipped"] > high).any()
+    assert ((golden["operator.unclipped"] > low) & (golden["operator.unclipped"] < high)).any()
+    assert (golden["output"] == np.clip(golden["unclipped"], low, high)).all()
+    x, y, w, h = golden["boxes"].T
+    margin = bundle.contract.interface.crop.margin
+    height, width = golden["picture"].shape[:2]
+    assert (x - margin[0] * w < 0).any()
+    assert (x + w + margin[0] * w > width).any()
+    assert (y + h + margin[1] * h > height).any()
+
+
+def test_golden_operator_rows_follow_equation_7(good: Path) -> None:
+    """The recorded answers, against the paper's formula written out for one row at a time."""
+    bundle = read_bundle(good)
+    golden, a = bundle.golden(), bundle.contract.architecture
+    for row in range(len(golden["operator.p"])):
+        age, bins, column = 0.0, 1.0, 0
+        for k, s in enumerate(a.stages):
+            bins *= s * max(1 + float(golden["operator.delta"][row, k]), a.denominator_floor)
+            for i in range(s):
+                p, eta = golden["operator.p"][row, column], golden["operator.eta"][row, column]
+                age += float(p) * (i + float(eta)) * a.value_range / bins
+                column += 1
+        assert golden["operator.unclipped"][row] == pytest.approx(age, rel=1e-12)
+
+
+def test_calibrated_interval_in_golden(tmp_path: Path) -> None:
+    calibrated = Interval(0.9, (30.0,), (5.0, 9.0))
+    bundle = write_bundle(
+        tmp_path / "b",
+        contract_for(Architecture(), interval=calibrated),
+        random_parameters(Architecture()),
+    )
+    golden = bundle.golden()
+    half = np.where(golden["output"] >= 30, 9.0, 5.0)
+    expected = np.clip(np.stack([golden["output"] - half, golden["output"] + half], 1), 0, 101)
+    np.testing.assert_array_equal(golden["output_interval"], expected)
+    at_edge = reference.interval(calibrated, np.array([30.0]), (0.0, 101.0))
+    np.testing.assert_array_equal(at_edge, [[21.0, 39.0]])
+
+
+def test_golden_follows_colour_and_crop(tmp_path: Path, good: Path) -> None:
+    contract = contract_for(
+        Architecture(), interface=Interface(Input(colour="rgb"), Crop(margin=(0.2, 0.3)), Output())
+    )
+    golden = write_bundle(tmp_path / "b", contract, random_parameters(Architecture())).golden()
+    other = read_bundle(good).golden()
+    np.testing.assert_array_equal(golden["picture"], other["picture"][..., ::-1])
+    assert (golden["crops"] != other["crops"][..., ::-1]).any()
+
+
+@pytest.mark.parametrize("module", ["ssr_train.bundle", "ssr_train.contract", "ssr_ops.reference"])
+def test_light_modules_need_no_torch_and_no_native_code(module: str) -> None:
+    code = f"import sys; sys.modules['torch'] = sys.modules['ssr_ops._native'] = None; import {module}"
+    subprocess.run([sys.executable, "-c", code], check=True)
