@@ -126,7 +126,8 @@ def answer(contract: Contract, stages: Stages) -> dict[str, Array]:
 def interval(calibrated: Interval, value: Array, clip: tuple[float, float]) -> Array:
     """Lower and upper end (N, 2) of the calibrated interval of each clipped ``value`` (N,)."""
     half = np.asarray(calibrated.half_widths)[np.searchsorted(calibrated.edges, value, side="right")]
-    return np.clip(np.stack([value - half, value + half], axis=1), *clip)
+    ends: Array = np.clip(np.stack([value - half, value + half], axis=1), *clip)
+    return ends
 
 
 def crop_faces(picture: NDArray[np.uint8], boxes: ArrayLike, crop: Crop) -> NDArray[np.uint8]:

@@ -130,7 +130,7 @@ def seal(folder: Path, contract: Contract) -> Contract:
 
 def add_file(bundle: Bundle, name: str, source: Path) -> Bundle:
     """Move ``source`` into the bundle as ``name`` and pin it in the contract."""
-    os.replace(source, bundle.path / name)
+    source.replace(bundle.path / name)
     seal(bundle.path, bundle.contract)
     return read_bundle(bundle.path)
 

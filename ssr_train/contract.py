@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 from ssr_train.errors import SsrError
@@ -328,7 +329,7 @@ class Interval:
             raise ContractError(f"interval.coverage must lie between 0 and 1, got {coverage}")
         if not all(_is_number(v) for v in [*edges, *widths]) or any(w < 0 for w in widths):
             raise ContractError("interval: edges and half_widths must be finite numbers, widths not negative")
-        if len(widths) != len(edges) + 1 or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+        if len(widths) != len(edges) + 1 or any(b <= a for a, b in pairwise(edges)):
             raise ContractError("interval: edges must rise, with one half-width more than edges")
         return cls(coverage, tuple(map(float, edges)), tuple(map(float, widths)))
 
@@ -356,7 +357,8 @@ class Contract:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
             raise ContractError(
-                f"name: {self.name!r} cannot name a model, expected letters, digits, '_', '.', '-' (at most 64)"
+                f"name: {self.name!r} cannot name a model, "
+                "expected letters, digits, '_', '.', '-' (at most 64)"
             )
 
     @property
@@ -399,7 +401,8 @@ class Contract:
         interface = Interface.from_json(_get(block, "interface", "contract"))
         if _get(block, "interface_sha256", "contract") != interface.sha256:
             raise ContractError(
-                f"interface_sha256 is {block['interface_sha256']}, but the interface hashes to {interface.sha256}"
+                f"interface_sha256 is {block['interface_sha256']}, "
+                f"but the interface hashes to {interface.sha256}"
             )
         quantization = _get(block, "quantization", "contract")
         files = _object(_get(block, "files", "contract"), "files")

@@ -32,7 +32,7 @@ def read_keras(path: Path) -> tuple[Architecture, Arrays]:
         raise KerasImportError(f"{path}: no such file")
     try:
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             layers = _layers(root)
     except OSError as error:
         raise KerasImportError(f"{path}: not a readable HDF5 file ({error})") from None
