@@ -399,6 +399,11 @@ class Contract:
                 f"contract_version {version!r} is unknown, this version reads {CONTRACT_VERSION}"
             )
         interface = Interface.from_json(_get(block, "interface", "contract"))
+        if canonical_json(block["interface"]) != canonical_json(interface.to_json()):
+            raise ContractError(
+                f"interface: expected exactly {canonical_json(interface.to_json())} "
+                "(no other keys, numbers written the same way)"
+            )
         if _get(block, "interface_sha256", "contract") != interface.sha256:
             raise ContractError(
                 f"interface_sha256 is {block['interface_sha256']}, "

@@ -76,6 +76,8 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("interface_sha256", "0" * 64, "but the interface hashes to"),
     ("interface.crop.margin", [0.4, 0.5], "but the interface hashes to"),
     ("interface.crop.margin", [0.4], "expected two numbers"),
+    ("interface.crop.extra", 1, "no other keys"),
+    ("interface.output.clip", [0, 101], "numbers written the same way"),
     ("interface.crop.interpolation", "area", "'area' is unknown, expected one of bilinear"),
     ("interface.input.colour", "grey", "'grey' is unknown, expected one of bgr, rgb"),
     ("interface.input.scale", 1 / 255, "scale"),
