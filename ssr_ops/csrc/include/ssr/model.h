@@ -44,7 +44,8 @@ struct Interval {
 
 class Model {
  public:
-  // Reads <folder>/contract.json and model.safetensors, checking sha256, names, shapes, finiteness.
+  // Reads <folder>/contract.json and model.safetensors, checking names, shapes, finiteness, and the
+  // sha256 of every file that the contract lists.
   static Status Load(const std::string& folder, std::shared_ptr<const Model>* model);
 
   Architecture architecture;

@@ -1,0 +1,33 @@
+// contract.json, parsed and checked as ssr_train.contract does.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ssr/model.h"
+#include "ssr/status.h"
+
+namespace ssr {
+
+constexpr int kContractVersion = 1;
+constexpr int kBlocks = 4;  // convolution blocks in a stream (paper, Figure 1a)
+
+struct FileEntry {
+  std::string sha256;
+  uint64_t bytes;
+};
+
+// Fills every field of `model` but the parameters and weights_sha256. Messages do not name the file.
+Status ParseContract(const std::string& text, Model* model, std::map<std::string, FileEntry>* files);
+
+// Name and shape of every stored array, as ssr_train.contract.Architecture.parameter_shapes.
+std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& architecture);
+
+// Side of the feature map that a tap at `level` (1..4) reads.
+int LevelSize(int level);
+
+// A double as Python's repr writes it: the shortest digits that read back as the same value.
+std::string PythonRepr(double value);
+
+}  // namespace ssr

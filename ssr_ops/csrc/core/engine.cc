@@ -1,0 +1,100 @@
+#include "ssr/engine.h"
+
+#include <algorithm>
+#include <exception>
+
+#include "core/engines.h"
+#include "core/fold.h"
+
+namespace ssr {
+namespace {
+
+constexpr int kMaxThreads = 256;
+
+// "cpu": -1; "cuda" and "cuda:N": N.
+Status ParseDevice(const std::string& device, int* index) {
+  *index = -1;
+  if (device == "cpu") return {};
+  if (device == "cuda") {
+    *index = 0;
+    return {};
+  }
+  const std::string number = device.rfind("cuda:", 0) == 0 ? device.substr(5) : "";
+  if (number.empty() || number.size() > 4 || number.find_first_not_of("0123456789") != std::string::npos) {
+    return {Code::kInvalidArgument, "device '" + device + "' is unknown, expected cpu, cuda or cuda:N"};
+  }
+  *index = std::stoi(number);
+  return {};
+}
+
+Status CheckPrecision(const Model& model, const EngineOptions& options) {
+  const std::string& precision = options.precision;
+  if (precision == "fp32") return {};
+  if (precision != "bf16" && precision != "fp16" && precision != "int8") {
+    return {Code::kInvalidArgument, "precision '" + precision + "' is unknown, expected fp32, bf16 or int8"};
+  }
+  std::string message = "precision " + precision + " is not in this build, which has fp32";
+  if ((precision == "int8" || precision == "bf16") && !model.has_quantization) {
+    message += "; the bundle '" + model.name +
+               "' has no quantization ranges for it either: measure them with 'ssr-train quantize'";
+  }
+  return {Code::kUnsupported, message};
+}
+
+Status CreateUnguarded(std::shared_ptr<const Model> model, const EngineOptions& options,
+                       std::unique_ptr<Engine>* engine) {
+  if (model == nullptr) return {Code::kInvalidArgument, "an engine needs a model, got none"};
+  if (options.threads < 1 || options.threads > kMaxThreads) {
+    return {Code::kInvalidArgument, "threads must lie in 1.." + std::to_string(kMaxThreads) + ", got " +
+                                        std::to_string(options.threads)};
+  }
+  int device = -1;
+  SSR_RETURN_IF_ERROR(ParseDevice(options.device, &device));
+  SSR_RETURN_IF_ERROR(CheckPrecision(*model, options));
+  SSR_RETURN_IF_ERROR(CheckRange(*model));
+  if (device < 0) return CreateCpuEngine(std::move(model), options, engine);
+  return CreateCudaEngine(std::move(model), options, device, engine);
+}
+
+}  // namespace
+
+Status Engine::Create(std::shared_ptr<const Model> model, const EngineOptions& options,
+                      std::unique_ptr<Engine>* engine) {
+  try {
+    return CreateUnguarded(std::move(model), options, engine);
+  } catch (const std::exception& error) {
+    return {Code::kInternal, std::string("the engine could not start: ") + error.what()};
+  }
+}
+
+Status CheckPredict(const Model& model, const uint8_t* const* images, int64_t n, const Outputs& outputs) {
+  if (n < 0) return {Code::kInvalidArgument, "number of images " + std::to_string(n) + " is negative"};
+  if (n > 0 && images == nullptr) return {Code::kInvalidArgument, "images: null, expected one pointer an image"};
+  for (int64_t i = 0; i < n; ++i) {
+    if (images[i] == nullptr) return {Code::kInvalidArgument, "image " + std::to_string(i) + " is null"};
+  }
+  if (outputs.interval != nullptr && model.interval.half_widths.empty()) {
+    return {Code::kInvalidArgument,
+            "the interval of '" + model.output_name + "' is asked for, but the bundle is not calibrated"};
+  }
+  return {};
+}
+
+void FillInterval(const Model& model, float value, float* interval) {
+  const std::vector<double>& edges = model.interval.edges;
+  const auto band = std::upper_bound(edges.begin(), edges.end(), double{value}) - edges.begin();
+  const double half = model.interval.half_widths[static_cast<size_t>(band)];
+  const double low = model.clip_low, high = model.clip_high;
+  interval[0] = static_cast<float>(std::min(std::max(value - half, low), high));
+  interval[1] = static_cast<float>(std::min(std::max(value + half, low), high));
+}
+
+#ifndef SSR_CUDA
+Status CreateCudaEngine(std::shared_ptr<const Model>, const EngineOptions& options, int,
+                        std::unique_ptr<Engine>*) {
+  return {Code::kUnsupported,
+          "device '" + options.device + "' needs a build with CUDA (SSR_CUDA=ON); this one runs on cpu"};
+}
+#endif
+
+}  // namespace ssr

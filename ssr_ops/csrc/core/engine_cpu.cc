@@ -1,0 +1,131 @@
+#include <mutex>
+#include <vector>
+
+#include "core/aligned.h"
+#include "core/engines.h"
+#include "core/fold.h"
+#include "core/head.h"
+#include "core/thread_pool.h"
+#include "cpu/network_pack.h"
+
+namespace ssr {
+namespace {
+
+cpu::NetworkKernel KernelFor(Isa isa) {
+  switch (isa) {
+#ifdef SSR_X86
+    case Isa::kAvx512: return cpu::RunNetworkAvx512;
+    case Isa::kAvx2: return cpu::RunNetworkAvx2;
+#endif
+    default: return cpu::RunNetworkPortable;
+  }
+}
+
+// What one thread needs to work on one image.
+struct Scratch {
+  AlignedFloats floats, dots;
+  std::vector<double> head;
+};
+
+class CpuEngine final : public Engine {
+ public:
+  CpuEngine(std::shared_ptr<const Model> model, const EngineOptions& options, Isa isa)
+      : isa_(isa), kernel_(KernelFor(isa)), network_(*model), head_(MakeHead(*model)),
+        pool_(options.threads - 1) {
+    model_ = std::move(model);
+    options_ = options;
+    for (int i = 0; i < options.threads - 1; ++i) helpers_.push_back(MakeScratch());
+    idle_.push_back(MakeScratch());
+  }
+
+  const char* implementation() const override { return IsaName(isa_); }
+
+  Status Predict(const uint8_t* const* images, int64_t n, const Outputs& outputs) override {
+    SSR_RETURN_IF_ERROR(CheckPredict(*model_, images, n, outputs));
+    std::unique_ptr<Scratch> scratch;
+    try {
+      scratch = Borrow();
+    } catch (const std::exception& error) {
+      return {Code::kInternal, std::string("no memory for an image's activations: ") + error.what()};
+    }
+    Call call{this, images, &outputs, scratch.get()};
+    pool_.Run(n, &CpuEngine::RunTask, &call);
+    Return(std::move(scratch));
+    return {};
+  }
+
+ private:
+  struct Call {
+    CpuEngine* engine;
+    const uint8_t* const* images;
+    const Outputs* outputs;
+    Scratch* scratch;  // of the calling thread
+  };
+
+  static void RunTask(void* context, int64_t index, int worker) {
+    const Call& call = *static_cast<Call*>(context);
+    CpuEngine& engine = *call.engine;
+    engine.RunImage(call.images[index], index, *call.outputs,
+                    worker < 0 ? call.scratch : engine.helpers_[static_cast<size_t>(worker)].get());
+  }
+
+  void RunImage(const uint8_t* image, int64_t i, const Outputs& outputs, Scratch* scratch) const {
+    kernel_(network_.weights(), image, scratch->floats.get(), scratch->dots.get());
+    const int64_t bins = model_->architecture.TotalBins(), stages = head_.num_stages;
+    float value = 0;
+    FinishHead(head_, scratch->dots.get(), scratch->head.data(),
+               {&value, outputs.p ? outputs.p + i * bins : nullptr,
+                outputs.eta ? outputs.eta + i * bins : nullptr,
+                outputs.delta ? outputs.delta + i * stages : nullptr});
+    if (outputs.value != nullptr) outputs.value[i] = value;
+    if (outputs.interval != nullptr) FillInterval(*model_, value, outputs.interval + 2 * i);
+  }
+
+  std::unique_ptr<Scratch> MakeScratch() const {
+    auto scratch = std::make_unique<Scratch>();
+    scratch->floats = MakeAligned(network_.scratch_floats());
+    scratch->dots = MakeAligned(network_.dots());
+    scratch->head.resize(static_cast<size_t>(HeadWork(head_)));
+    return scratch;
+  }
+
+  std::unique_ptr<Scratch> Borrow() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!idle_.empty()) {
+        std::unique_ptr<Scratch> scratch = std::move(idle_.back());
+        idle_.pop_back();
+        return scratch;
+      }
+      idle_.reserve(++scratches_);  // so that Return never allocates
+    }
+    return MakeScratch();
+  }
+
+  void Return(std::unique_ptr<Scratch> scratch) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle_.push_back(std::move(scratch));
+  }
+
+  const Isa isa_;
+  const cpu::NetworkKernel kernel_;
+  const cpu::PackedNetwork network_;
+  const Head head_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Scratch>> idle_;  // guarded by mutex_: one a concurrent call
+  size_t scratches_ = 1;                        // guarded by mutex_: how many there are
+  std::vector<std::unique_ptr<Scratch>> helpers_;
+  ThreadPool pool_;
+};
+
+}  // namespace
+
+Status CreateCpuEngine(std::shared_ptr<const Model> model, const EngineOptions& options,
+                       std::unique_ptr<Engine>* engine) {
+  Isa isa = Isa::kPortable;
+  SSR_RETURN_IF_ERROR(ChooseIsa(options.implementation, &isa));
+  *engine = std::make_unique<CpuEngine>(std::move(model), options, isa);
+  return {};
+}
+
+}  // namespace ssr

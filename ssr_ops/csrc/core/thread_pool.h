@@ -1,0 +1,50 @@
+// A persistent pool that helps whoever calls it; the caller always works too.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace ssr {
+
+class ThreadPool {
+ public:
+  // One task of a job; `worker` is -1 on the calling thread, else 0 .. helpers - 1.
+  using Task = void (*)(void* context, int64_t index, int worker);
+
+  explicit ThreadPool(int helpers);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  // Runs task(context, i, worker) for 0 <= i < count and returns when all are done. Concurrent calls share
+  // the helpers. Tasks must not throw.
+  void Run(int64_t count, Task task, void* context);
+
+ private:
+  struct Job {
+    Task task;
+    void* context;
+    int64_t count;
+    std::atomic<int64_t> next;
+    int helping;  // guarded by mutex_
+  };
+
+  static void Work(Job* job, int worker);
+  void Help(int worker);
+
+  std::mutex mutex_;
+  std::condition_variable work_, done_;
+  std::deque<Job*> jobs_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+  pid_t owner_;
+};
+
+}  // namespace ssr

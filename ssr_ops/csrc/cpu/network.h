@@ -1,0 +1,51 @@
+// The CPU network: packed weights, one image at a time, one kernel per instruction set.
+//
+// Everything an instruction set's translation unit sees is plain: it must not instantiate inline
+// library code, which the linker could then pick for machines that lack the instructions.
+#pragma once
+
+#include <cstdint>
+
+namespace ssr::cpu {
+
+constexpr int kMaxTaps = 4;
+// Channels are padded with zero weights to a multiple of this, so that every vector length divides them.
+constexpr int kChannelPad = 16;
+
+constexpr int Padded(int channels) { return (channels + kChannelPad - 1) / kChannelPad * kChannelPad; }
+
+// A valid 3x3 convolution with batch norm folded in. weights: [3 rows][3 * in_stride][width], where a row
+// of the kernel and the input channels of its three columns run on as they lie in the picture.
+struct Convolution {
+  const float* weights;
+  const float* bias;  // [width]
+  int in_stride;      // floats a pixel of the input
+  int width;          // output channels, padded; also floats a pixel of the output
+};
+
+// One stage's fusion block and the dense layers that read its features.
+struct StageWeights {
+  int level, pool, side;    // side: of the pooled square of features
+  int bins;                 // s_k
+  const float *fuse_x, *fuse_s;            // [width of the stream][fusion_width]
+  const float *fuse_x_bias, *fuse_s_bias;  // [fusion_width]
+  const float *delta, *bins_x, *bins_s;    // [rows][side * side * fusion_width], rows 1, bins, bins
+};
+
+struct NetworkWeights {
+  Convolution x[4], s[4];
+  int width_x, width_s, width_fusion;  // padded
+  int num_stages;
+  StageWeights stages[kMaxTaps];
+};
+
+// image: 64 * 64 * 3 bytes, any alignment. scratch: PackedNetwork::scratch_floats(). dots: for each stage,
+// without biases, the dense layers' sums: delta, then bins_x, then bins_s (see core/head.h).
+using NetworkKernel = void (*)(const NetworkWeights& network, const uint8_t* image, float* scratch,
+                               float* dots);
+
+void RunNetworkPortable(const NetworkWeights&, const uint8_t*, float*, float*);
+void RunNetworkAvx2(const NetworkWeights&, const uint8_t*, float*, float*);
+void RunNetworkAvx512(const NetworkWeights&, const uint8_t*, float*, float*);
+
+}  // namespace ssr::cpu

@@ -1,0 +1,168 @@
+"""The native engine: uint8 face crops in, answers out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ssr_ops import _native
+from ssr_train.contract import IMAGE_SIZE
+from ssr_train.errors import SsrError
+
+if TYPE_CHECKING:
+    from ssr_train.bundle import Bundle
+
+Floats = NDArray[np.float32]
+
+
+class Stages(NamedTuple):
+    """What the stages say of each image: p, eta (N, sum of s_k); delta (N, K); age (N,), clipped."""
+
+    p: Floats
+    eta: Floats
+    delta: Floats
+    age: Floats
+
+
+class Engine:
+    """The whole network of one bundle in C++, safe to call from several threads at once.
+
+    ``device``: ``cpu``, ``cuda`` or ``cuda:N``. ``precision``: ``fp32``. ``threads``: how many threads one
+    call may use, the caller's among them. The bits of an image's answer depend on the image alone, not
+    on batch size, position or threads. ``SSR_FORCE_IMPLEMENTATION`` or ``implementation`` picks one of
+    :func:`ssr_ops.implementations` for the CPU.
+
+    Raises :class:`ssr_train.errors.SsrError` (a ``ValueError``) naming the file that is missing, damaged
+    or foreign, or the option that this machine or build cannot honour.
+    """
+
+    def __init__(
+        self,
+        bundle: str | os.PathLike[str] | Bundle,
+        device: str = "cpu",
+        precision: str = "fp32",
+        threads: int = 1,
+        implementation: str | None = None,
+    ) -> None:
+        path = getattr(bundle, "path", bundle)
+        if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads <= 256:
+            raise SsrError(f"threads must be a whole number in 1..256, got {threads!r}")
+        try:
+            self._engine = _native.Engine(
+                os.fsdecode(path), str(device), str(precision), int(threads), implementation or ""
+            )
+        except ValueError as error:
+            raise SsrError(str(error)) from None
+        self.device, self.precision, self.threads = str(device), str(precision), int(threads)
+
+    def predict(self, images: ArrayLike) -> Floats:
+        """Answers (N,) float32, clipped to the contract's range.
+
+        ``images``: uint8 (N, 64, 64, 3) in the contract's colour order (:attr:`colour`), any strides.
+        Raises :class:`SsrError` for another dtype or shape.
+        """
+        return self._run(images)["value"]
+
+    def predict_stages(self, images: ArrayLike) -> Stages:
+        """As :meth:`predict`, with what each stage says."""
+        found = self._run(images, stages=True)
+        return Stages(found["p"], found["eta"], found["delta"], found["value"])
+
+    def predict_full(self, images: ArrayLike) -> dict[str, Floats]:
+        """Every named output: the answer (N,), and ``<output>_interval`` (N, 2) if calibrated."""
+        found = self._run(images, interval=self._engine.calibrated)
+        outputs = {self.output_name: found["value"]}
+        if "interval" in found:
+            outputs[f"{self.output_name}_interval"] = found["interval"]
+        return outputs
+
+    def _run(self, images: ArrayLike, stages: bool = False, interval: bool = False) -> dict[str, Floats]:
+        batch = as_images(images)
+        try:
+            found: dict[str, Floats] = self._engine.run(batch, stages, interval)
+        except ValueError as error:
+            raise SsrError(str(error)) from None
+        return found
+
+    @property
+    def implementation(self) -> str:
+        """What really runs: ``avx512``, ``avx2``, ``portable`` or ``cuda``."""
+        return str(self._engine.implementation)
+
+    @property
+    def name(self) -> str:
+        """The contract's name of the network."""
+        return str(self._engine.name)
+
+    @property
+    def colour(self) -> str:
+        """Colour order of the images: ``bgr`` or ``rgb``."""
+        return str(self._engine.colour)
+
+    @property
+    def input_name(self) -> str:
+        return str(self._engine.input_name)
+
+    @property
+    def output_name(self) -> str:
+        """Name of the answer: ``age`` or ``male``."""
+        return str(self._engine.output_name)
+
+    @property
+    def clip(self) -> tuple[float, float]:
+        """The range that answers are clipped to, in the output's unit."""
+        low, high = self._engine.clip
+        return float(low), float(high)
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Bins s_k of each stage, deepest level first."""
+        return tuple(self._engine.stages)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether :meth:`predict_full` gives an interval."""
+        return bool(self._engine.calibrated)
+
+    @property
+    def interface_sha256(self) -> str:
+        return str(self._engine.interface_sha256)
+
+    @property
+    def weights_sha256(self) -> str:
+        return str(self._engine.weights_sha256)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the weights learned from drawn faces only."""
+        return bool(self._engine.synthetic)
+
+    def __repr__(self) -> str:
+        return (
+            f"Engine({self.name!r}, device={self.device!r}, precision={self.precision!r}, "
+            f"threads={self.threads}, implementation={self.implementation!r})"
+        )
+
+
+def as_images(images: ArrayLike) -> NDArray[np.uint8]:
+    """``images`` as (N, 64, 64, 3) uint8 with each image contiguous (copied only if it must be).
+
+    Raises :class:`SsrError` naming the dtype or shape that is wrong.
+    """
+    try:
+        batch: NDArray[Any] = np.asarray(images)
+    except (ValueError, TypeError) as error:
+        raise SsrError(f"images: not an array ({error})") from None
+    expected = f"expected uint8 (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3)"
+    if batch.dtype != np.uint8:
+        raise SsrError(f"images: dtype {batch.dtype}, {expected}")
+    if batch.ndim == 3 and batch.shape == (IMAGE_SIZE, IMAGE_SIZE, 3):
+        raise SsrError(f"images: one image of shape {batch.shape}, {expected}: use images[None]")
+    if batch.ndim != 4 or batch.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
+        raise SsrError(f"images: shape {batch.shape}, {expected}")
+    if batch.strides[1:] != (IMAGE_SIZE * 3, 3, 1):
+        batch = np.ascontiguousarray(batch)
+    return batch
