@@ -167,10 +167,14 @@ Status ParseInterface(const json& value, Model* model, std::string* canonical) {
 
 std::vector<Tap> TapsFor(size_t stages) {
   switch (stages) {
-    case 1: return {{4, 1}};
-    case 2: return {{4, 1}, {2, 4}};
-    case 3: return {{4, 1}, {2, 4}, {1, 8}};
-    default: return {{4, 1}, {3, 2}, {2, 4}, {1, 8}};
+    case 1:
+      return {{4, 1}};
+    case 2:
+      return {{4, 1}, {2, 4}};
+    case 3:
+      return {{4, 1}, {2, 4}, {1, 8}};
+    default:
+      return {{4, 1}, {3, 2}, {2, 4}, {1, 8}};
   }
 }
 
@@ -201,7 +205,8 @@ Status ParseArchitecture(const json& value, Architecture* a) {
   for (const auto& [key, field] :
        {std::pair{"lambda_index", &a->lambda_index}, {"lambda_width", &a->lambda_width}}) {
     SSR_RETURN_IF_ERROR(node.Number(key, field));
-    if (!(*field >= 0 && *field <= 1)) return Bad(node.At(key) + ": must lie in 0..1, got " + PythonRepr(*field));
+    if (!(*field >= 0 && *field <= 1))
+      return Bad(node.At(key) + ": must lie in 0..1, got " + PythonRepr(*field));
   }
   a->taps = TapsFor(a->stages.size());
   json taps = json::array();
@@ -220,7 +225,8 @@ Status ParseInterval(const json& value, Interval* interval) {
   SSR_RETURN_IF_ERROR(node.Numbers("edges", &interval->edges));
   SSR_RETURN_IF_ERROR(node.Numbers("half_widths", &interval->half_widths));
   bool good = interval->half_widths.size() == interval->edges.size() + 1;
-  for (size_t i = 1; i < interval->edges.size(); ++i) good = good && interval->edges[i - 1] < interval->edges[i];
+  for (size_t i = 1; i < interval->edges.size(); ++i)
+    good = good && interval->edges[i - 1] < interval->edges[i];
   for (const double width : interval->half_widths) good = good && width >= 0;
   if (!good) {
     return Bad("interval: edges must rise, with one half-width (not negative) more than edges");
@@ -247,7 +253,8 @@ Status ParseFiles(const json& value, std::map<std::string, FileEntry>* files) {
     if (!IsSha256(*hash)) {
       return Bad(node.At("sha256") + ": expected 64 hexadecimal digits, got " + hash->dump());
     }
-    if (!bytes->is_number_unsigned()) return Bad(node.At("bytes") + ": expected a size, got " + bytes->dump());
+    if (!bytes->is_number_unsigned())
+      return Bad(node.At("bytes") + ": expected a size, got " + bytes->dump());
     (*files)[name] = {hash->get<std::string>(), bytes->get<uint64_t>()};
   }
   return {};

@@ -69,7 +69,8 @@ Status Engine::Create(std::shared_ptr<const Model> model, const EngineOptions& o
 
 Status CheckPredict(const Model& model, const uint8_t* const* images, int64_t n, const Outputs& outputs) {
   if (n < 0) return {Code::kInvalidArgument, "number of images " + std::to_string(n) + " is negative"};
-  if (n > 0 && images == nullptr) return {Code::kInvalidArgument, "images: null, expected one pointer an image"};
+  if (n > 0 && images == nullptr)
+    return {Code::kInvalidArgument, "images: null, expected one pointer an image"};
   for (int64_t i = 0; i < n; ++i) {
     if (images[i] == nullptr) return {Code::kInvalidArgument, "image " + std::to_string(i) + " is null"};
   }
@@ -89,7 +90,7 @@ void FillInterval(const Model& model, float value, float* interval) {
   interval[1] = static_cast<float>(std::min(std::max(value + half, low), high));
 }
 
-#ifndef SSR_CUDA
+#ifndef SSR_CUDA_NETWORK
 Status CreateCudaEngine(std::shared_ptr<const Model>, const EngineOptions& options, int,
                         std::unique_ptr<Engine>*) {
   return {Code::kUnsupported,

@@ -14,10 +14,13 @@ namespace {
 cpu::NetworkKernel KernelFor(Isa isa) {
   switch (isa) {
 #ifdef SSR_X86
-    case Isa::kAvx512: return cpu::RunNetworkAvx512;
-    case Isa::kAvx2: return cpu::RunNetworkAvx2;
+    case Isa::kAvx512:
+      return cpu::RunNetworkAvx512;
+    case Isa::kAvx2:
+      return cpu::RunNetworkAvx2;
 #endif
-    default: return cpu::RunNetworkPortable;
+    default:
+      return cpu::RunNetworkPortable;
   }
 }
 
@@ -30,7 +33,10 @@ struct Scratch {
 class CpuEngine final : public Engine {
  public:
   CpuEngine(std::shared_ptr<const Model> model, const EngineOptions& options, Isa isa)
-      : isa_(isa), kernel_(KernelFor(isa)), network_(*model), head_(MakeHead(*model)),
+      : isa_(isa),
+        kernel_(KernelFor(isa)),
+        network_(*model),
+        head_(MakeHead(*model)),
         pool_(options.threads - 1) {
     model_ = std::move(model);
     options_ = options;
@@ -73,10 +79,10 @@ class CpuEngine final : public Engine {
     kernel_(network_.weights(), image, scratch->floats.get(), scratch->dots.get());
     const int64_t bins = model_->architecture.TotalBins(), stages = head_.num_stages;
     float value = 0;
-    FinishHead(head_, scratch->dots.get(), scratch->head.data(),
-               {&value, outputs.p ? outputs.p + i * bins : nullptr,
-                outputs.eta ? outputs.eta + i * bins : nullptr,
-                outputs.delta ? outputs.delta + i * stages : nullptr});
+    FinishHead(
+        head_, scratch->dots.get(), scratch->head.data(),
+        {&value, outputs.p ? outputs.p + i * bins : nullptr, outputs.eta ? outputs.eta + i * bins : nullptr,
+         outputs.delta ? outputs.delta + i * stages : nullptr});
     if (outputs.value != nullptr) outputs.value[i] = value;
     if (outputs.interval != nullptr) FillInterval(*model_, value, outputs.interval + 2 * i);
   }

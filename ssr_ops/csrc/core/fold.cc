@@ -103,9 +103,10 @@ Head MakeHead(const Model& model) {
     const auto values = [&](const char* name) {
       return Parameter(model, "stages." + std::to_string(k) + "." + name).values.data();
     };
-    head.stages[k] = {a.stages[k],      values("delta.bias"), values("bins_x.bias"), values("bins_s.bias"),
-                      values("mix.weight"), values("mix.bias"), values("p.weight"),    values("p.bias"),
-                      values("eta.weight"), values("eta.bias")};
+    head.stages[k] = {a.stages[k],           values("delta.bias"), values("bins_x.bias"),
+                      values("bins_s.bias"), values("mix.weight"), values("mix.bias"),
+                      values("p.weight"),    values("p.bias"),     values("eta.weight"),
+                      values("eta.bias")};
   }
   return head;
 }

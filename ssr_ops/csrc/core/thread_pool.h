@@ -1,6 +1,8 @@
 // A persistent pool that helps whoever calls it; the caller always works too.
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -8,8 +10,6 @@
 #include <mutex>
 #include <thread>
 #include <vector>
-
-#include <sys/types.h>
 
 namespace ssr {
 

@@ -25,8 +25,8 @@ struct Convolution {
 
 // One stage's fusion block and the dense layers that read its features.
 struct StageWeights {
-  int level, pool, side;    // side: of the pooled square of features
-  int bins;                 // s_k
+  int level, pool, side;                   // side: of the pooled square of features
+  int bins;                                // s_k
   const float *fuse_x, *fuse_s;            // [width of the stream][fusion_width]
   const float *fuse_x_bias, *fuse_s_bias;  // [fusion_width]
   const float *delta, *bins_x, *bins_s;    // [rows][side * side * fusion_width], rows 1, bins, bins

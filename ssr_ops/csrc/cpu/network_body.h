@@ -259,10 +259,14 @@ void FuseStage(const NetworkWeights& network, const StageWeights& stage, const f
   const float* weights = kIsX ? stage.fuse_x : stage.fuse_s;
   const float* bias = kIsX ? stage.fuse_x_bias : stage.fuse_s_bias;
   switch (stage.pool) {
-    case 1: return Fuse<kIsX, 1>(in, size, width, weights, bias, fusion, stage.side, out);
-    case 2: return Fuse<kIsX, 2>(in, size, width, weights, bias, fusion, stage.side, out);
-    case 4: return Fuse<kIsX, 4>(in, size, width, weights, bias, fusion, stage.side, out);
-    default: return Fuse<kIsX, 8>(in, size, width, weights, bias, fusion, stage.side, out);
+    case 1:
+      return Fuse<kIsX, 1>(in, size, width, weights, bias, fusion, stage.side, out);
+    case 2:
+      return Fuse<kIsX, 2>(in, size, width, weights, bias, fusion, stage.side, out);
+    case 4:
+      return Fuse<kIsX, 4>(in, size, width, weights, bias, fusion, stage.side, out);
+    default:
+      return Fuse<kIsX, 8>(in, size, width, weights, bias, fusion, stage.side, out);
   }
 }
 

@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "python/bindings.h"
 #include "ssr/implementation.h"
 
 namespace py = pybind11;
@@ -12,6 +13,7 @@ PYBIND11_MODULE(_native, m) {
     for (const ssr::Isa isa : ssr::SupportedIsas()) names.emplace_back(ssr::IsaName(isa));
     return names;
   });
+  ssr::BindEngine(m);
 #ifdef SSR_CUDA
   m.attr("built_with_cuda") = true;
 #else
