@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssr_ops import _native
 from ssr_train.contract import IMAGE_SIZE
 from ssr_train.errors import SsrError
 
 if TYPE_CHECKING:
     from ssr_train.bundle import Bundle
+
+_native: Any = importlib.import_module("ssr_ops._native")
 
 Floats = NDArray[np.float32]
 
@@ -47,7 +49,7 @@ class Engine:
         threads: int = 1,
         implementation: str | None = None,
     ) -> None:
-        path = getattr(bundle, "path", bundle)
+        path = bundle if isinstance(bundle, str | os.PathLike) else bundle.path
         if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads <= 256:
             raise SsrError(f"threads must be a whole number in 1..256, got {threads!r}")
         try:

@@ -113,6 +113,22 @@ std::string Pair(const std::vector<double>& two) {
   return "[" + PythonRepr(two[0]) + "," + PythonRepr(two[1]) + "]";
 }
 
+// JSON with sorted keys and no spaces, numbers as Python writes them (ssr_train.contract.canonical_json).
+std::string Canonical(const json& value) {
+  std::string text;
+  if (value.is_object()) {
+    for (const auto& [key, item] : value.items()) {
+      text += (text.empty() ? "" : ",") + Quoted(key) + ":" + Canonical(item);
+    }
+    return "{" + text + "}";
+  }
+  if (value.is_array()) {
+    for (const json& item : value) text += (text.empty() ? "" : ",") + Canonical(item);
+    return "[" + text + "]";
+  }
+  return value.is_number_float() ? PythonRepr(value.get<double>()) : value.dump();
+}
+
 // Checks the interface and writes its canonical JSON (sorted keys, no spaces), which is what is hashed.
 Status ParseInterface(const json& value, Model* model, std::string* canonical) {
   const Node node{value, "interface"};
@@ -326,6 +342,9 @@ Status ParseContract(const std::string& text, Model* model, std::map<std::string
   SSR_RETURN_IF_ERROR(node.Get("interface", &found));
   std::string canonical, stated;
   SSR_RETURN_IF_ERROR(ParseInterface(*found, model, &canonical));
+  if (Canonical(*found) != canonical) {
+    return Bad("interface: expected exactly " + canonical + " (no other keys, numbers written the same way)");
+  }
   SSR_RETURN_IF_ERROR(node.String("interface_sha256", &stated));
   model->interface_sha256 = Sha256Hex(canonical.data(), canonical.size());
   if (stated != model->interface_sha256) {
