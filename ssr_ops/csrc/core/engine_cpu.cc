@@ -1,4 +1,7 @@
+#include <algorithm>
+#include <chrono>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "core/aligned.h"
@@ -21,6 +24,19 @@ cpu::NetworkKernel KernelFor(Isa isa) {
 #endif
     default:
       return cpu::RunNetworkPortable;
+  }
+}
+
+cpu::MultiplyAddKernel MultiplyAddFor(Isa isa) {
+  switch (isa) {
+#ifdef SSR_X86
+    case Isa::kAvx512:
+      return cpu::MultiplyAddAvx512;
+    case Isa::kAvx2:
+      return cpu::MultiplyAddAvx2;
+#endif
+    default:
+      return cpu::MultiplyAddPortable;
   }
 }
 
@@ -131,6 +147,25 @@ Status CreateCpuEngine(std::shared_ptr<const Model> model, const EngineOptions& 
   Isa isa = Isa::kPortable;
   SSR_RETURN_IF_ERROR(ChooseIsa(options.implementation, &isa));
   *engine = std::make_unique<CpuEngine>(std::move(model), options, isa);
+  return {};
+}
+
+Status MeasureMultiplyAdds(const std::string& implementation, double seconds, double* rate) {
+  using Clock = std::chrono::steady_clock;
+  Isa isa = Isa::kPortable;
+  SSR_RETURN_IF_ERROR(ChooseIsa(implementation, &isa));
+  const cpu::MultiplyAddKernel kernel = MultiplyAddFor(isa);
+  volatile float start = 1;
+  float value = start;
+  *rate = 0;
+  for (double spent = 0; spent < seconds;) {
+    const auto begin = Clock::now();
+    const int64_t done = kernel(1 << 18, &value);
+    const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
+    *rate = std::max(*rate, static_cast<double>(done) / elapsed);  // the best: nothing disturbed it
+    spent += elapsed;
+  }
+  start = value;
   return {};
 }
 

@@ -48,4 +48,12 @@ void RunNetworkPortable(const NetworkWeights&, const uint8_t*, float*, float*);
 void RunNetworkAvx2(const NetworkWeights&, const uint8_t*, float*, float*);
 void RunNetworkAvx512(const NetworkWeights&, const uint8_t*, float*, float*);
 
+// Independent multiply-adds and nothing else: what the instruction set can do at best on this core, for
+// benchmarks. Returns how many were done; *value goes in and out so that none can be left out.
+using MultiplyAddKernel = int64_t (*)(int64_t rounds, float* value);
+
+int64_t MultiplyAddPortable(int64_t rounds, float* value);
+int64_t MultiplyAddAvx2(int64_t rounds, float* value);
+int64_t MultiplyAddAvx512(int64_t rounds, float* value);
+
 }  // namespace ssr::cpu

@@ -37,6 +37,7 @@ struct Vec {
 
 // 12 sums of the 16 registers.
 struct Tuning {
+  static constexpr int kPeakSums = 12;
   static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 2;
   static constexpr int kVectorsX = 1, kColumnsX = 6;
   static constexpr int kVectorsS = 1, kColumnsS = 6;
@@ -49,5 +50,7 @@ struct Tuning {
 void RunNetworkAvx2(const NetworkWeights& network, const uint8_t* image, float* scratch, float* dots) {
   RunNetwork(network, image, scratch, dots);
 }
+
+int64_t MultiplyAddAvx2(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

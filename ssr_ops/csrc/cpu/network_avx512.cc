@@ -42,6 +42,7 @@ struct Vec {
 
 // 24 to 28 sums of the 32 registers.
 struct Tuning {
+  static constexpr int kPeakSums = 24;
   static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 4;
   static constexpr int kVectorsX = 2, kColumnsX = 6;
   static constexpr int kVectorsS = 1, kColumnsS = 14;
@@ -54,5 +55,7 @@ struct Tuning {
 void RunNetworkAvx512(const NetworkWeights& network, const uint8_t* image, float* scratch, float* dots) {
   RunNetwork(network, image, scratch, dots);
 }
+
+int64_t MultiplyAddAvx512(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

@@ -11,6 +11,7 @@
 
 #define SSR_INLINE inline __attribute__((always_inline))
 #define SSR_UNROLL _Pragma("GCC unroll 32")
+#define SSR_ROLLED _Pragma("GCC unroll 1")  // an unrolled reduction would spill the sums
 
 // Absolute error at most 1.2e-7: tanh |v| = (1 - e) / (1 + e) with e = exp(-2 |v|) = 2^n 2^f.
 SSR_INLINE Vec Tanh(Vec v) {
@@ -56,10 +57,10 @@ SSR_INLINE void ConvolveBlock(const float* in, int64_t in_row, int in_stride, co
     const Vec b = Vec::Load(v < kX ? x.bias + v * Vec::kLanes : s.bias + (v - kX) * Vec::kLanes);
     SSR_UNROLL for (int c = 0; c < kColumns; ++c) sum[0][c][v] = sum[1][c][v] = b;
   }
-  for (int ky = 0; ky < 3; ++ky) {
+  SSR_ROLLED for (int ky = 0; ky < 3; ++ky) {
     const float* upper = in + ky * in_row;
     const float* lower = upper + in_row;
-    for (int j = 0; j < 3 * stride; ++j) {
+    SSR_ROLLED for (int j = 0; j < 3 * stride; ++j) {
       Vec w[kV];
       SSR_UNROLL for (int v = 0; v < kV; ++v) {
         w[v] = Vec::Load(v < kX ? weights_x + v * Vec::kLanes : weights_s + (v - kX) * Vec::kLanes);
@@ -324,5 +325,19 @@ void RunNetwork(const NetworkWeights& network, const uint8_t* image, float* scra
   }
 }
 
+// See MultiplyAddKernel.
+int64_t MultiplyAdd(int64_t rounds, float* value) {
+  Vec sums[Tuning::kPeakSums];
+  const Vec factor = Vec::Broadcast(0.5f), term = Vec::Broadcast(*value);
+  SSR_UNROLL for (int i = 0; i < Tuning::kPeakSums; ++i) sums[i] = Vec::Broadcast(*value + i);
+  SSR_ROLLED for (int64_t round = 0; round < rounds; ++round) {
+    SSR_UNROLL for (int i = 0; i < Tuning::kPeakSums; ++i) sums[i] = Vec::Fma(sums[i], factor, term);
+  }
+  for (int i = 1; i < Tuning::kPeakSums; ++i) sums[0] = sums[0] + sums[i];
+  *value = SumLanes(sums[0]);
+  return rounds * Tuning::kPeakSums * Vec::kLanes;
+}
+
+#undef SSR_ROLLED
 #undef SSR_UNROLL
 #undef SSR_INLINE

@@ -40,6 +40,7 @@ struct Vec {
 };
 
 struct Tuning {
+  static constexpr int kPeakSums = 12;
   static constexpr int kFirstX = 1, kFirstS = 1, kFirstColumns = 2;
   static constexpr int kVectorsX = 2, kColumnsX = 2;
   static constexpr int kVectorsS = 2, kColumnsS = 2;
@@ -52,5 +53,7 @@ struct Tuning {
 void RunNetworkPortable(const NetworkWeights& network, const uint8_t* image, float* scratch, float* dots) {
   RunNetwork(network, image, scratch, dots);
 }
+
+int64_t MultiplyAddPortable(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

@@ -80,6 +80,19 @@ py::dict Run(Engine& engine, const py::array_t<uint8_t>& images, bool stages, bo
 }  // namespace
 
 void BindEngine(py::module_& m) {
+  m.def(
+      "measure_multiply_adds",
+      [](const std::string& implementation, double seconds) {
+        double rate = 0;
+        Status status;
+        {
+          const py::gil_scoped_release release;
+          status = MeasureMultiplyAdds(implementation, seconds, &rate);
+        }
+        RaiseIfError(status);
+        return rate;
+      },
+      py::arg("implementation"), py::arg("seconds"));
   py::class_<Engine>(m, "Engine")
       .def(py::init(&MakeEngine), py::arg("bundle"), py::arg("device"), py::arg("precision"),
            py::arg("threads"), py::arg("implementation"))

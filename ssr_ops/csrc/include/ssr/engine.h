@@ -47,4 +47,8 @@ class Engine {
   EngineOptions options_;
 };
 
+// Multiply-adds a second of one core under `implementation` (as EngineOptions), timed for about `seconds`:
+// what benchmarks hold the engine against.
+Status MeasureMultiplyAdds(const std::string& implementation, double seconds, double* rate);
+
 }  // namespace ssr
