@@ -54,6 +54,86 @@ def import_keras_command(
 
 
 @app.command()
+def fit(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder of the run.", rich_help_panel="Run")],
+    data: Annotated[str, typer.Option(help="Data set: synthetic (drawn faces).")] = "synthetic",
+    count: Annotated[int, typer.Option(help="Faces to draw; 80 % train, 20 % validate.")] = 20000,
+    epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = 90,
+    batch_size: Annotated[int, typer.Option(help="Faces a step.")] = 50,
+    lr: Annotated[float, typer.Option(help="Initial learning rate (Adam).")] = 0.002,
+    step: Annotated[
+        int | None, typer.Option(help="Epochs until the rate drops tenfold; without it a third of --epochs.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides data, split, order, weights, augmentation.")] = 0,
+    stages: Annotated[str, typer.Option(help="Bins of each stage, deepest level first.")] = "3,3,3",
+    dropout: Annotated[float, typer.Option(help="Dropout before the heads' first layers.")] = 0.2,
+    augment: Annotated[
+        bool, typer.Option(help="Mirror; rotate, shear, shift, zoom with probability 0.25 each.")
+    ] = True,
+    init: Annotated[
+        Path | None, typer.Option(help="Bundle to start from (fine-tuning); the same stages.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:N; auto takes a GPU where torch sees one.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of torch on the CPU; without it, one a core.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that draw.", rich_help_panel="Run")] = 2,
+    checkpoint_every: Annotated[
+        int,
+        typer.Option(help="Steps between checkpoints, besides every epoch's.", rich_help_panel="Run"),
+    ] = 200,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out.", rich_help_panel="Run")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start anew in the place of a run.", rich_help_panel="Run")
+    ] = False,
+) -> None:
+    """Train SSR-Net: L1 loss, Adam, the paper's schedule and augmentations; ends in OUT/bundle.
+
+    Ctrl-C saves and stops; --resume goes on and gives the same weights, bit for bit, as a run that
+    was never stopped.
+
+    Examples:
+
+        ssr-train fit --out runs/quick --count 2000 --epochs 6
+
+        ssr-train fit --out runs/quick --resume
+
+        ssr-train fit --out runs/tuned --init runs/quick/bundle --lr 0.0005
+    """
+    from ssr_train import fitting
+
+    options = {
+        name: value
+        for name, value in context.params.items()
+        if name not in {"out", "workers", "checkpoint_every", "resume", "force"}
+    }
+    given = {
+        name
+        for name in options
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+    if resume and force:
+        raise typer.BadParameter("--resume and --force contradict each other")
+    if workers < 1 or checkpoint_every < 1:
+        raise typer.BadParameter("--workers and --checkpoint-every must be at least 1")
+    try:
+        bundle = (
+            fitting.resume(out, options, given, workers, checkpoint_every)
+            if resume
+            else fitting.start(out, options, force, workers, checkpoint_every)
+        )
+    except fitting.Interrupted as stopped:
+        typer.echo(f"ssr-train: {stopped}", err=True)
+        raise typer.Exit(130) from None
+    _describe(bundle.path, full=False)
+
+
+@app.command()
 def info(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
     json: Annotated[bool, typer.Option("--json", help="Print contract.json as it is.")] = False,

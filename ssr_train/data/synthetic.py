@@ -1,0 +1,106 @@
+"""Drawn faces with known ages: a data set that needs no download, for trying the trainer and for tests.
+
+Face ``index`` of ``seed`` is the same picture whatever else is drawn, in whatever order and by however
+many workers. Look at some: ``python -m ssr_train.data.synthetic --sheet faces.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_train.contract import IMAGE_SIZE
+from ssr_train.data.painter import paint
+from ssr_train.data.traits import sample
+from ssr_train.errors import SsrError
+
+VERSION = 1
+"""Goes up whenever the same (seed, index) would give another picture."""
+
+OLDEST = 100
+_BLOCK = 250
+
+
+class Faces(NamedTuple):
+    """Pictures (N, 64, 64, 3) uint8 BGR and ages (N,) float32 in whole years."""
+
+    images: NDArray[np.uint8]
+    ages: NDArray[np.float32]
+
+
+def draw(seed: int, index: int, age: float | None = None) -> tuple[NDArray[np.uint8], int]:
+    """Face ``index`` of ``seed``: (64, 64, 3) uint8 BGR and its age, 0..100 whole years.
+
+    ``age`` draws the same person's picture at that age instead of the sampled one.
+    """
+    rng = np.random.default_rng((VERSION, seed, index))
+    sampled = rng.beta(1.15, 1.65) * (OLDEST + 1)
+    years = min(int(sampled if age is None else age), OLDEST)
+    traits = sample(rng, float(sampled if age is None else age))
+    return paint(rng, traits), years
+
+
+def draw_faces(
+    count: int, seed: int, workers: int = 1, progress: Callable[[int], None] | None = None
+) -> Faces:
+    """Faces 0..count-1 of ``seed``, drawn by ``workers`` processes; ``progress`` hears how many are done."""
+    if count < 1:
+        raise SsrError(f"count must be at least 1, got {count}")
+    if seed < 0:
+        raise SsrError(f"seed must not be negative, got {seed}")
+    images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    ages = np.empty(count, np.float32)
+    blocks = [(seed, start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
+    for (_, start, stop), faces in zip(blocks, _drawn(blocks, workers), strict=True):
+        images[start:stop], ages[start:stop] = faces
+        if progress is not None:
+            progress(stop)
+    return Faces(images, ages)
+
+
+def _drawn(blocks: list[tuple[int, int, int]], workers: int) -> Iterator[Faces]:
+    if workers <= 1 or len(blocks) < 4:
+        yield from map(_draw_block, blocks)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's thread pools
+    with ProcessPoolExecutor(min(workers, len(blocks)), mp_context=context) as pool:
+        yield from pool.map(_draw_block, blocks)
+
+
+def _draw_block(block: tuple[int, int, int]) -> Faces:
+    cv2.setNumThreads(1)
+    seed, start, stop = block
+    pairs = [draw(seed, index) for index in range(start, stop)]
+    return Faces(np.stack([image for image, _ in pairs]), np.array([age for _, age in pairs], np.float32))
+
+
+def contact_sheet(seed: int = 0, columns: int = 16, rows: int = 11, zoom: int = 1) -> NDArray[np.uint8]:
+    """A picture of ``rows`` ages, 0 at the top to 100, each with ``columns`` different people."""
+    strips = []
+    for row in range(rows):
+        age = OLDEST * row / max(rows - 1, 1)
+        strips.append(np.hstack([draw(seed, row * columns + i, age)[0] for i in range(columns)]))
+    sheet = np.vstack(strips)
+    return np.repeat(np.repeat(sheet, zoom, axis=0), zoom, axis=1)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Draw a contact sheet of faces, youngest at the top.")
+    parser.add_argument("--sheet", type=Path, required=True, help="PNG or JPEG to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--zoom", type=int, default=1)
+    options = parser.parse_args()
+    if not cv2.imwrite(str(options.sheet), contact_sheet(options.seed, zoom=options.zoom)):
+        parser.error(f"cannot write {options.sheet}")
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,64 @@
+"""What ``ssr-train fit`` shows while it works: a bar with running errors, and one line an epoch."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Reporter:
+    """Progress on the terminal; into a file or pipe only the lines, not the bar."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None, note="")
+        self._validation = ""
+
+    def __enter__(self) -> Reporter:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        self.console.print(line, markup=False)
+
+    def drawing(self, total: int) -> None:
+        self._bar.reset(self._task, total=total, description="drawing faces", note="")
+
+    def drawn(self, count: int) -> None:
+        self._bar.update(self._task, completed=count)
+
+    def begin(self, epoch: int, epochs: int, steps: int, done: int) -> None:
+        """Epoch ``epoch`` (from 0) starts, or goes on after ``done`` steps."""
+        self._epochs = epochs
+        self._bar.reset(
+            self._task, total=steps, completed=done, description=f"epoch {epoch + 1}/{epochs}", note=""
+        )
+
+    def step(self, done: int, train_mae: float) -> None:
+        self._bar.update(self._task, completed=done, note=f"train MAE {train_mae:.2f}{self._validation}")
+
+    def end(self, row: dict[str, Any], improved: bool) -> None:
+        self._validation = f", val {row['val_mae']:.2f}"
+        self.say(
+            f"epoch {row['epoch']:>{len(str(self._epochs))}}/{self._epochs}  rate {row['rate']:.2g}  "
+            f"train MAE {row['train_mae']:6.2f}  val MAE {row['val_mae']:6.2f}  {row['seconds']:.0f} s"
+            f"{'  best' if improved else ''}"
+        )

@@ -1,0 +1,165 @@
+"""The folder of one training run: its settings, checkpoint, history, curves and bundles.
+
+settings.json      what was asked for; ``--resume`` reads it
+checkpoint.pt      the whole state, replaced atomically
+history.json, .csv every epoch; curves.png plots it
+bundle/            the best epoch by validation MAE; bundle-last/ the last epoch
+bad_batch.npz      only after a loss that was not finite
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ssr_train.errors import SsrError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run's numbers. ``step``: epochs at one learning rate."""
+
+    data: str
+    count: int
+    epochs: int
+    batch_size: int
+    lr: float
+    step: int
+    seed: int
+    stages: tuple[int, ...]
+    dropout: float
+    augment: bool
+    device: str
+    threads: int
+    init: str | None = None
+    init_sha256: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "stages": list(self.stages)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Settings:
+        known = {f.name for f in fields(cls)}
+        if set(data) != known:
+            raise SsrError(f"settings.json: expected the keys {sorted(known)}, got {sorted(data)}")
+        return cls(**{**data, "stages": tuple(data["stages"])})
+
+
+class RunFolder:
+    """Paths and atomic writes of a run at ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings_file = path / "settings.json"
+        self.checkpoint_file = path / "checkpoint.pt"
+        self.history_json = path / "history.json"
+        self.history_csv = path / "history.csv"
+        self.curves = path / "curves.png"
+        self.bad_batch = path / "bad_batch.npz"
+        self.bundle = path / "bundle"
+        self.last = path / "bundle-last"
+
+    @property
+    def finished(self) -> bool:
+        return self.bundle.is_dir()
+
+    def start(self, settings: Settings, force: bool) -> None:
+        """Make the folder for a new run. Refuses one that exists, unless ``force`` and it is a run's."""
+        if self.path.is_file():
+            raise SsrError(f"{self.path}: is a file, expected a folder for the run")
+        if self.settings_file.exists():
+            if not force:
+                state = "a finished run" if self.finished else "an unfinished run"
+                raise SsrError(
+                    f"{self.path}: holds {state}; --resume continues it, --force starts anew in its place"
+                )
+            self._clear()
+        elif self.path.exists() and any(f.name != ".lock" for f in self.path.iterdir()):
+            raise SsrError(f"{self.path}: exists and is not a run's folder; choose another --out")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write(self.settings_file, lambda f: f.write(_json(settings.to_json()).encode()))
+
+    def settings(self) -> Settings:
+        """The recorded settings of the run to resume."""
+        try:
+            data = json.loads(self.settings_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SsrError(f"{self.path}: no run to resume here (no settings.json)") from None
+        except ValueError as error:
+            raise SsrError(f"{self.settings_file}: not JSON: {error}") from None
+        if not isinstance(data, dict):
+            raise SsrError(f"{self.settings_file}: expected an object")
+        return Settings.from_json(data)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder: two trainers in one run would overwrite each other."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SsrError(f"{self.path}: another ssr-train is at work in this run") from None
+            yield
+
+    def write(self, path: Path, save: Callable[[BinaryIO], object]) -> None:
+        """Replace ``path`` in one step: after a crash it is the old file or the new one, whole."""
+        temporary = path.with_name(f".tmp-{path.name}")
+        with temporary.open("wb") as stream:
+            save(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        """One row an epoch: epoch (from 1), rate, train_mae, val_mae, in years; seconds."""
+        self.write(self.history_json, lambda f: f.write(_json(history).encode()))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        self.write(self.history_csv, lambda f: f.write(text.getvalue().encode()))
+
+    def plot(self, history: list[dict[str, Any]], constant_mae: float) -> None:
+        """Draw the learning curves, with the error of always answering the mean age for comparison."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+
+        figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+        epochs = [row["epoch"] for row in history]
+        axes.plot(epochs, [row["train_mae"] for row in history], label="training (augmented, dropout)")
+        axes.plot(epochs, [row["val_mae"] for row in history], label="validation")
+        axes.axhline(constant_mae, color="0.6", linestyle=":", label="always the mean age")
+        axes.set(xlabel="epoch", ylabel="mean absolute error (years)", title=self.path.name)
+        axes.set_ylim(bottom=0, top=1.15 * constant_mae)
+        axes.legend()
+        self.write(self.curves, lambda f: figure.savefig(f, format="png", dpi=110))
+        pyplot.close(figure)
+
+    def _clear(self) -> None:
+        for folder in (self.bundle, self.last):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (
+            self.settings_file,
+            self.checkpoint_file,
+            self.history_json,
+            self.history_csv,
+            self.curves,
+            self.bad_batch,
+        ):
+            file.unlink(missing_ok=True)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2) + "\n"

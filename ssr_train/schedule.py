@@ -1,0 +1,20 @@
+"""The paper's learning-rate schedule (section 4.1): tenfold down at every third of the epochs."""
+
+from __future__ import annotations
+
+import math
+
+PAPER_EPOCHS = 90
+PAPER_STEP = 30
+PAPER_RATE = 0.002
+DECAY = 10
+
+
+def default_step(epochs: int) -> int:
+    """Epochs at one rate: the paper's 30 of 90, in proportion."""
+    return max(1, math.ceil(epochs * PAPER_STEP / PAPER_EPOCHS))
+
+
+def learning_rate(base: float, epoch: int, step: int) -> float:
+    """Rate of ``epoch`` (from 0)."""
+    return base / DECAY ** (epoch // step)
