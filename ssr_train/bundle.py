@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +154,11 @@ def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract)
             raise BundleError(f"{MODEL_FILE}: {name} holds NaN or infinite values")
         if name.endswith("running_var") and (parameters[name] < 0).any():
             raise BundleError(f"{MODEL_FILE}: {name} holds a negative variance")
+
+
+def default_bundle() -> Path:
+    """The bundle that ships with the project: trained on drawn faces, so that a demo works offline."""
+    return Path(str(resources.files("ssr_train"))) / "assets" / "default_bundle"
 
 
 def load_model(bundle: Bundle | str | os.PathLike[str]) -> SSRNet:
