@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ __all__ = ["Interrupted", "resume", "start"]
 def start(out: Path, options: dict[str, Any], force: bool, workers: int, checkpoint_every: int) -> Bundle:
     """Train a new run in ``out`` and return its bundle; ``options`` are those of the command line."""
     settings = settings_from(options)
-    check(settings)
+    _check(settings)
     folder = RunFolder(out)
     if out.is_file():
         raise SsrError(f"{out}: is a file, expected a folder for the run")
@@ -46,7 +47,7 @@ def resume(
                 f"{out}: this run has --{name.replace('_', '-')} {recorded[name]}, not {value}; "
                 "leave it out to resume, or start another run"
             )
-    check(settings)
+    _check(settings)
     with folder.lock():
         if folder.finished:
             Reporter().say(f"{out}: this run is finished")
@@ -66,8 +67,6 @@ def settings_from(options: dict[str, Any]) -> Settings:
     if values["init"] is not None:
         bundle = initial_bundle(Path(values["init"]), architecture)
         values["init_sha256"] = bundle.contract.weights_sha256
-    if values["data"] not in datasets.NAMES:
-        raise SsrError(f"--data {values['data']}: unknown, expected one of: {', '.join(datasets.NAMES)}")
     return Settings(**values)
 
 
@@ -83,6 +82,13 @@ def settings_value(name: str, value: Any) -> Any:
     if name == "device" and value == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return value
+
+
+def _check(settings: Settings) -> None:
+    """Find out what is wrong or missing before the run's folder is touched."""
+    check(settings)
+    datasets.check(settings.data)
+    importlib.import_module("matplotlib")  # draws the curves at the end
 
 
 def _fit(folder: RunFolder, settings: Settings, workers: int, checkpoint_every: int) -> Bundle:

@@ -82,7 +82,7 @@ def test_refuses(count: int, seed: int, word: str) -> None:
 
 
 def test_unknown_data_set_names_the_known() -> None:
-    with pytest.raises(SsrError, match=r"'imagenet' is unknown.*synthetic"):
+    with pytest.raises(SsrError, match=r"imagenet: unknown.*synthetic"):
         load("imagenet", count=1, seed=0, workers=1)
 
 

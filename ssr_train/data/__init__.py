@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,12 +25,18 @@ class Dataset:
     licence: str
 
 
+def check(name: str) -> None:
+    """Raise :class:`SsrError` for an unknown data set, ``ModuleNotFoundError`` if it cannot be read here."""
+    if name not in NAMES:
+        raise SsrError(f"--data {name}: unknown, expected one of: {', '.join(NAMES)}")
+    importlib.import_module(f"ssr_train.data.{name}")
+
+
 def load(
     name: str, *, count: int, seed: int, workers: int, progress: Callable[[int], None] | None = None
 ) -> Dataset:
     """Data set ``name`` in memory; ``progress`` hears how many pictures are ready."""
-    if name not in NAMES:
-        raise SsrError(f"data set {name!r} is unknown, expected one of: {', '.join(NAMES)}")
+    check(name)
     from ssr_train.data import synthetic
 
     images, ages = synthetic.draw_faces(count, seed, workers, progress)

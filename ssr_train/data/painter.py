@@ -401,9 +401,7 @@ class Painter:
         streaks = cv2.resize(coarse, (_SIZE, _SIZE), interpolation=cv2.INTER_LINEAR)
         self._blend(cv2.GaussianBlur(layer, (5, 5), 1.0), t.hair_colour, 1.0 - t.thinning, streaks)
 
-    def _blend(
-        self, mask: Picture, colour: Colour, alpha: float, add: NDArray[Any] | None = None
-    ) -> None:
+    def _blend(self, mask: Picture, colour: Colour, alpha: float, add: NDArray[Any] | None = None) -> None:
         """Lay ``colour`` (plus ``add``) over the picture where ``mask`` is, ``alpha`` opaque."""
         weight = mask.astype(np.float32) * np.float32(alpha / 255.0)
         planes = []

@@ -51,7 +51,10 @@ def draw(seed: int, index: int, age: float | None = None) -> tuple[NDArray[np.ui
 def draw_faces(
     count: int, seed: int, workers: int = 1, progress: Callable[[int], None] | None = None
 ) -> Faces:
-    """Faces 0..count-1 of ``seed``, drawn by ``workers`` processes; ``progress`` hears how many are done."""
+    """Faces 0..count-1 of ``seed``; ``progress`` hears how many are done.
+
+    ``workers`` above 1 starts processes: call it under ``if __name__ == "__main__"`` then.
+    """
     if count < 1:
         raise SsrError(f"count must be at least 1, got {count}")
     if seed < 0:
