@@ -22,7 +22,7 @@ app = typer.Typer(
     "A [bold]bundle[/bold] is the one folder that travels from here to the server: weights, the contract "
     "that says how pictures must be cut for them, and a golden record to check every later step.\n\n"
     "[bold]Released weights[/bold], no PyTorch needed:\n\n"
-    "    ssr-train fetch morph2\n\n"
+    "    ssr-train fetch morph2 --out .\n\n"
     "    ssr-train import-keras ssrnet_morph2.h5 --out bundles/morph2\n\n"
     "[bold]Your own[/bold]:\n\n"
     "    ssr-train fit --data synthetic --out runs/first\n\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,6 +13,8 @@ from rich.table import Table
 from ssr_train.bundle import Bundle
 from ssr_train.contract import Interface
 from ssr_train.replay import Replay
+
+_PIPE_WIDTH = 200  # columns into a file or pipe: a hash stays in one piece
 
 
 def describe(bundle: Bundle, check: Replay, full: bool) -> None:
@@ -48,12 +51,19 @@ def describe(bundle: Bundle, check: Replay, full: bool) -> None:
         rows += [(f"  {name}", f"{file.bytes:,} bytes") for name, file in contract.files.items()]
     if contract.provenance.get("synthetic"):
         rows.append(("note", "these weights learned from drawn faces: do not trust them on photos"))
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for key, value in rows:
-        table.add_row(key, escape(value))
-    Console(highlight=False, soft_wrap=True).print(table)
+    table(rows)
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) -> None:
+    """Print columns, the first in bold; nothing is cut off."""
+    grid = Table(box=None, show_header=header is not None, pad_edge=False)
+    for i in range(len(rows[0])):
+        title = header[i] if header else ""
+        grid.add_column(title, style="bold" if i == 0 else None, no_wrap=i == 0, overflow="fold")
+    for row in rows:
+        grid.add_row(*map(escape, row))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(grid, width=None if console.is_terminal else max(console.width, _PIPE_WIDTH))
 
 
 def _range(interface: Interface) -> str:
