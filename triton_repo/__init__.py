@@ -1,0 +1,1 @@
+"""Model repositories and a real tritonserver to serve them: the operator's part (``ssr-serve``)."""

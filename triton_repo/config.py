@@ -1,0 +1,164 @@
+"""config.pbtxt, rendered from a contract and read back through Triton's own protobuf definition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ssr_train.contract import IMAGE_SIZE, Contract, canonical_json
+from ssr_train.errors import SsrError
+
+BACKEND = "ssr"
+CONFIG_FILE = "config.pbtxt"
+
+
+class ConfigError(SsrError):
+    """A configuration that cannot be written or read."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is served.
+
+    ``max_batch`` 64: the engine works image by image, so that a larger batch saves nothing on a CPU
+    and only keeps the merged requests waiting for each other. ``queue_delay_us`` 0: requests are
+    merged from what queued while the instance worked, never held back. ``queue_timeout_ms``: how long
+    a request may wait unless it says otherwise, then it is rejected. ``max_queue`` bounds the waiting
+    requests, and so the memory that they hold. ``keep``: how many of the newest versions are loaded;
+    2 makes a rollback immediate.
+    """
+
+    instances: int = 1
+    threads: int = 1
+    precision: str = "fp32"
+    max_batch: int = 64
+    queue_delay_us: int = 0
+    queue_timeout_ms: int = 5000
+    max_queue: int = 1024
+    device: Literal["cpu", "gpu"] = "cpu"
+    debug_outputs: bool = False
+    warmup: bool = True
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        limits = {
+            "instances": (1, 256),
+            "threads": (1, 256),
+            "max_batch": (1, 4096),
+            "queue_delay_us": (0, 10_000_000),
+            "queue_timeout_ms": (0, 3_600_000),
+            "max_queue": (0, 1_000_000),
+            "keep": (1, 64),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name.replace('_', '-')}: must lie in {low}..{high}, got {value}")
+        if self.device not in ("cpu", "gpu"):
+            raise ConfigError(f"device: expected cpu or gpu, got {self.device!r}")
+
+
+def render(name: str, contract: Contract, options: Options) -> str:
+    """The text of config.pbtxt for a model of this contract."""
+    pb = _protobuf()
+    interface = contract.interface
+    config = pb.ModelConfig(name=name, backend=BACKEND, max_batch_size=options.max_batch)
+    config.version_policy.latest.num_versions = options.keep
+    image = config.input.add(name=interface.input.name, data_type=pb.TYPE_UINT8)
+    image.dims.extend([IMAGE_SIZE, IMAGE_SIZE, 3])
+    for output, dims in outputs(contract, debug=options.debug_outputs).items():
+        config.output.add(name=output, data_type=pb.TYPE_FP32).dims.extend(dims)
+    group = config.instance_group.add(count=options.instances)
+    group.kind = pb.ModelInstanceGroup.KIND_GPU if options.device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
+    config.dynamic_batching.max_queue_delay_microseconds = options.queue_delay_us
+    queue = config.dynamic_batching.default_queue_policy
+    queue.timeout_action = pb.ModelQueuePolicy.REJECT
+    queue.default_timeout_microseconds = options.queue_timeout_ms * 1000
+    queue.allow_timeout_override = True
+    queue.max_queue_size = options.max_queue
+    if options.warmup:
+        sample = config.model_warmup.add(name="random", batch_size=options.max_batch, count=1)
+        sample.inputs[interface.input.name].data_type = pb.TYPE_UINT8
+        sample.inputs[interface.input.name].dims.extend([IMAGE_SIZE, IMAGE_SIZE, 3])
+        sample.inputs[interface.input.name].random_data = True
+    parameters = {
+        "interface": canonical_json(interface.to_json()),
+        "interface_sha256": interface.sha256,
+        "mode": "crops",
+        "precision": options.precision,
+        "threads": str(options.threads),
+    }
+    for key, value in parameters.items():
+        config.parameters[key].string_value = value
+    return _text_format().MessageToString(config)
+
+
+def outputs(contract: Contract, *, debug: bool = False) -> dict[str, list[int]]:
+    """Declared outputs and their shapes. A request that names none gets them all."""
+    name = contract.interface.output.name
+    result = {name: [1]}
+    if contract.interval is not None:
+        result[f"{name}_interval"] = [2]
+    if debug:
+        bins = sum(contract.architecture.stages)
+        result |= {"p": [bins], "eta": [bins], "delta": [len(contract.architecture.stages)]}
+    return result
+
+
+def parse(text: str, where: str = CONFIG_FILE) -> Any:
+    """A ``ModelConfig`` message; raises :class:`ConfigError` with the parser's line and column."""
+    config = _protobuf().ModelConfig()
+    try:
+        _text_format().Parse(text, config)
+    except _text_format().ParseError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return config
+
+
+def read(model_folder: Path) -> Any:
+    """The configuration of a model folder."""
+    path = model_folder / CONFIG_FILE
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: missing, so this is not a served model") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text") from None
+
+
+def parameter(config: Any, key: str) -> str:
+    """A string parameter, empty if it is not set."""
+    return str(config.parameters[key].string_value) if key in config.parameters else ""
+
+
+def declared(config: Any) -> dict[str, list[int]]:
+    """Output names and shapes of a parsed configuration."""
+    return {output.name: list(output.dims) for output in config.output}
+
+
+def kept_versions(config: Any, versions: list[int]) -> list[int]:
+    """Which of ``versions`` the configuration's policy loads, newest first."""
+    newest = sorted(versions, reverse=True)
+    policy = config.version_policy
+    choice = policy.WhichOneof("policy_choice")
+    if choice == "all":
+        return newest
+    if choice == "specific":
+        return [v for v in newest if v in policy.specific.versions]
+    return newest[: max(1, policy.latest.num_versions)]
+
+
+def _protobuf() -> Any:
+    try:
+        from tritonclient.grpc import model_config_pb2
+    except ImportError:
+        raise ConfigError("tritonclient is not installed: pip install 'ssr-serve[serve]'") from None
+    return model_config_pb2
+
+
+def _text_format() -> Any:
+    _protobuf()
+    from google.protobuf import text_format
+
+    return text_format

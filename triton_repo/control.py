@@ -1,0 +1,125 @@
+"""Triton's HTTP control API, as far as ``ssr-serve`` needs it. Standard library only."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from ssr_train.errors import SsrError
+
+
+class ControlError(SsrError):
+    """The server refused, cannot be reached, or is no tritonserver."""
+
+
+class Unreachable(ControlError):
+    """Nothing answers at the address."""
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """One line of the server's repository index."""
+
+    model: str
+    version: int | None
+    state: str
+    reason: str
+
+    @property
+    def ready(self) -> bool:
+        return self.state == "READY"
+
+
+class Control:
+    """Talks to one server over HTTP: ``host:port``, with an optional ``http://`` before it.
+
+    ``headers`` go with every request: the key of a restricted API
+    (``--http-restricted-api=model-repository:KEY=VALUE``).
+    """
+
+    def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0) -> None:
+        self.url = url.removeprefix("http://").rstrip("/")
+        if "://" in self.url or "/" in self.url or not self.url:
+            raise ControlError(f"{url}: expected the server's HTTP address as host:port, such as localhost:8000")
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._timeout = timeout
+
+    def metadata(self) -> dict[str, Any]:
+        """Server name and version."""
+        result = self._call("GET", "/v2")
+        if not isinstance(result, dict) or "version" not in result:
+            raise ControlError(f"{self.url}: answers, but not as a Triton server")
+        return result
+
+    def alive(self) -> bool:
+        """Whether the server process answers."""
+        try:
+            self._call("GET", "/v2/health/live")
+        except ControlError:
+            return False
+        return True
+
+    def ready(self, model: str, version: int | None = None) -> bool:
+        """Whether the model (or that version of it) answers requests now."""
+        path = f"/v2/models/{quote(model, safe='')}" + (f"/versions/{version}" if version else "")
+        try:
+            self._call("GET", f"{path}/ready")
+        except Unreachable:
+            raise
+        except ControlError:
+            return False
+        return True
+
+    def index(self) -> list[VersionState]:
+        """Every model version that the server knows, with its state and, if it failed, the reason."""
+        return [
+            VersionState(
+                str(entry["name"]),
+                int(entry["version"]) if entry.get("version") else None,
+                str(entry.get("state", "")),
+                str(entry.get("reason", "")),
+            )
+            for entry in self._call("POST", "/v2/repository/index", {})
+        ]
+
+    def config(self, model: str) -> dict[str, Any]:
+        """The configuration that a model is served with."""
+        result = self._call("GET", f"/v2/models/{quote(model, safe='')}/config")
+        return dict(result)
+
+    def load(self, model: str) -> None:
+        """Load or reload; returns when the versions are ready. A version already served stays up meanwhile."""
+        self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/load", {})
+
+    def unload(self, model: str) -> None:
+        self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/unload", {})
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        host, _, port = self.url.rpartition(":")
+        if not host or not port.isdigit():
+            raise ControlError(f"{self.url}: expected host:port, such as localhost:8000")
+        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=self._timeout)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), self._headers)
+            response = connection.getresponse()
+            text = response.read().decode("utf-8", "replace")
+        except http.client.HTTPException:
+            raise ControlError(
+                f"{self.url}: does not speak HTTP; give the server's HTTP port (8000), not its gRPC port"
+            ) from None
+        except OSError as error:
+            raise Unreachable(f"{self.url}: no server answers ({error.strerror or error})") from None
+        finally:
+            connection.close()
+        try:
+            result = json.loads(text) if text.strip() else {}
+        except ValueError:
+            result = {}
+        if response.status != 200:
+            reason = result.get("error") if isinstance(result, dict) else None
+            raise ControlError(f"{self.url}: {reason or f'{method} {path}: HTTP {response.status}'}")
+        return result

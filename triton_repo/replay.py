@@ -1,0 +1,123 @@
+"""Replay a bundle's golden record with the engine of this machine before the bundle may serve."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_ops import reference
+from ssr_train.bundle import Bundle
+from ssr_train.contract import Contract
+from ssr_train.errors import SsrError
+
+TOLERANCE = {"fp32": 2e-3, "fp16": 0.25, "bf16": 0.75, "int8": 1.75}
+"""Largest drift from the float64 reference on face crops, in years at V = 101 (scaled for other V)."""
+
+_STAGE_TOLERANCE = 1e-3
+_OPERATOR_TOLERANCE = 1e-4
+
+
+class ReplayError(SsrError):
+    """The engine does not reproduce the bundle's golden record."""
+
+
+def replay(bundle: Bundle, precision: str = "fp32") -> float:
+    """Run the engine over the golden images; returns the largest drift on face crops, in output units.
+
+    Face crops are held to ``TOLERANCE`` on the answer. Noise and checker patterns drive Delta to the
+    denominator floor, where one ulp of the network moves the answer by years, so that in fp32 the two
+    well-conditioned halves are checked instead: p, eta and Delta within 1e-3 of the reference (relative
+    to the row's largest value where that is above 1), and the answer against the float64 operator applied
+    to the engine's own p, eta and Delta, within 2e-6 of the sum of the terms' magnitudes.
+    Raises :class:`ReplayError` naming the first quantity that is off.
+    """
+    from ssr_ops import Engine
+
+    contract = bundle.contract
+    golden = bundle.golden()
+    missing = {"images", "crops", "p", "eta", "delta", "output"} - set(golden)
+    if missing:
+        raise ReplayError(f"{bundle.path}: the golden record has no {sorted(missing)[0]!r}")
+    engine = Engine(str(bundle.path), precision=precision)
+    stages = engine.predict_stages(golden["images"])
+    faces = slice(0, len(golden["crops"]))
+    scale = contract.architecture.value_range / 101
+    drift = _largest(stages.age[faces], golden["output"][faces])
+    allowed = TOLERANCE.get(precision, TOLERANCE["fp32"]) * scale
+    if not drift <= allowed:
+        raise ReplayError(
+            f"{bundle.path}: replaying its golden record in {precision}, the engine is off by {drift:.3g} "
+            f"{contract.interface.output.unit} on face crops, allowed {allowed:.3g}"
+        )
+    if precision == "fp32":
+        _check_stages(bundle, golden, {"p": stages.p, "eta": stages.eta, "delta": stages.delta})
+        _check_operator(bundle, stages.p, stages.eta, stages.delta, stages.age)
+    if not np.array_equal(engine.predict(golden["images"]), stages.age):
+        raise ReplayError(f"{bundle.path}: two runs of the engine over its golden record differ")
+    return drift
+
+
+def _check_stages(
+    bundle: Bundle, golden: dict[str, NDArray[np.float64]], found: dict[str, NDArray[np.float32]]
+) -> None:
+    for name, values in found.items():
+        expected = golden[name]
+        magnitude = np.maximum(1.0, np.abs(expected).max(axis=1, keepdims=True))
+        drift = _largest(values / magnitude, expected / magnitude)
+        if not drift <= _STAGE_TOLERANCE:
+            raise ReplayError(
+                f"{bundle.path}: replaying its golden record, {name} is off by {drift:.3g} of its magnitude, "
+                f"allowed {_STAGE_TOLERANCE:g}"
+            )
+
+
+def _check_operator(
+    bundle: Bundle,
+    p: NDArray[np.float32],
+    eta: NDArray[np.float32],
+    delta: NDArray[np.float32],
+    answer: NDArray[np.float32],
+) -> None:
+    a = bundle.contract.architecture
+    constants = {
+        "stages": a.stages,
+        "value_range": a.value_range,
+        "lambda_index": a.lambda_index,
+        "lambda_width": a.lambda_width,
+        "denominator_floor": a.denominator_floor,
+    }
+    wide = [v.astype(np.float64) for v in (p, eta, delta)]
+    expected = np.clip(
+        reference.soft_stagewise_regression(*wide, **constants), *bundle.contract.interface.output.clip
+    )
+    index = np.concatenate([np.arange(s) for s in a.stages])
+    terms = np.abs(wide[0]) * (index + a.lambda_index * np.abs(wide[1]))
+    magnitude = _weigh(terms, wide[2], bundle.contract)
+    excess = np.abs(answer - expected) - (_OPERATOR_TOLERANCE * magnitude + 1e-6 * a.value_range)
+    if not (excess <= 0).all():
+        row = int(np.argmax(excess))
+        raise ReplayError(
+            f"{bundle.path}: replaying its golden record, the engine answers {answer[row]:.6g} for image {row} "
+            f"where its own stages give {expected[row]:.6g}"
+        )
+
+
+def _weigh(terms: NDArray[np.float64], delta: NDArray[np.float64], contract: Contract) -> NDArray[np.float64]:
+    """Sum of the stages' terms, each over its product of widths (Equation 7)."""
+    a = contract.architecture
+    total = np.zeros(len(terms))
+    width = np.full(len(terms), 1.0 / a.value_range)
+    start = 0
+    for k, bins in enumerate(a.stages):
+        width = width * bins * np.maximum(1 + a.lambda_width * delta[:, k], a.denominator_floor)
+        total += terms[:, start : start + bins].sum(axis=1) / width
+        start += bins
+    return total
+
+
+def _largest(found: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
+    """Largest absolute difference; NaN if there is one, which no limit accepts."""
+    if np.shape(found) != np.shape(expected):
+        return float("nan")
+    return float(np.max(np.abs(found - expected), initial=0.0))
+

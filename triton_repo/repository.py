@@ -1,0 +1,308 @@
+"""The model repository on disk: read it, build it, publish a version, roll back.
+
+``<repo>/<model>/config.pbtxt`` and ``<repo>/<model>/<version>/`` (a bundle). A version appears by one
+rename, after its files were checked and its golden record was replayed with the engine, and is never
+changed again. ``.tmp-*`` and ``.withdrawn-<version>`` folders are not versions: no server reads them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssr_train.bundle import Bundle, read_bundle
+from ssr_train.contract import Contract
+from ssr_train.errors import SsrError
+from triton_repo import config as configuration
+from triton_repo.config import BACKEND, CONFIG_FILE, Options
+from triton_repo.replay import replay
+
+
+class RepositoryError(SsrError):
+    """A repository that is not one, or a change to it that cannot be made."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version folder. ``fault`` is empty when its files are whole and fit the configuration."""
+
+    number: int
+    path: Path
+    contract: Contract | None
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model folder, its versions newest first. ``config`` is None when ``fault`` says why."""
+
+    name: str
+    path: Path
+    config: Any
+    versions: tuple[Version, ...]
+    fault: str = ""
+
+    @property
+    def good(self) -> list[Version]:
+        return [v for v in self.versions if not v.fault]
+
+    @property
+    def foreign(self) -> bool:
+        """A model of another backend: served as it is, unverified."""
+        return self.config is not None and self.config.backend != BACKEND
+
+    def kept(self) -> list[Version]:
+        """The good versions that the configuration's policy loads, newest first."""
+        numbers = configuration.kept_versions(self.config, [v.number for v in self.good])
+        return [v for v in self.good if v.number in numbers]
+
+
+def model_folders(repository: Path) -> list[Path]:
+    """Folders that can hold a model, by name. Raises :class:`RepositoryError` if there is no such repository."""
+    if not repository.is_dir():
+        what = "is a file" if repository.exists() else "does not exist"
+        raise RepositoryError(f"{repository}: {what}, expected a model repository (`ssr-serve build` makes one)")
+    return sorted(p for p in repository.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def version_folders(model: Path) -> dict[int, Path]:
+    """Version folders as Triton sees them: named by a positive number without leading zeros."""
+    return {int(p.name): p for p in model.iterdir() if re.fullmatch(r"[1-9][0-9]*", p.name) and p.is_dir()}
+
+
+def read_model(folder: Path) -> Model:
+    """Read a model folder and verify every version's files; faults are told, not raised."""
+    try:
+        config = configuration.read(folder)
+        if config.name and config.name != folder.name:
+            raise RepositoryError(f"{folder / CONFIG_FILE}: names the model {config.name!r}, its folder {folder.name!r}")
+        found = version_folders(folder)
+    except (SsrError, OSError) as error:
+        return Model(folder.name, folder, None, (), str(error))
+    versions = [read_version(n, path, config) for n, path in sorted(found.items(), reverse=True)]
+    return Model(folder.name, folder, config, tuple(versions), "" if versions else f"{folder}: no version in it")
+
+
+def read_version(number: int, path: Path, config: Any) -> Version:
+    """Verify one version folder against its contract and the model's configuration."""
+    if config.backend != BACKEND:
+        return Version(number, path, None)
+    try:
+        contract = read_bundle(path).contract
+        check_fits(contract, config, str(path))
+    except (SsrError, OSError) as error:
+        return Version(number, path, None, str(error))
+    return Version(number, path, contract)
+
+
+def check_fits(contract: Contract, config: Any, where: str) -> None:
+    """Raise :class:`RepositoryError` unless the served configuration can serve this contract."""
+    served = configuration.parameter(config, "interface_sha256")
+    if contract.interface.sha256 != served:
+        raise RepositoryError(
+            f"{where}: its interface (sha256 {contract.interface.sha256[:12]}) is not the one that "
+            f"{config.name} is served with ({served[:12] or 'none'}): another interface is another model name"
+        )
+    possible = configuration.outputs(contract, debug=True)
+    for name, dims in configuration.declared(config).items():
+        if possible.get(name) != dims:
+            why = "is not calibrated" if name.endswith("_interval") else "has no such output"
+            raise RepositoryError(
+                f"{where}: {config.name} declares the output {name} {dims}, but this bundle {why}"
+            )
+
+
+def build(
+    bundles: Sequence[tuple[str | None, str | os.PathLike[str]]],
+    repository: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    force: bool = False,
+) -> list[Model]:
+    """Make one model of each ``(name, bundle)``; ``None`` takes the contract's name. Returns the models.
+
+    Everything is checked before anything is written. A model that exists is refused, unless ``force``
+    replaces it as a whole, its versions included; :func:`publish` adds a version.
+    """
+    options = options or Options()
+    root = Path(repository)
+    if root.exists() and not root.is_dir():
+        raise RepositoryError(f"{root}: is a file, expected a folder for the model repository")
+    if not bundles:
+        raise RepositoryError("no bundle given")
+    opened: dict[str, Bundle] = {}
+    for given, path in bundles:
+        bundle = open_bundle(path)
+        name = check_name(given if given is not None else bundle.contract.name)
+        if name in opened:
+            raise RepositoryError(f"{name}: given twice; name one of them with NAME=BUNDLE")
+        if (root / name).exists() and not force:
+            raise RepositoryError(
+                f"{root / name}: exists; `ssr-serve publish` adds a version to it, --force replaces it"
+            )
+        opened[name] = bundle
+    for bundle in opened.values():
+        replay(bundle, options.precision)
+    texts = {name: configuration.render(name, b.contract, options) for name, b in opened.items()}
+    root.mkdir(parents=True, exist_ok=True)
+    for name, bundle in opened.items():
+        with _temporary(root, name) as temporary:
+            _copy(bundle, temporary / "1")
+            (temporary / CONFIG_FILE).write_text(texts[name], encoding="utf-8")
+            if (root / name).exists():
+                old = Path(tempfile.mkdtemp(prefix=f".tmp-{name}-old-", dir=root))
+                (root / name).rename(old / name)
+                temporary.rename(root / name)
+                shutil.rmtree(old)
+            else:
+                temporary.rename(root / name)
+    return [read_model(root / name) for name in opened]
+
+
+def publish(
+    bundle: str | os.PathLike[str], repository: str | os.PathLike[str], model: str | None = None
+) -> Version:
+    """Add the bundle as the model's newest version, which is then the one that serves. Nothing is removed.
+
+    The number is one above every number that was ever used, withdrawn versions included.
+    """
+    opened = open_bundle(bundle)
+    folder = model_folder(repository, model or opened.contract.name)
+    config = configuration.read(folder)
+    if config.backend != BACKEND:
+        raise RepositoryError(f"{folder}: a model of the backend {config.backend!r}, not of {BACKEND!r}")
+    check_fits(opened.contract, config, str(opened.path))
+    replay(opened, configuration.parameter(config, "precision") or "fp32")
+    with _locked(folder), _temporary(folder, "version") as temporary:
+        _copy(opened, temporary / "bundle")
+        number = max([*version_folders(folder), *withdrawn(folder), 0]) + 1
+        (temporary / "bundle").rename(folder / str(number))
+    return read_version(number, folder / str(number), config)
+
+
+def rollback(repository: str | os.PathLike[str], model: str, to: int | None = None) -> tuple[Version, list[int]]:
+    """Withdraw the versions above ``to``; by default ``to`` is the good version below the newest good one.
+
+    Returns the version that now serves and the numbers withdrawn. Withdrawn folders stay, renamed
+    ``.withdrawn-<n>``; publishing such a folder brings its weights back under a new number.
+    """
+    folder = model_folder(repository, model)
+    with _locked(folder):
+        read = read_model(folder)
+        if read.config is None:
+            raise RepositoryError(read.fault)
+        good = {v.number: v for v in read.good}
+        if to is None:
+            if len(good) < 2:
+                raise RepositoryError(
+                    f"{folder}: {'one good version only' if good else 'no good version'}, nothing to roll back to"
+                )
+            to = sorted(good)[-2]
+        if to not in good:
+            fault = next((v.fault for v in read.versions if v.number == to), "there is no such version")
+            raise RepositoryError(f"{folder}: cannot roll back to version {to}: {fault}")
+        moved = [v.number for v in read.versions if v.number > to]
+        if not moved:
+            raise RepositoryError(f"{folder}: version {to} is the newest already")
+        for number in moved:
+            (folder / str(number)).rename(folder / f".withdrawn-{number}")
+    return good[to], moved
+
+
+def withdrawn(folder: Path) -> dict[int, Path]:
+    """Versions that a rollback moved aside."""
+    found = {}
+    for path in folder.iterdir():
+        if match := re.fullmatch(r"\.withdrawn-([1-9][0-9]*)", path.name):
+            found[int(match[1])] = path
+    return found
+
+
+def model_folder(repository: str | os.PathLike[str], model: str) -> Path:
+    """The folder of an existing model; the error lists those that there are."""
+    root = Path(repository)
+    names = [p.name for p in model_folders(root)]
+    if model not in names:
+        raise RepositoryError(f"{root}: no model {model!r} in it; there is {', '.join(names) or 'none'}")
+    return root / model
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """A verified bundle; ``default`` means the one that the project ships."""
+    if str(path) == "default" and not Path(path).exists():
+        from ssr_train import bundle as bundles
+
+        return read_bundle(bundles.default_bundle())
+    return read_bundle(path)
+
+
+def check_name(name: str) -> str:
+    """A name that a model folder, a URL and a shell can carry."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise RepositoryError(
+            f"{name!r} cannot name a model, expected letters, digits, '_', '.', '-' (at most 64)"
+        )
+    return name
+
+
+def parse_bundle(text: str) -> tuple[str | None, str]:
+    """``NAME=BUNDLE`` or ``BUNDLE`` from the command line. A path with '=' that exists is a path."""
+    name, equals, path = text.partition("=")
+    if not equals or Path(text).exists() or "/" in name:
+        return None, text
+    if not path:
+        raise RepositoryError(f"{text}: no bundle after '='")
+    return check_name(name), path
+
+
+def summary(contract: Contract) -> Mapping[str, str]:
+    """What an operator wants to know of a version's weights: hash, origin, error, whether synthetic."""
+    provenance = contract.provenance
+    metrics = provenance.get("metrics")
+    mae = provenance.get("mae")
+    if mae is None and isinstance(metrics, dict):
+        mae = next((v for k, v in metrics.items() if "mae" in k.lower() and isinstance(v, int | float)), None)
+    origin = next((str(provenance[k]) for k in ("data", "source") if provenance.get(k)), "unknown")
+    return {
+        "weights": contract.weights_sha256,
+        "data": origin,
+        "mae": f"{mae:.2f}" if isinstance(mae, int | float) else "",
+        "synthetic": "yes" if provenance.get("synthetic") else "no",
+    }
+
+
+def _copy(bundle: Bundle, target: Path) -> None:
+    """Copy the contract and the files that it lists, nothing else, and check what arrived."""
+    target.mkdir(parents=True)
+    for name in ["contract.json", *bundle.contract.files]:
+        shutil.copyfile(bundle.path / name, target / name)
+    read_bundle(target)
+
+
+@contextmanager
+def _temporary(folder: Path, name: str) -> Iterator[Path]:
+    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{name}-", dir=folder))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One publisher at a time; the lock is on the folder itself and leaves nothing behind."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,399 @@
+"""Run a real tritonserver over a model repository, and keep it in step with what is published there."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from ssr_train.errors import SsrError
+from triton_repo import ports as port_chooser
+from triton_repo.control import Control, ControlError, Unreachable
+from triton_repo.tritonserver import TritonServer, find
+from triton_repo.view import Failure, View
+
+_MANAGED = (
+    "--model-repository --model-store --model-control-mode --load-model --repository-poll-secs --id "
+    "--exit-on-error --strict-readiness --exit-timeout-secs --log-file --allow-http --allow-grpc "
+    "--http-port --grpc-port --metrics-port --http-address --grpc-address --metrics-address --backend-directory"
+).split()
+_BIND_FAILED = re.compile(r"Address already in use|failed to start|Socket '.*' already in use", re.IGNORECASE)
+_POLL_SECONDS = 0.5
+
+# Runs the server as a child that the kernel ends when the thread that started it is gone, kill -9 included.
+_GUARD = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); parent, *command = sys.argv[1:]; "
+    "os.getppid() == int(parent) or sys.exit(1); os.execv(command[0], command)"
+)
+
+
+class ServerError(SsrError):
+    """The server did not start, serves nothing, or ended by itself."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that answers, and its ready versions, newest first."""
+
+    model: str
+    versions: tuple[int, ...]
+
+
+class Server:
+    """A tritonserver process over ``repository``; use it as a context manager.
+
+    ``http_port`` and the others: 0 takes a free one. ``strict``: any failure stops the server and is
+    raised. ``log``: a file for the server's log, ``"-"`` for standard error; by default a file that is
+    removed with the rest after a clean end. ``arguments`` go to tritonserver as they are. ``watch``:
+    follow publishes and rollbacks in the repository. ``on_event`` is told in one line what changed.
+
+    Once started: ``grpc_url`` and ``http_url`` as host:port, ``metrics_url``, ``pid``, ``log``,
+    ``served``, ``failures``. Raises :class:`ServerError` when nothing serves.
+    """
+
+    def __init__(
+        self,
+        repository: str | Path,
+        *,
+        host: str = "127.0.0.1",
+        http_port: int = 0,
+        grpc_port: int = 0,
+        metrics_port: int = 0,
+        strict: bool = False,
+        log: str | Path | None = None,
+        log_verbose: int = 0,
+        exit_timeout: int = 30,
+        startup_timeout: float = 120.0,
+        arguments: Sequence[str] = (),
+        tritonserver: TritonServer | None = None,
+        watch: bool = True,
+        on_event: Callable[[str], None] | None = None,
+    ) -> None:
+        for argument in arguments:
+            if argument.split("=", 1)[0] in _MANAGED:
+                raise ServerError(f"{argument}: ssr-serve sets this option itself")
+        self.repository = Path(repository)
+        self.host = host
+        self.strict = strict
+        self.served: list[Served] = []
+        self.failures: list[Failure] = []
+        self.returncode: int | None = None
+        self._asked = (http_port, grpc_port, metrics_port)
+        self._log_choice = log
+        self._options = [f"--log-verbose={log_verbose}", f"--exit-timeout-secs={exit_timeout}", *arguments]
+        self._exit_timeout = exit_timeout
+        self._startup_timeout = startup_timeout
+        self._binary = tritonserver
+        self._watch = watch
+        self._on_event = on_event or (lambda _: None)
+        self._ended = threading.Event()
+        self._stopping = threading.Event()
+        self._refreshing = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._state: Path | None = None
+        self._watcher: threading.Thread | None = None
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Server:
+        """Start the server and wait until every model answers or is known to have failed."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop(keep_log=True)
+            raise
+        return self
+
+    def stop(self, *, keep_log: bool = False) -> None:
+        """Let requests in flight finish, then end the server. Safe to call twice, and when it died."""
+        self._stopping.set()
+        if self._watcher is not None and self._watcher is not threading.current_thread():
+            self._watcher.join()
+            self._watcher = None
+        if self._process is not None and not self._ended.is_set():
+            self._process.send_signal(signal.SIGTERM)
+            if not self._ended.wait(self._exit_timeout + 15):
+                self.kill()
+        if self._state is not None and not (keep_log and self._log_choice is None):
+            shutil.rmtree(self._state, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the server at once; requests in flight are lost."""
+        if self._process is not None and not self._ended.is_set():
+            self._process.kill()
+            self._ended.wait(15)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the server to end, however it does; True if it has."""
+        return self._ended.wait(timeout)
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise ServerError("the server was not started")
+        return self._process.pid
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines of the server's log (empty when it goes to standard error)."""
+        if not isinstance(self.log, Path) or not self.log.is_file():
+            return ""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+    # -- models ----------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Bring the running server in step with the repository now (the watcher does it by itself)."""
+        with self._refreshing:
+            before = set(self.failures)
+            changed, gone = self._view.update()
+            troubles: list[Failure] = []
+            for model in changed:
+                troubles += self._load(model)
+            for model in gone:
+                with contextlib.suppress(ControlError):
+                    self.control.unload(model)
+                self._on_event(f"{model}: removed from the repository, unloaded")
+            self._settle(troubles)
+            for failure in self.failures:
+                if failure not in before:
+                    self._on_event(f"not served: {failure}")
+            for served in self.served:
+                if served.model in changed:
+                    self._on_event(f"{served.model}: serves version {_list(served.versions)}")
+
+    def _load(self, model: str) -> list[Failure]:
+        """Load a model; versions that the server refuses are taken out, so that the others serve."""
+        while True:
+            try:
+                self.control.load(model)
+                return []
+            except Unreachable:
+                raise
+            except ControlError as error:
+                states = {s.version: s for s in self.control.index() if s.model == model}
+                wanted = self._view.models[model]
+                bad = [v for v in wanted if v in states and _failed(states[v].state, states[v].reason)]
+                message = str(error).removeprefix(f"{self.control.url}: ")
+                if not bad:
+                    return [Failure(model, None, message)]
+                refused = [v for v in bad if self._view.refuse(model, v, states[v].reason or message)]
+                if not refused:
+                    return [Failure(model, bad[0], states[bad[0]].reason or message)]
+
+    def _settle(self, troubles: Sequence[Failure]) -> None:
+        """Take stock: what is ready, what is not."""
+        ready: dict[str, list[int]] = {}
+        for state in self.control.index():
+            if state.ready and state.version is not None:
+                ready.setdefault(state.model, []).append(state.version)
+        self.served = [Served(m, tuple(sorted(v, reverse=True))) for m, v in sorted(ready.items())]
+        self.failures = [*dict.fromkeys([*self._view.failures, *troubles])]
+
+    def _follow(self) -> None:
+        """Poll the repository; a change is taken up once two looks in a row agree, so that half-copied
+        versions are left alone."""
+        applied = last = self._signature
+        while not self._stopping.wait(_POLL_SECONDS) and not self._ended.is_set():
+            try:
+                now = self._view.signature()
+                if now == last and now != applied:
+                    self.refresh()
+                    applied = now
+                last = now
+            except (SsrError, OSError) as error:
+                if not self._stopping.is_set() and not self._ended.is_set():
+                    applied = last
+                    self._on_event(f"cannot follow the repository: {error}")
+
+    # -- process ---------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        self._stopping.clear()
+        self._binary = self._binary or find()
+        self._state = Path(tempfile.mkdtemp(prefix="ssr-serve-"))
+        self._view = View(self.repository, self._state / "models")
+        self._signature = self._view.signature()
+        self._view.update()
+        if not self._view.models or (self.strict and self._view.failures):
+            self.failures = list(self._view.failures)
+            raise ServerError(self._nothing() if not self._view.models else self._strictly())
+        backends = self._link_backends(self._state / "backends")
+        if self._log_choice == "-":
+            self.log: Path | str = "-"
+        else:
+            self.log = Path(self._log_choice) if self._log_choice else self._state / "tritonserver.log"
+        for attempt in range(5):
+            chosen = port_chooser.choose(self.host, *self._asked)
+            self._urls(chosen)
+            if self._launch(chosen, backends):
+                break
+            if attempt == 4 or all(self._asked) or not _BIND_FAILED.search(self.log_tail(60)):
+                raise ServerError(f"tritonserver ended with status {self.returncode} while starting\n{self.log_tail()}")
+        troubles: list[Failure] = []
+        states = {(s.model, s.version): s for s in self.control.index()}
+        for model, versions in self._view.models.items():
+            if not all((model, v) in states and states[model, v].ready for v in versions):
+                troubles += self._load(model)
+        self._settle(troubles)
+        if not self.served:
+            raise ServerError(self._nothing())
+        if self.strict and self.failures:
+            raise ServerError(self._strictly())
+        if self._watch:
+            self._watcher = threading.Thread(target=self._follow, name="ssr-serve-watch", daemon=True)
+            self._watcher.start()
+
+    def _urls(self, chosen: port_chooser.Ports) -> None:
+        reach = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        reach = f"[{reach}]" if ":" in reach else reach
+        self.http_url = f"{reach}:{chosen.http}"
+        self.grpc_url = f"{reach}:{chosen.grpc}"
+        self.metrics_url = f"http://{reach}:{chosen.metrics}/metrics"
+        self.control = Control(self.http_url, headers=_restricted_header(self._options))
+
+    def _launch(self, chosen: port_chooser.Ports, backends: Path) -> bool:
+        """Start the process; True once it answers, False if it ended before that."""
+        assert self._binary is not None
+        assert self._state is not None
+        identity = f"ssr-serve-{uuid.uuid4().hex[:12]}"
+        command = [
+            str(self._binary.binary),
+            f"--id={identity}",
+            f"--model-repository={self._state / 'models'}",
+            f"--backend-directory={backends}",
+            "--model-control-mode=explicit",
+            "--exit-on-error=false",
+            "--strict-readiness=false",
+            f"--http-address={self.host}",
+            f"--grpc-address={self.host}",
+            f"--metrics-address={self.host}",
+            f"--http-port={chosen.http}",
+            f"--grpc-port={chosen.grpc}",
+            f"--metrics-port={chosen.metrics}",
+            *(f"--load-model={model}" for model in self._view.models),
+            *self._options,
+        ]
+        for kind in ("cache", "repoagent"):
+            if (folder := self._binary.root / f"{kind}s").is_dir():
+                command.append(f"--{kind}-directory={folder}")
+        self._ended.clear()
+        self.returncode = None
+        started = threading.Event()
+        errors: list[BaseException] = []
+        # A thread of its own owns the process: it outlives whoever called start(), as the guard demands.
+        threading.Thread(
+            target=self._own, args=(command, started, errors), name="ssr-serve-server", daemon=True
+        ).start()
+        started.wait()
+        if errors:
+            raise ServerError(f"{command[0]}: cannot be run ({errors[0]})") from None
+        deadline = time.monotonic() + self._startup_timeout
+        quick = Control(self.http_url, headers=_restricted_header(self._options), timeout=5)
+        while not self._ended.is_set():
+            with contextlib.suppress(ControlError):
+                if quick.metadata().get("name") == identity:
+                    return True
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServerError(
+                    f"tritonserver was not up after {self._startup_timeout:.0f} s\n{self.log_tail()}"
+                )
+            self._ended.wait(0.05)
+        return False
+
+    def _own(self, command: list[str], started: threading.Event, errors: list[BaseException]) -> None:
+        import os
+
+        assert self._binary is not None
+        try:
+            with contextlib.ExitStack() as stack:
+                stream = None
+                if isinstance(self.log, Path):
+                    self.log.parent.mkdir(parents=True, exist_ok=True)
+                    stream = stack.enter_context(self.log.open("ab"))
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *command],
+                    env=self._binary.environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream if stream is not None else sys.stderr.fileno(),
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except BaseException as error:
+            errors.append(error)
+            started.set()
+            return
+        started.set()
+        self.returncode = self._process.wait()
+        self._ended.set()
+
+    def _link_backends(self, folder: Path) -> Path:
+        """A backend folder of links: the stock backends, and this project's own."""
+        assert self._binary is not None
+        folder.mkdir()
+        stock = self._binary.root / "backends"
+        if stock.is_dir():
+            for backend in stock.iterdir():
+                (folder / backend.name).symlink_to(backend)
+        own = backend_library()
+        if own is not None:
+            (folder / "ssr").unlink(missing_ok=True)
+            (folder / "ssr").symlink_to(own.parent)
+        elif self._view.needs_backend and not (folder / "ssr").exists():
+            raise ServerError("libtriton_ssr.so is not built (`ssr-serve doctor` says what is missing)")
+        return folder
+
+    def _nothing(self) -> str:
+        reasons = "".join(f"\n  {failure}" for failure in self.failures)
+        return f"{self.repository}: nothing to serve" + (reasons or ": there is no model in it")
+
+    def _strictly(self) -> str:
+        return "--strict: not everything serves" + "".join(f"\n  {failure}" for failure in self.failures)
+
+
+def backend_library() -> Path | None:
+    """``libtriton_ssr.so`` beside the native module (not beside ``__init__.py``: editable installs differ)."""
+    try:
+        from ssr_ops import _native
+    except ImportError:
+        return None
+    path = Path(str(_native.__file__)).parent / "backends" / "ssr" / "libtriton_ssr.so"
+    return path if path.is_file() else None
+
+
+def _failed(state: str, reason: str) -> bool:
+    return state == "UNAVAILABLE" and reason not in ("", "unloaded")
+
+
+def _restricted_header(options: Sequence[str]) -> dict[str, str]:
+    """The key that ``--http-restricted-api=...:KEY=VALUE`` asks for, so that this program is let in."""
+    headers = {}
+    for option in options:
+        name, _, value = option.partition("=")
+        if name == "--http-restricted-api":
+            key, _, secret = value.partition(":")[2].partition("=")
+            headers[key] = secret
+    return headers
+
+
+def _list(versions: Sequence[int]) -> str:
+    return ", ".join(map(str, versions))

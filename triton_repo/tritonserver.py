@@ -1,0 +1,179 @@
+"""Find a stock ``tritonserver``: TRITONSERVER, PATH, or the one inside a pinned wheel, unpacked once."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from ssr_train.errors import SsrError
+
+WHEEL = "nvidia-pytriton==0.7.0"
+WHEEL_SHA256 = "21f063ff93bb426d0c06b7a55e7eb9efcfe62c0dddd9a908e9877e18710128df"
+VERSION = "2.51.0"
+"""What the wheel carries. It predates the security fixes of August 2025: development and CI only."""
+
+_BINARY = "pytriton/tritonserver/bin/tritonserver"
+_MEMBERS = ("pytriton/tritonserver/", "nvidia_pytriton.libs/", "nvidia_pytriton-0.7.0.dist-info/")
+_UNUSED = "pytriton/tritonserver/python_backend_stubs/"
+
+
+class TritonServerError(SsrError):
+    """No usable tritonserver; the message says how to get one."""
+
+
+@dataclass(frozen=True)
+class TritonServer:
+    """A tritonserver binary and what lies around it."""
+
+    binary: Path
+    source: str
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds ``bin``, ``backends`` and ``caches`` (``/opt/tritonserver`` in a container)."""
+        return self.binary.resolve().parent.parent
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment, with the wheel's own libraries where they are needed."""
+        environment = dict(os.environ)
+        libraries = self.root.parent.parent / "nvidia_pytriton.libs"
+        if libraries.is_dir():
+            rest = environment.get("LD_LIBRARY_PATH")
+            environment["LD_LIBRARY_PATH"] = f"{libraries}:{rest}" if rest else str(libraries)
+        return environment
+
+    def works(self) -> None:
+        """Raise :class:`TritonServerError`, with the loader's words, unless the binary starts at all."""
+        try:
+            done = subprocess.run(
+                [self.binary, "--help"], env=self.environment(), capture_output=True, text=True, timeout=60
+            )
+        except OSError as error:
+            raise TritonServerError(f"{self.binary}: cannot be run ({error.strerror})") from None
+        except subprocess.TimeoutExpired:
+            raise TritonServerError(f"{self.binary}: no answer to --help within 60 s") from None
+        if "--model-repository" not in done.stdout + done.stderr:
+            words = (done.stderr or done.stdout).strip().splitlines()
+            raise TritonServerError(f"{self.binary}: not a working tritonserver: {(words or ['no output'])[-1]}")
+
+
+def cache_folder() -> Path:
+    """Where the unpacked server is kept: ``SSR_CACHE``, else the user's cache folder."""
+    if override := os.environ.get("SSR_CACHE"):
+        return Path(override)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "ssr-serve"
+
+
+def find(*, fetch: bool = True) -> TritonServer:
+    """The server to run. With ``fetch``, downloads and unpacks the pinned wheel when nothing else is there.
+
+    Raises :class:`TritonServerError` in one line: a TRITONSERVER that is none, a machine that the
+    wheel does not fit, no network.
+    """
+    if named := os.environ.get("TRITONSERVER"):
+        path = Path(named).expanduser()
+        if not (path.is_file() and os.access(path, os.X_OK)):
+            raise TritonServerError(f"TRITONSERVER={named}: not an executable file")
+        return TritonServer(path.absolute(), "TRITONSERVER")
+    if found := shutil.which("tritonserver"):
+        return TritonServer(Path(found).absolute(), "PATH")
+    unpacked = cache_folder() / f"tritonserver-{VERSION}"
+    if (unpacked / _BINARY).is_file():
+        return TritonServer(unpacked / _BINARY, f"{WHEEL} (unpacked)")
+    if not fetch:
+        raise TritonServerError(
+            "tritonserver: not on PATH and not unpacked yet; `ssr-serve run` fetches it once (55 MB), "
+            "or set TRITONSERVER to a binary"
+        )
+    return TritonServer(_fetch(unpacked) / _BINARY, f"{WHEEL} (unpacked)")
+
+
+def _fetch(folder: Path) -> Path:
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
+        raise TritonServerError(
+            f"the wheel {WHEEL} has a server for Linux x86_64 only, this is {platform.system()} "
+            f"{platform.machine()}: set TRITONSERVER, or run in an NGC tritonserver container"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.parent / ".lock"):
+        if (folder / _BINARY).is_file():
+            return folder
+        with tempfile.TemporaryDirectory(prefix=".tmp-tritonserver-", dir=folder.parent) as temporary:
+            wheel = download(Path(temporary))
+            unpack(wheel, folder)
+    return folder
+
+
+def download(folder: Path) -> Path:
+    """Fetch the pinned wheel into ``folder`` through pip, so that the user's own index settings hold."""
+    Console(stderr=True).print(f"fetching {WHEEL} for its tritonserver {VERSION} (55 MB, once)")
+    requirement = folder / "requirement.txt"
+    requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--require-hashes", "-r", str(requirement), "-d", str(folder)]
+    done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        reason = _pip_reason(done.stderr)
+        raise TritonServerError(
+            f"could not fetch {WHEEL} ({reason}); on a machine without network set TRITONSERVER, put "
+            "tritonserver on PATH, or point PIP_FIND_LINKS at a folder with the wheel"
+        )
+    return wheels[0]
+
+
+def unpack(wheel: Path, folder: Path) -> None:
+    """Check the wheel's hash and unpack the server's part of it as ``folder``, whole or not at all."""
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if digest != WHEEL_SHA256:
+        raise TritonServerError(f"{wheel}: sha256 {digest}, expected {WHEEL_SHA256}: not the pinned wheel")
+    temporary = Path(tempfile.mkdtemp(prefix=".tmp-unpack-", dir=folder.parent))
+    try:
+        with zipfile.ZipFile(wheel) as archive, Progress(console=Console(stderr=True), transient=True) as bar:
+            members = [
+                m
+                for m in archive.infolist()
+                if m.filename.startswith(_MEMBERS) and not m.filename.startswith(_UNUSED)
+            ]
+            task = bar.add_task("unpacking tritonserver", total=sum(m.file_size for m in members))
+            for member in members:
+                archive.extract(member, temporary)
+                bar.advance(task, member.file_size)
+        binary = temporary / _BINARY
+        binary.chmod(binary.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _pip_reason(stderr: str) -> str:
+    lines = [re.sub(r"^ERROR: ", "", line.strip()) for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if not line.startswith(("WARNING", "[notice]"))]
+    if re.search(r"NewConnectionError|Name or service|timed out|Network is unreachable", stderr):
+        return "the package index cannot be reached"
+    return (errors or lines or ["pip failed"])[-1][:300]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

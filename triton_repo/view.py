@@ -1,0 +1,163 @@
+"""The server's view of a model repository: a generated folder of links to the versions that are good.
+
+The repository itself is only read, so that it may be a read-only mount. config.pbtxt is copied as it
+is and a version folder is linked only once it is verified, which pins the good ones exactly as
+``version_policy.specific`` would. Not writing that policy has a reason: a changed config.pbtxt makes
+Triton re-initialise every version, a new link only the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from triton_repo import repository as repo
+from triton_repo.config import CONFIG_FILE
+
+Signature = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What does not serve, and why. ``version`` is None for a model as a whole."""
+
+    model: str
+    version: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        name = self.model if self.version is None else f"{self.model} version {self.version}"
+        return f"{name}: {self.reason}"
+
+
+@dataclass
+class _Linked:
+    """A model in the view: which versions are linked, from what state on disk."""
+
+    config: str = ""
+    versions: dict[int, Signature] = field(default_factory=dict)
+    foreign: bool = False
+    kept: tuple[int, ...] = ()
+
+
+class View:
+    """Keeps ``folder`` in step with ``repository``; the caller tells the server what changed."""
+
+    def __init__(self, repository: Path, folder: Path) -> None:
+        self.repository = repository.absolute()
+        self.folder = folder
+        self.failures: list[Failure] = []
+        self._models: dict[str, _Linked] = {}
+        self._refused: dict[tuple[str, int], tuple[Signature, str]] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def models(self) -> dict[str, tuple[int, ...]]:
+        """Models in the view and the versions that the server is to load, newest first."""
+        return {name: linked.kept for name, linked in sorted(self._models.items())}
+
+    @property
+    def needs_backend(self) -> bool:
+        """Whether any model is one of this project's backend."""
+        return any(not linked.foreign for linked in self._models.values())
+
+    def signature(self) -> Signature:
+        """Changes whenever a file of the repository does. Cheap: no file is read."""
+        return tuple(_signature(folder) for folder in repo.model_folders(self.repository))
+
+    def update(self) -> tuple[list[str], list[str]]:
+        """Verify and link; returns the models to (re)load and those to unload."""
+        self.failures = []
+        folders = repo.model_folders(self.repository)
+        changed = [folder.name for folder in folders if self._update_model(folder)]
+        gone = sorted(set(self._models) - {folder.name for folder in folders})
+        for name in gone:
+            del self._models[name]
+            _remove(self.folder / name)
+        return changed, gone
+
+    def refuse(self, model: str, version: int, reason: str) -> bool:
+        """Take out a version that the server could not load, until its files change.
+
+        Returns False, and changes nothing, if no other version would be left.
+        """
+        linked = self._models[model]
+        if linked.foreign or version not in linked.versions or len(linked.versions) == 1:
+            return False
+        self._refused[model, version] = (linked.versions[version], reason)
+        self.update()
+        return True
+
+    def _update_model(self, folder: Path) -> bool:
+        name, before = folder.name, self._models.get(folder.name)
+        model = repo.read_model(folder)
+        if model.foreign:
+            return self._link_foreign(model)
+        good: dict[int, Signature] = {}
+        for version in model.versions:
+            signature = _signature(version.path)
+            refused = self._refused.get((name, version.number))
+            if version.fault:
+                self.failures.append(Failure(name, version.number, version.fault))
+            elif refused and refused[0] == signature:
+                self.failures.append(Failure(name, version.number, refused[1]))
+            else:
+                good[version.number] = signature
+        if not good:
+            # What serves already stays: a repository that went bad must not stop a running server.
+            self.failures.append(Failure(name, None, model.fault or "no good version to serve"))
+            return False
+        config = (folder / CONFIG_FILE).read_text(encoding="utf-8")
+        kept = tuple(repo.configuration.kept_versions(model.config, list(good)))
+        if before and (before.config, before.versions) == (config, good):
+            return False
+        target = self.folder / name
+        target.mkdir(exist_ok=True)
+        for number in set(before.versions if before else ()) - set(good):
+            (target / str(number)).unlink()
+        for number in good:
+            link = target / str(number)
+            if not link.is_symlink():
+                link.symlink_to(folder / str(number))
+        if before is None or before.config != config:
+            temporary = target / f".tmp-{CONFIG_FILE}"
+            temporary.write_text(config, encoding="utf-8")
+            temporary.replace(target / CONFIG_FILE)
+        self._models[name] = _Linked(config, good, False, kept)
+        return True
+
+    def _link_foreign(self, model: repo.Model) -> bool:
+        before, signature = self._models.get(model.name), _signature(model.path)
+        if before and before.versions == {0: signature}:
+            return False
+        if before is None:
+            (self.folder / model.name).symlink_to(model.path)
+        self._models[model.name] = _Linked("", {0: signature}, True, tuple(v.number for v in model.kept()))
+        return True
+
+
+def _signature(folder: Path) -> Signature:
+    """Names, sizes, inodes and times of a model or version folder's files, two levels deep."""
+    entries: list[Signature] = []
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    entries.append((entry.name, *_signature(Path(entry.path))))
+                else:
+                    status = entry.stat()
+                    entries.append((entry.name, status.st_size, status.st_ino, status.st_mtime_ns))
+    except OSError as error:
+        return (folder.name, str(error))
+    return (folder.name, *sorted(entries, key=lambda e: str(e[0])))
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
