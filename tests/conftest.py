@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from triton_repo.server import Server
+    from triton_repo.tritonserver import TritonServer
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SSR_SHARED", ROOT.parent / "shared"))
@@ -50,3 +57,60 @@ class ReleasedBundles:
 @pytest.fixture(scope="session")
 def released(tmp_path_factory: pytest.TempPathFactory) -> ReleasedBundles:
     return ReleasedBundles(tmp_path_factory.mktemp("released"))
+
+
+@pytest.fixture(scope="session")
+def tritonserver() -> TritonServer:
+    """The stock server (TRITONSERVER, PATH, else the pinned wheel), or a skip with the reason."""
+    from triton_repo.tritonserver import TritonServerError, find
+
+    try:
+        found = find()
+        found.works()
+    except TritonServerError as error:
+        pytest.skip(f"no tritonserver: {error}")
+    return found
+
+
+class Serve:
+    """``serve({"ssrnet": bundle}, instances=2)`` is a running server over a repository built of those bundles.
+
+    Keywords are fields of ``triton_repo.config.Options`` or arguments of ``triton_repo.server.Server``.
+    Equal calls within a session give the same server, so tests must leave it as they found it; all are
+    stopped at the end of the session.
+    """
+
+    def __init__(self, folder: Path, tritonserver: TritonServer) -> None:
+        self._folder = folder
+        self._tritonserver = tritonserver
+        self._servers: dict[str, Server] = {}
+
+    def __call__(self, bundles: Mapping[str, str | os.PathLike[str]], **keywords: Any) -> Server:
+        from triton_repo.config import Options
+        from triton_repo.repository import build
+        from triton_repo.server import Server
+
+        key = repr((sorted((n, os.fspath(p)) for n, p in bundles.items()), sorted(keywords.items())))
+        if key not in self._servers:
+            names = {field.name for field in dataclasses.fields(Options)}
+            options = Options(**{k: v for k, v in keywords.items() if k in names})
+            repository = self._folder / str(len(self._servers))
+            build(list(bundles.items()), repository, options)
+            arguments = {k: v for k, v in keywords.items() if k not in names}
+            server = Server(repository, tritonserver=self._tritonserver, **arguments)
+            self._servers[key] = server.start()
+        return self._servers[key]
+
+    def stop(self) -> None:
+        for server in self._servers.values():
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory, tritonserver: TritonServer) -> Iterator[Serve]:
+    """Starts real servers, see :class:`Serve`."""
+    started = Serve(tmp_path_factory.mktemp("served"), tritonserver)
+    try:
+        yield started
+    finally:
+        started.stop()

@@ -44,7 +44,9 @@ class Control:
     def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0) -> None:
         self.url = url.removeprefix("http://").rstrip("/")
         if "://" in self.url or "/" in self.url or not self.url:
-            raise ControlError(f"{url}: expected the server's HTTP address as host:port, such as localhost:8000")
+            raise ControlError(
+                f"{url}: expected the server's HTTP address as host:port, such as localhost:8000"
+            )
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         self._timeout = timeout
 

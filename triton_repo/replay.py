@@ -120,4 +120,3 @@ def _largest(found: NDArray[np.floating], expected: NDArray[np.floating]) -> flo
     if np.shape(found) != np.shape(expected):
         return float("nan")
     return float(np.max(np.abs(found - expected), initial=0.0))
-

@@ -69,7 +69,9 @@ def model_folders(repository: Path) -> list[Path]:
     """Folders that can hold a model, by name. Raises :class:`RepositoryError` if there is no such repository."""
     if not repository.is_dir():
         what = "is a file" if repository.exists() else "does not exist"
-        raise RepositoryError(f"{repository}: {what}, expected a model repository (`ssr-serve build` makes one)")
+        raise RepositoryError(
+            f"{repository}: {what}, expected a model repository (`ssr-serve build` makes one)"
+        )
     return sorted(p for p in repository.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
@@ -83,12 +85,16 @@ def read_model(folder: Path) -> Model:
     try:
         config = configuration.read(folder)
         if config.name and config.name != folder.name:
-            raise RepositoryError(f"{folder / CONFIG_FILE}: names the model {config.name!r}, its folder {folder.name!r}")
+            raise RepositoryError(
+                f"{folder / CONFIG_FILE}: names the model {config.name!r}, its folder {folder.name!r}"
+            )
         found = version_folders(folder)
     except (SsrError, OSError) as error:
         return Model(folder.name, folder, None, (), str(error))
     versions = [read_version(n, path, config) for n, path in sorted(found.items(), reverse=True)]
-    return Model(folder.name, folder, config, tuple(versions), "" if versions else f"{folder}: no version in it")
+    return Model(
+        folder.name, folder, config, tuple(versions), "" if versions else f"{folder}: no version in it"
+    )
 
 
 def read_version(number: int, path: Path, config: Any) -> Version:
@@ -188,7 +194,9 @@ def publish(
     return read_version(number, folder / str(number), config)
 
 
-def rollback(repository: str | os.PathLike[str], model: str, to: int | None = None) -> tuple[Version, list[int]]:
+def rollback(
+    repository: str | os.PathLike[str], model: str, to: int | None = None
+) -> tuple[Version, list[int]]:
     """Withdraw the versions above ``to``; by default ``to`` is the good version below the newest good one.
 
     Returns the version that now serves and the numbers withdrawn. Withdrawn folders stay, renamed

@@ -23,11 +23,27 @@ from triton_repo.control import Control, ControlError, Unreachable
 from triton_repo.tritonserver import TritonServer, find
 from triton_repo.view import Failure, View
 
-_MANAGED = (
-    "--model-repository --model-store --model-control-mode --load-model --repository-poll-secs --id "
-    "--exit-on-error --strict-readiness --exit-timeout-secs --log-file --allow-http --allow-grpc "
-    "--http-port --grpc-port --metrics-port --http-address --grpc-address --metrics-address --backend-directory"
-).split()
+_MANAGED = [
+    "--model-repository",
+    "--model-store",
+    "--model-control-mode",
+    "--load-model",
+    "--repository-poll-secs",
+    "--id",
+    "--exit-on-error",
+    "--strict-readiness",
+    "--exit-timeout-secs",
+    "--log-file",
+    "--allow-http",
+    "--allow-grpc",
+    "--http-port",
+    "--grpc-port",
+    "--metrics-port",
+    "--http-address",
+    "--grpc-address",
+    "--metrics-address",
+    "--backend-directory",
+]
 _BIND_FAILED = re.compile(r"Address already in use|failed to start|Socket '.*' already in use", re.IGNORECASE)
 _POLL_SECONDS = 0.5
 
@@ -247,7 +263,9 @@ class Server:
             if self._launch(chosen, backends):
                 break
             if attempt == 4 or all(self._asked) or not _BIND_FAILED.search(self.log_tail(60)):
-                raise ServerError(f"tritonserver ended with status {self.returncode} while starting\n{self.log_tail()}")
+                raise ServerError(
+                    f"tritonserver ended with status {self.returncode} while starting\n{self.log_tail()}"
+                )
         troubles: list[Failure] = []
         states = {(s.model, s.version): s for s in self.control.index()}
         for model, versions in self._view.models.items():

@@ -70,7 +70,9 @@ class TritonServer:
             raise TritonServerError(f"{self.binary}: no answer to --help within 60 s") from None
         if "--model-repository" not in done.stdout + done.stderr:
             words = (done.stderr or done.stdout).strip().splitlines()
-            raise TritonServerError(f"{self.binary}: not a working tritonserver: {(words or ['no output'])[-1]}")
+            raise TritonServerError(
+                f"{self.binary}: not a working tritonserver: {(words or ['no output'])[-1]}"
+            )
 
 
 def cache_folder() -> Path:
