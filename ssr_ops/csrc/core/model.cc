@@ -2,11 +2,9 @@
 
 #include <cerrno>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <fstream>
-#include <iterator>
 
 #include "core/contract.h"
 #include "core/safetensors.h"
@@ -26,8 +24,12 @@ Status ReadFile(const std::string& path, std::string* bytes) {
     return {error == ENOENT || error == ENOTDIR ? Code::kNotFound : Code::kInvalidArgument,
             path + ": " + (error != 0 ? std::strerror(error) : "cannot be opened")};
   }
-  bytes->assign(std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>());
-  if (stream.bad()) return {Code::kInvalidArgument, path + ": cannot be read"};
+  char buffer[1 << 14];
+  do {
+    stream.read(buffer, sizeof(buffer));
+    bytes->append(buffer, static_cast<size_t>(stream.gcount()));
+  } while (stream);
+  if (stream.bad()) return {Code::kInvalidArgument, path + ": cannot be read, expected a file"};
   return {};
 }
 

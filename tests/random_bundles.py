@@ -1,0 +1,53 @@
+"""Bundles of networks that nobody trained: any architecture, activations of ordinary size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_train.bundle import Bundle, write_bundle
+from ssr_train.contract import Architecture, Contract, Interface, Interval, Output
+
+
+def random_parameters(architecture: Architecture, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """Weights scaled so that every layer's values stay near 1 and most ReLUs are awake."""
+    rng = np.random.default_rng(seed)
+    parameters = {}
+    for name, shape in architecture.parameter_shapes().items():
+        value = rng.normal(0, 1, shape)
+        if name.endswith("running_var"):
+            value = rng.uniform(0.5, 1.5, shape)
+        elif name.endswith("norm.weight"):
+            value = 1 + 0.2 * value
+        elif len(shape) > 1:
+            value = value * (1.4 / np.sqrt(np.prod(shape[1:])))
+            if name in ("x.0.conv.weight", "s.0.conv.weight"):
+                value = value / 128
+            if name.endswith(("mix.weight", "p.weight")):
+                value = value + 0.7 / np.sqrt(shape[1])
+        elif name.endswith(("bins_x.bias", "bins_s.bias")):
+            value = 3 + 0.2 * value
+        else:
+            value = 0.2 + 0.2 * value
+        parameters[name] = value.astype(np.float32)
+    return parameters
+
+
+def random_contract(architecture: Architecture, interval: Interval | None = None) -> Contract:
+    interface = Interface(output=Output.for_value_range(architecture.value_range))
+    return Contract(
+        name="random",
+        interface=interface,
+        architecture=architecture,
+        provenance={"synthetic": True},
+        interval=interval,
+    )
+
+
+def random_bundle(
+    path: Path, architecture: Architecture, seed: int = 0, interval: Interval | None = None
+) -> Bundle:
+    return write_bundle(path, random_contract(architecture, interval), random_parameters(architecture, seed))
