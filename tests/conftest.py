@@ -73,7 +73,7 @@ def tritonserver() -> TritonServer:
 
 
 class Serve:
-    """``serve({"ssrnet": bundle}, instances=2)`` is a running server over a repository built of those bundles.
+    """``serve({"ssrnet": bundle}, instances=2)`` is a running server over those bundles.
 
     Keywords are fields of ``triton_repo.config.Options`` or arguments of ``triton_repo.server.Server``.
     Equal calls within a session give the same server, so tests must leave it as they found it; all are

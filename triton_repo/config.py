@@ -91,7 +91,7 @@ def render(name: str, contract: Contract, options: Options) -> str:
     }
     for key, value in parameters.items():
         config.parameters[key].string_value = value
-    return _text_format().MessageToString(config)
+    return str(_text_format().MessageToString(config))
 
 
 def outputs(contract: Contract, *, debug: bool = False) -> dict[str, list[int]]:

@@ -33,6 +33,11 @@ class VersionState:
     def ready(self) -> bool:
         return self.state == "READY"
 
+    @property
+    def failed(self) -> bool:
+        """Could not be loaded, as against unloaded on purpose."""
+        return self.state == "UNAVAILABLE" and self.reason not in ("", "unloaded")
+
 
 class Control:
     """Talks to one server over HTTP: ``host:port``, with an optional ``http://`` before it.
@@ -94,7 +99,7 @@ class Control:
         return dict(result)
 
     def load(self, model: str) -> None:
-        """Load or reload; returns when the versions are ready. A version already served stays up meanwhile."""
+        """Load or reload; returns when the versions are ready. One already served stays up meanwhile."""
         self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/load", {})
 
     def unload(self, model: str) -> None:

@@ -59,7 +59,8 @@ def _bind(host: str, port: int, kind: str) -> socket.socket:
         bound.close()
         if error.errno == errno.EADDRINUSE:
             raise PortError(
-                f"{kind} port {port} on {host} is in use; choose another with --{kind.lower()}-port, or 0 for a free one"
+                f"{kind} port {port} on {host} is in use; choose another with --{kind.lower()}-port, "
+                "or 0 for a free one"
             ) from None
         raise PortError(f"{kind} port {port} on {host}: {error.strerror}") from None
     return bound

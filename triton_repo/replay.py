@@ -79,16 +79,19 @@ def _check_operator(
     answer: NDArray[np.float32],
 ) -> None:
     a = bundle.contract.architecture
-    constants = {
-        "stages": a.stages,
-        "value_range": a.value_range,
-        "lambda_index": a.lambda_index,
-        "lambda_width": a.lambda_width,
-        "denominator_floor": a.denominator_floor,
-    }
     wide = [v.astype(np.float64) for v in (p, eta, delta)]
     expected = np.clip(
-        reference.soft_stagewise_regression(*wide, **constants), *bundle.contract.interface.output.clip
+        reference.soft_stagewise_regression(
+            wide[0],
+            wide[1],
+            wide[2],
+            a.stages,
+            a.value_range,
+            a.lambda_index,
+            a.lambda_width,
+            a.denominator_floor,
+        ),
+        *bundle.contract.interface.output.clip,
     )
     index = np.concatenate([np.arange(s) for s in a.stages])
     terms = np.abs(wide[0]) * (index + a.lambda_index * np.abs(wide[1]))
@@ -97,8 +100,8 @@ def _check_operator(
     if not (excess <= 0).all():
         row = int(np.argmax(excess))
         raise ReplayError(
-            f"{bundle.path}: replaying its golden record, the engine answers {answer[row]:.6g} for image {row} "
-            f"where its own stages give {expected[row]:.6g}"
+            f"{bundle.path}: replaying its golden record, the engine answers {answer[row]:.6g} "
+            f"for image {row} where its own stages give {expected[row]:.6g}"
         )
 
 

@@ -66,7 +66,7 @@ class Model:
 
 
 def model_folders(repository: Path) -> list[Path]:
-    """Folders that can hold a model, by name. Raises :class:`RepositoryError` if there is no such repository."""
+    """Folders that can hold a model. Raises :class:`RepositoryError` if there is no such repository."""
     if not repository.is_dir():
         what = "is a file" if repository.exists() else "does not exist"
         raise RepositoryError(
@@ -211,7 +211,7 @@ def rollback(
         if to is None:
             if len(good) < 2:
                 raise RepositoryError(
-                    f"{folder}: {'one good version only' if good else 'no good version'}, nothing to roll back to"
+                    f"{folder}: {'only one' if good else 'no'} good version, nothing to roll back to"
                 )
             to = sorted(good)[-2]
         if to not in good:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import signal
@@ -22,6 +23,9 @@ from triton_repo import ports as port_chooser
 from triton_repo.control import Control, ControlError, Unreachable
 from triton_repo.tritonserver import TritonServer, find
 from triton_repo.view import Failure, View
+
+IDENTITY = "ssr-serve"
+"""What the name of a server starts with that follows its repository by itself."""
 
 _MANAGED = [
     "--model-repository",
@@ -134,8 +138,8 @@ class Server:
         """Start the server and wait until every model answers or is known to have failed."""
         try:
             self._start()
-        except BaseException:
-            self.stop(keep_log=True)
+        except BaseException as error:
+            self.stop(keep_log=isinstance(error, Exception))
             raise
         return self
 
@@ -207,7 +211,7 @@ class Server:
             except ControlError as error:
                 states = {s.version: s for s in self.control.index() if s.model == model}
                 wanted = self._view.models[model]
-                bad = [v for v in wanted if v in states and _failed(states[v].state, states[v].reason)]
+                bad = [v for v in wanted if v in states and states[v].failed]
                 message = str(error).removeprefix(f"{self.control.url}: ")
                 if not bad:
                     return [Failure(model, None, message)]
@@ -292,7 +296,7 @@ class Server:
         """Start the process; True once it answers, False if it ended before that."""
         assert self._binary is not None
         assert self._state is not None
-        identity = f"ssr-serve-{uuid.uuid4().hex[:12]}"
+        identity = f"{IDENTITY}-{uuid.uuid4().hex[:12]}"
         command = [
             str(self._binary.binary),
             f"--id={identity}",
@@ -339,8 +343,6 @@ class Server:
         return False
 
     def _own(self, command: list[str], started: threading.Event, errors: list[BaseException]) -> None:
-        import os
-
         assert self._binary is not None
         try:
             with contextlib.ExitStack() as stack:
@@ -389,17 +391,13 @@ class Server:
 
 
 def backend_library() -> Path | None:
-    """``libtriton_ssr.so`` beside the native module (not beside ``__init__.py``: editable installs differ)."""
+    """``libtriton_ssr.so`` beside the native module: in an editable install not here."""
     try:
         from ssr_ops import _native
     except ImportError:
         return None
     path = Path(str(_native.__file__)).parent / "backends" / "ssr" / "libtriton_ssr.so"
     return path if path.is_file() else None
-
-
-def _failed(state: str, reason: str) -> bool:
-    return state == "UNAVAILABLE" and reason not in ("", "unloaded")
 
 
 def _restricted_header(options: Sequence[str]) -> dict[str, str]:

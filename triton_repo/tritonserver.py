@@ -46,7 +46,7 @@ class TritonServer:
 
     @property
     def root(self) -> Path:
-        """The folder that holds ``bin``, ``backends`` and ``caches`` (``/opt/tritonserver`` in a container)."""
+        """The folder that holds ``bin``, ``backends``, ``caches``: ``/opt/tritonserver`` in a container."""
         return self.binary.resolve().parent.parent
 
     def environment(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from triton_repo import repository as repo
-from triton_repo.config import CONFIG_FILE
+from triton_repo.config import CONFIG_FILE, kept_versions
 
 Signature = tuple[object, ...]
 
@@ -110,7 +110,7 @@ class View:
             self.failures.append(Failure(name, None, model.fault or "no good version to serve"))
             return False
         config = (folder / CONFIG_FILE).read_text(encoding="utf-8")
-        kept = tuple(repo.configuration.kept_versions(model.config, list(good)))
+        kept = tuple(kept_versions(model.config, list(good)))
         if before and (before.config, before.versions) == (config, good):
             return False
         target = self.folder / name

@@ -1,0 +1,403 @@
+"""``ssr-serve``: build a model repository, run a real tritonserver over it, publish and roll back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ssr_train import command
+from ssr_train.errors import SsrError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Serve SSR-Net bundles on a real Triton server.\n\n"
+    "[bold]First time[/bold]:\n\n"
+    "    ssr-serve doctor\n\n"
+    "    ssr-serve build --bundle default --repo models\n\n"
+    "    ssr-serve run --repo models\n\n"
+    "[bold]New weights[/bold], while it runs and without losing a request:\n\n"
+    "    ssr-serve publish runs/second/bundle --repo models\n\n"
+    "    ssr-serve versions --repo models\n\n"
+    "    ssr-serve rollback ssrnet --repo models",
+)
+
+Repo = Annotated[Path, typer.Option("--repo", metavar="DIR", help="The model repository.")]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", metavar="HOST:PORT", help="HTTP address of a running server to talk to as well."),
+]
+Wait = Annotated[float, typer.Option(help="Seconds to wait for the server at --url to follow.")]
+
+
+@app.command("build")
+def build_command(
+    bundle: Annotated[
+        list[str],
+        typer.Option(
+            "--bundle",
+            metavar="[NAME=]BUNDLE",
+            help="A bundle folder, or 'default' for the shipped one; repeat for more models.",
+        ),
+    ],
+    repo: Repo,
+    instances: Annotated[int, typer.Option(help="Copies of the engine that work at once.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads of each copy.")] = 1,
+    precision: Annotated[str, typer.Option(help="Arithmetic of the engine: fp32.")] = "fp32",
+    max_batch: Annotated[
+        int, typer.Option(help="Crops in one execution; more saves nothing on a CPU, only waits longer.")
+    ] = 64,
+    queue_delay_us: Annotated[
+        int, typer.Option(help="Hold requests back this long to merge more of them.")
+    ] = 0,
+    queue_timeout_ms: Annotated[
+        int, typer.Option(help="Reject a request that waited this long (its own timeout wins; 0: never).")
+    ] = 5000,
+    max_queue: Annotated[int, typer.Option(help="Waiting requests before new ones are rejected.")] = 1024,
+    device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    keep: Annotated[int, typer.Option(help="How many of the newest versions stay loaded.")] = 2,
+    debug_outputs: Annotated[
+        bool, typer.Option("--debug-outputs", help="Declare the stage outputs p, eta and delta too.")
+    ] = False,
+    warmup: Annotated[bool, typer.Option(help="Run one batch before a version counts as ready.")] = True,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace models that exist, versions and all.")
+    ] = False,
+) -> None:
+    """Make a model repository: verify each bundle, replay its golden record, write version 1.
+
+    Nothing is written unless every bundle passes.
+
+    Examples:
+
+        ssr-serve build --bundle default --repo models
+
+        ssr-serve build --bundle bundles/morph2 --bundle gender=bundles/imdb --repo models --instances 2
+    """
+    from triton_repo.config import Options
+    from triton_repo.repository import build, parse_bundle, summary
+
+    options = Options(
+        instances=instances,
+        threads=threads,
+        precision=precision,
+        max_batch=max_batch,
+        queue_delay_us=queue_delay_us,
+        queue_timeout_ms=queue_timeout_ms,
+        max_queue=max_queue,
+        device=device,  # type: ignore[arg-type]  # checked by Options
+        debug_outputs=debug_outputs,
+        warmup=warmup,
+        keep=keep,
+    )
+    models = build([parse_bundle(text) for text in bundle], repo, options, force=force)
+    for model in models:
+        contract = model.versions[0].contract
+        assert contract is not None
+        facts = summary(contract)
+        print(f"{model.path}: version 1, weights {facts['weights'][:12]}, learned from {facts['data']}")
+        if facts["synthetic"] == "yes":
+            print("  these weights learned from drawn faces: good for trying things out, not for real ages")
+    print(f"next: ssr-serve run --repo {repo}")
+
+
+@app.command("publish")
+def publish_command(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle folder, or 'default'.")],
+    repo: Repo,
+    model: Annotated[str | None, typer.Option(help="Model name, if not the contract's.")] = None,
+    url: Url = None,
+    wait: Wait = 60.0,
+) -> None:
+    """Add a bundle as a model's newest version, which then serves.
+
+    The version before it stays loaded, so that a rollback is immediate. A server started by `ssr-serve run`
+    follows by itself; any other one needs --url. The interface must be the served one: another interface is
+    another model name.
+
+    Example:  ssr-serve publish runs/second/bundle --repo models --url localhost:8000
+    """
+    from triton_repo.control import Control
+    from triton_repo.repository import publish
+
+    control = Control(url) if url else None
+    if control:
+        control.metadata()
+    version = publish(bundle, repo, model)
+    name = version.path.parent.name
+    print(f"{name}: published as version {version.number}")
+    if control:
+        _follow(control, name, wait, lambda: control.ready(name, version.number), version.number)
+        print(f"{name}: version {version.number} serves at {control.url}")
+
+
+@app.command("rollback")
+def rollback_command(
+    model: Annotated[str, typer.Argument(help="Model name.")],
+    repo: Repo,
+    to: Annotated[int | None, typer.Option(help="Version to return to; else the good one before.")] = None,
+    url: Url = None,
+    wait: Wait = 60.0,
+) -> None:
+    """Return to the previous good version. Nothing is deleted.
+
+    Newer versions are renamed to .withdrawn-N, which no server reads; `ssr-serve publish` of such a folder
+    brings it back under a new number.
+
+    Example:  ssr-serve rollback ssrnet --repo models
+    """
+    from triton_repo.control import Control
+    from triton_repo.repository import rollback
+
+    control = Control(url) if url else None
+    if control:
+        control.metadata()
+    version, moved = rollback(repo, model, to)
+    aside = ", ".join(map(str, moved))
+    print(f"{model}: version {version.number} serves again; set aside as .withdrawn-N: {aside}")
+    if control:
+
+        def done() -> bool:
+            states = {s.version: s.ready for s in control.index() if s.model == model}
+            return states.get(version.number, False) and not any(states.get(n) for n in moved)
+
+        _follow(control, model, wait, done, version.number)
+        print(f"{model}: version {version.number} serves at {control.url}")
+
+
+def _follow(control: Any, model: str, wait: float, done: Callable[[], bool], version: int) -> None:
+    """Wait until the server has taken up a change; tell a server that does not follow by itself to load."""
+    from triton_repo.control import ControlError
+    from triton_repo.server import IDENTITY
+
+    if not str(control.metadata().get("name", "")).startswith(IDENTITY):
+        control.load(model)
+    deadline = time.monotonic() + wait
+    while not done():
+        failed = [s for s in control.index() if (s.model, s.version) == (model, version) and s.failed]
+        if failed:
+            raise ControlError(f"{control.url}: could not load {model} version {version}: {failed[0].reason}")
+        if time.monotonic() > deadline:
+            raise ControlError(
+                f"{control.url}: {model} version {version} did not come up within {wait:g} s; "
+                "does this server read this repository? its log says more"
+            )
+        time.sleep(0.1)
+
+
+@app.command("versions")
+def versions_command(
+    repo: Repo,
+    url: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List every version: its weights, where they come from, its state, and what a live server says.
+
+    States: serving (the newest good one answers), loaded (kept beside it for a rollback), available (good,
+    not loaded), broken (with the reason), withdrawn (by a rollback).
+
+    Example:  ssr-serve versions --repo models --url localhost:8000
+    """
+    rows = list_versions(repo, url)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    columns = ["model", "version", "state", "weights", "data", "MAE", *(["server"] if url else [])]
+    table = _table(*columns)
+    for row in rows:
+        data = row["data"] + (" (drawn faces)" if row["synthetic"] == "yes" else "")
+        state = row["state"] + (f": {row['reason']}" if row["reason"] else "")
+        cells = [row["model"], str(row["version"] or "-"), state, row["weights"][:12], data, row["mae"]]
+        table.add_row(*(escape(c) for c in [*cells, *([row["server"]] if url else [])]))
+    _print(table)
+
+
+def list_versions(repo: Path, url: str | None = None) -> list[dict[str, Any]]:
+    """One row a version: model, version, state, reason, weights, data, mae, synthetic, server."""
+    from triton_repo import repository
+    from triton_repo.control import Control
+
+    live: dict[tuple[str, int | None], str] = {}
+    if url:
+        for entry in Control(url).index():
+            words = entry.state + (f": {entry.reason}" if entry.failed else "")
+            live[entry.model, entry.version] = words
+    rows: list[dict[str, Any]] = []
+
+    def add(model: str, version: int | None, state: str, reason: str, facts: Any) -> None:
+        empty = {"weights": "", "data": "", "mae": "", "synthetic": "no"}
+        row = {"model": model, "version": version, "state": state, "reason": reason, **empty, **facts}
+        rows.append({**row, "server": live.get((model, version), "") if url else ""})
+
+    for folder in repository.model_folders(repo):
+        model = repository.read_model(folder)
+        if model.fault:
+            add(model.name, None, "broken", model.fault, {})
+            continue
+        kept = [v.number for v in model.kept()]
+        for version in model.versions:
+            facts = repository.summary(version.contract) if version.contract else {}
+            if version.fault:
+                state = "broken"
+            elif version.number in kept:
+                state = "serving" if version.number == kept[0] else "loaded"
+            else:
+                state = "available"
+            add(model.name, version.number, state, version.fault, facts)
+        for number, path in sorted(repository.withdrawn(folder).items(), reverse=True):
+            held = repository.read_version(number, path, model.config)
+            facts = repository.summary(held.contract) if held.contract else {}
+            add(model.name, number, "withdrawn", held.fault, facts)
+    return rows
+
+
+@app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
+def run_command(
+    context: typer.Context,
+    repo: Repo,
+    http_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8002,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. 0.0.0.0 opens it to the network: no authentication!")
+    ] = "127.0.0.1",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Any model or version that fails stops the server, exit 1.")
+    ] = False,
+    log_file: Annotated[
+        str | None, typer.Option(help="Where tritonserver's log goes; '-' is standard error.")
+    ] = None,
+    log_verbose: Annotated[int, typer.Option(help="tritonserver's log level.")] = 0,
+    exit_timeout: Annotated[int, typer.Option(help="Seconds to let requests finish at the end.")] = 30,
+) -> None:
+    """Run a real tritonserver over a repository, until SIGINT or SIGTERM.
+
+    The server is the one that TRITONSERVER names, else the one on PATH, else a pinned one, fetched once.
+    Every version is verified first and only good ones are loaded; what fails is listed and does not stop
+    the others. Publishes and rollbacks are followed while it runs. A second signal ends it at once.
+    Arguments after -- go to tritonserver.
+
+    Examples:
+
+        ssr-serve run --repo models
+
+        ssr-serve run --repo models --http-port 0 --grpc-port 0 --metrics-port 0
+
+        ssr-serve run --repo models -- --http-restricted-api=model-repository:admin=secret
+    """
+    from triton_repo.server import Server
+
+    console = Console(stderr=True, highlight=False)
+    stopping = threading.Event()
+    server = Server(
+        repo,
+        host=host,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        strict=strict,
+        log=log_file,
+        log_verbose=log_verbose,
+        exit_timeout=exit_timeout,
+        arguments=context.args,
+        on_event=lambda text: print(text, flush=True),
+    )
+    started = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stopping.is_set():
+            console.print("killed", markup=False)
+            server.kill()
+            return
+        stopping.set()
+        if not started:
+            raise _Stopped
+
+    previous = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.start()
+        started = True
+        _print_server(server)
+        while not stopping.wait(0.2):
+            if server.wait(0):
+                tail = server.log_tail()
+                server.stop(keep_log=True)
+                where = "" if server.log == "-" else f"; its last words, from {server.log}:\n{tail}"
+                raise SsrError(f"tritonserver ended by itself with status {server.returncode}{where}")
+        print(f"stopping: up to {exit_timeout} s for requests in flight", flush=True)
+    except _Stopped:
+        print("stopped while starting", flush=True)
+    finally:
+        server.stop(keep_log=server.wait(0))
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Stopped(BaseException):
+    """A signal came while the server was starting."""
+
+
+def _print_server(server: Any) -> None:
+    table = _table("model", "versions", "state", "url")
+    for served in server.served:
+        versions = ", ".join(map(str, served.versions))
+        table.add_row(escape(served.model), versions, "[green]ready[/green]", server.grpc_url)
+    for failure in server.failures:
+        version = "-" if failure.version is None else str(failure.version)
+        table.add_row(escape(failure.model), version, "[red]failed[/red]: " + escape(failure.reason), "")
+    _print(table)
+    print(f"gRPC {server.grpc_url}   HTTP http://{server.http_url}   metrics {server.metrics_url}")
+    print(f"pid {server.pid}   log {server.log}", flush=True)
+
+
+@app.command("doctor")
+def doctor_command() -> None:
+    """Say what serving needs, what this machine has, and how to get the rest. Exit 1: serving cannot work."""
+    from triton_repo.doctor import examine
+
+    findings = examine()
+    colours = {"ok": "green", "optional": "yellow", "missing": "red"}
+    table = _table("what", "state", "found", "remedy")
+    for finding in findings:
+        colour = colours[finding.state]
+        cells = (escape(finding.found), escape(finding.remedy))
+        table.add_row(finding.what, f"[{colour}]{finding.state}[/{colour}]", *cells)
+    _print(table)
+    if missing := [f.what for f in findings if f.state == "missing"]:
+        raise SsrError(f"serving cannot work here: {', '.join(missing)}")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _print(table: Table) -> None:
+    """To the terminal at its width; to a pipe at full width, so that no cell is cut."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else 240).print(table)
+
+
+def main() -> None:
+    """Entry point of the ``ssr-serve`` command."""
+    command.run(app, "ssr-serve")
+
+
+if __name__ == "__main__":
+    main()
