@@ -8,6 +8,7 @@
 namespace ssr {
 
 void BindEngine(pybind11::module_& m);
+void BindRegression(pybind11::module_& m);
 
 // Every fault of the core reaches Python as a ValueError with the status's message.
 inline void RaiseIfError(const Status& status) {

@@ -14,6 +14,7 @@ PYBIND11_MODULE(_native, m) {
     return names;
   });
   ssr::BindEngine(m);
+  ssr::BindRegression(m);
 #ifdef SSR_CUDA
   m.attr("built_with_cuda") = true;
 #else

@@ -1,0 +1,120 @@
+// The operator's boundary: validation, and the choice of the kernel.
+#include "cpu/regression.h"
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "core/regression_row.h"
+#include "ssr/params.h"
+
+namespace ssr {
+namespace {
+
+Status Invalid(const std::string& message) { return {Code::kInvalidArgument, message}; }
+
+template <typename T>
+bool Representable(double value) {
+  return std::isfinite(value) && std::fabs(value) <= std::numeric_limits<T>::max();
+}
+
+template <typename T>
+Status CheckShape(const RegressionShape& shape, int64_t rows) {
+  if (shape.num_stages < 1 || shape.num_stages > kMaxStages) {
+    return Invalid("stages: expected 1 to " + std::to_string(kMaxStages) + " of them, got " +
+                   std::to_string(shape.num_stages));
+  }
+  int64_t bins = 0;
+  for (int k = 0; k < shape.num_stages; ++k) {
+    if (shape.stages[k] < 1) {
+      return Invalid("stages: expected at least 1 bin each, got " + std::to_string(shape.stages[k]));
+    }
+    bins += shape.stages[k];
+  }
+  constexpr int64_t kMaxBins = 1 << 24;  // bin numbers are exact in float32 up to here
+  if (bins > kMaxBins)
+    return Invalid("stages: expected at most 2^24 bins in all, got " + std::to_string(bins));
+  const struct {
+    const char* name;
+    double value;
+  } constants[] = {{"value_range", shape.value_range},
+                   {"lambda_index", shape.lambda_index},
+                   {"lambda_width", shape.lambda_width},
+                   {"denominator_floor", shape.denominator_floor}};
+  for (const auto& constant : constants) {
+    if (!Representable<T>(constant.value)) {
+      return Invalid(std::string(constant.name) + ": expected a finite number, got " +
+                     std::to_string(constant.value));
+    }
+  }
+  if (!(static_cast<T>(shape.denominator_floor) >= std::numeric_limits<T>::min())) {
+    return Invalid("denominator_floor: expected a positive number, got " +
+                   std::to_string(shape.denominator_floor));
+  }
+  if (rows < 0) return Invalid("rows: expected at least 0, got " + std::to_string(rows));
+  return {};
+}
+
+template <template <typename> class Params, typename T>
+Status CheckInputs(const Params<T>& params) {
+  SSR_RETURN_IF_ERROR(CheckShape<T>(params.shape, params.rows));
+  if (params.rows > 0 &&
+      (params.p.data == nullptr || params.eta.data == nullptr || params.delta.data == nullptr)) {
+    return Invalid("p, eta and delta: expected data, got null");
+  }
+  return {};
+}
+
+template <typename T>
+Status Check(const RegressionForward<T>& params) {
+  SSR_RETURN_IF_ERROR(CheckInputs(params));
+  if (params.rows > 0 && params.age == nullptr) return Invalid("age: expected memory to write to, got null");
+  return {};
+}
+
+template <typename T>
+Status Check(const RegressionBackward<T>& params) {
+  SSR_RETURN_IF_ERROR(CheckInputs(params));
+  if (params.rows > 0 && params.grad_age == nullptr) return Invalid("grad_age: expected data, got null");
+  return {};
+}
+
+template <class Params>
+Status Dispatch(const Params& params, Isa isa) {
+  SSR_RETURN_IF_ERROR(Check(params));
+#ifdef SSR_X86
+  if (HasEqualStages(params.shape, 3, 3)) {
+    if (isa == Isa::kAvx512) return cpu::RegressAvx512(params), Status();
+    if (isa == Isa::kAvx2) return cpu::RegressAvx2(params), Status();
+  }
+#endif
+  cpu::RegressPortable(params);
+  return {};
+}
+
+}  // namespace
+
+Status Regress(const RegressionForward<float>& params, Isa isa) { return Dispatch(params, isa); }
+Status Regress(const RegressionForward<double>& params, Isa isa) { return Dispatch(params, isa); }
+Status RegressBackward(const RegressionBackward<float>& params, Isa isa) { return Dispatch(params, isa); }
+Status RegressBackward(const RegressionBackward<double>& params, Isa isa) { return Dispatch(params, isa); }
+
+Status CheckRegression(const RegressionForward<float>& params) { return Check(params); }
+Status CheckRegression(const RegressionForward<double>& params) { return Check(params); }
+Status CheckRegression(const RegressionBackward<float>& params) { return Check(params); }
+Status CheckRegression(const RegressionBackward<double>& params) { return Check(params); }
+
+#ifndef SSR_CUDA
+namespace {
+Status NoCuda() {
+  return {Code::kUnsupported, "this build of the native core has no CUDA; build it with -DSSR_CUDA=ON"};
+}
+}  // namespace
+
+Status RegressCuda(const RegressionForward<float>&, int, void*) { return NoCuda(); }
+Status RegressCuda(const RegressionForward<double>&, int, void*) { return NoCuda(); }
+Status RegressBackwardCuda(const RegressionBackward<float>&, int, void*) { return NoCuda(); }
+Status RegressBackwardCuda(const RegressionBackward<double>&, int, void*) { return NoCuda(); }
+#endif
+
+}  // namespace ssr

@@ -1,0 +1,73 @@
+// The operator for stages (3, 3, 3) with AVX2 and FMA: eight float rows, or four double rows, at a time.
+#include <immintrin.h>
+
+#include "cpu/regression.h"
+#include "cpu/regression_simd.h"
+
+namespace ssr::cpu {
+namespace {
+
+struct Float8 {
+  using T = float;
+  using Reg = __m256;
+  using Index = __m256i;
+  static constexpr int kLanes = 8;
+  static Reg Load(const T* from) { return _mm256_loadu_ps(from); }
+  static void Store(T* to, Reg value) { _mm256_storeu_ps(to, value); }
+  static Reg Set1(T value) { return _mm256_set1_ps(value); }
+  static Index MakeIndex(const int* lanes) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes));
+  }
+  static Reg Mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
+  static Reg Add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
+  static Reg Div(Reg a, Reg b) { return _mm256_div_ps(a, b); }
+  static Reg Max(Reg a, Reg b) { return _mm256_max_ps(a, b); }  // b where either is NaN
+  static Reg Fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
+  template <unsigned kMask>
+  static Reg Blend(Reg a, Reg b) {
+    return _mm256_blend_ps(a, b, kMask);
+  }
+  static Reg Permute(Reg a, Index index) { return _mm256_permutevar8x32_ps(a, index); }
+  static Reg ZeroWhereLess(Reg value, Reg a, Reg b) {
+    return _mm256_and_ps(value, _mm256_cmp_ps(a, b, _CMP_NLT_UQ));
+  }
+};
+
+struct Double4 {
+  using T = double;
+  using Reg = __m256d;
+  using Index = __m256i;  // as pairs of 32-bit lanes: AVX2 permutes no 64-bit lanes by a variable
+  static constexpr int kLanes = 4;
+  static Reg Load(const T* from) { return _mm256_loadu_pd(from); }
+  static void Store(T* to, Reg value) { _mm256_storeu_pd(to, value); }
+  static Reg Set1(T value) { return _mm256_set1_pd(value); }
+  static Index MakeIndex(const int* lanes) {
+    int halves[8];
+    for (int j = 0; j < 8; ++j) halves[j] = 2 * lanes[j / 2] + j % 2;
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves));
+  }
+  static Reg Mul(Reg a, Reg b) { return _mm256_mul_pd(a, b); }
+  static Reg Add(Reg a, Reg b) { return _mm256_add_pd(a, b); }
+  static Reg Div(Reg a, Reg b) { return _mm256_div_pd(a, b); }
+  static Reg Max(Reg a, Reg b) { return _mm256_max_pd(a, b); }
+  static Reg Fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_pd(a, b, c); }
+  template <unsigned kMask>
+  static Reg Blend(Reg a, Reg b) {
+    return _mm256_blend_pd(a, b, kMask);
+  }
+  static Reg Permute(Reg a, Index index) {
+    return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(a), index));
+  }
+  static Reg ZeroWhereLess(Reg value, Reg a, Reg b) {
+    return _mm256_and_pd(value, _mm256_cmp_pd(a, b, _CMP_NLT_UQ));
+  }
+};
+
+}  // namespace
+
+void RegressAvx2(const RegressionForward<float>& params) { RegressBlocks<Float8>(params); }
+void RegressAvx2(const RegressionForward<double>& params) { RegressBlocks<Double4>(params); }
+void RegressAvx2(const RegressionBackward<float>& params) { RegressBlocks<Float8>(params); }
+void RegressAvx2(const RegressionBackward<double>& params) { RegressBlocks<Double4>(params); }
+
+}  // namespace ssr::cpu

@@ -1,0 +1,170 @@
+"""The fused soft stagewise regression (Equation 7 of the paper) for NumPy arrays and torch tensors.
+
+One pass over the rows in C++ or CUDA, forward and backward; :mod:`ssr_ops.reference` is the readable
+version. Torch is imported only by handing over a tensor.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_ops import _native
+from ssr_train.errors import SsrError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["implementation", "implementations", "soft_stagewise_regression"]
+
+MAX_STAGES: int = _native.max_stages
+
+
+def implementations() -> list[str]:
+    """Names of the CPU implementations that this machine runs, best first."""
+    return list(_native.implementations())
+
+
+def implementation() -> str:
+    """The CPU implementation that runs now: the best, or the one SSR_FORCE_IMPLEMENTATION names.
+
+    An implementation is specialised for stages (3, 3, 3); other stages run the portable kernel under
+    every name. Raises ``SsrError`` where the environment names one that this machine does not run.
+    """
+    try:
+        return str(_native.implementation())
+    except ValueError as error:
+        raise SsrError(f"SSR_FORCE_IMPLEMENTATION: {error}") from None
+
+
+@overload
+def soft_stagewise_regression(
+    p: Tensor,
+    eta: Tensor,
+    delta: Tensor,
+    stages: Sequence[int],
+    value_range: float,
+    lambda_index: float = ...,
+    lambda_width: float = ...,
+    denominator_floor: float = ...,
+) -> Tensor: ...
+@overload
+def soft_stagewise_regression(
+    p: NDArray[Any],
+    eta: NDArray[Any],
+    delta: NDArray[Any],
+    stages: Sequence[int],
+    value_range: float,
+    lambda_index: float = ...,
+    lambda_width: float = ...,
+    denominator_floor: float = ...,
+) -> NDArray[Any]: ...
+def soft_stagewise_regression(
+    p: Any,
+    eta: Any,
+    delta: Any,
+    stages: Sequence[int],
+    value_range: float,
+    lambda_index: float = 1.0,
+    lambda_width: float = 1.0,
+    denominator_floor: float = 1e-3,
+) -> Any:
+    """Age of each row, unclipped: V * sum_k [ sum_i p_i (i + lambda_index eta_i) ] / prod_{j<=k} s_j d_j.
+
+    d_j = max(1 + lambda_width delta_j, denominator_floor). p, eta: (N, sum of s_k); delta: (N, K), all
+    torch tensors (CPU or CUDA, differentiable once) or all NumPy arrays, of one dtype; any strides.
+    Returns (N,): float64 for float64, float32 for float32 and for half types, which are upcast.
+    The gradient to delta_j is zero strictly below the floor and passes at equality, as ``clamp_min``'s.
+    Raises ``TypeError`` for other types and dtypes, ``SsrError`` (a ``ValueError``) for shapes,
+    constants and devices.
+    """
+    constants = (
+        stages if type(stages) is tuple else tuple(stages),
+        value_range,
+        lambda_index,
+        lambda_width,
+        denominator_floor,
+    )
+    if type(p) is np.ndarray:
+        return _numpy(p, eta, delta, constants)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(p, torch.Tensor):
+        from ssr_ops import op_torch
+
+        return op_torch.soft_stagewise_regression(p, eta, delta, constants)
+    raise TypeError(f"p: expected a torch tensor or a NumPy array, got {type(p).__name__}")
+
+
+@lru_cache(maxsize=256)
+def shape_of(constants: tuple[tuple[int, ...], float, float, float, float]) -> tuple[Any, int, int]:
+    """The native form of the constants, with sum of s_k and K; checked once per set of constants."""
+    stages, *numbers = constants
+    try:
+        bins = [operator.index(s) for s in stages]
+    except TypeError:
+        raise TypeError(f"stages: expected integers, got {stages!r}") from None
+    if not 1 <= len(bins) <= MAX_STAGES:
+        raise SsrError(f"stages: expected 1 to {MAX_STAGES} of them, got {len(bins)}")
+    if min(bins) < 1 or sum(bins) > 2**24:
+        raise SsrError(f"stages: expected at least 1 bin each and at most 2^24 in all, got {bins}")
+    names = ("value_range", "lambda_index", "lambda_width", "denominator_floor")
+    for name, number in zip(names, numbers, strict=True):
+        try:
+            float(number)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: expected a number, got {number!r}") from None
+    return _native.RegressionShape(bins, *map(float, numbers)), sum(bins), len(bins)
+
+
+def check_shapes(p: Any, eta: Any, delta: Any, columns: int, stages: int) -> None:
+    """Raise ``SsrError`` unless p, eta are (N, columns) and delta is (N, stages)."""
+    rows = p.shape[0] if len(p.shape) else 0
+    for name, value, expected in (("p", p, columns), ("eta", eta, columns), ("delta", delta, stages)):
+        if tuple(value.shape) != (rows, expected):
+            n = "N" if name == "p" else rows
+            raise SsrError(f"{name}: expected shape ({n}, {expected}), got {tuple(value.shape)}")
+
+
+def _numpy(p: NDArray[Any], eta: Any, delta: Any, constants: Any) -> NDArray[Any]:
+    for name, value in (("eta", eta), ("delta", delta)):
+        if type(value) is not np.ndarray:
+            raise TypeError(f"{name}: expected a NumPy array as p is, got {type(value).__name__}")
+    dtype = p.dtype
+    for name, value in (("eta", eta), ("delta", delta)):
+        if value.dtype != dtype:
+            raise TypeError(f"{name}: expected dtype {dtype} as p's, got {value.dtype}")
+    if dtype.name in ("float16", "bfloat16"):
+        p, eta, delta = (np.asarray(value, np.float32) for value in (p, eta, delta))
+    elif dtype not in (np.float32, np.float64) or not dtype.isnative:
+        raise TypeError(f"p: expected dtype float32, float64, float16 or bfloat16, got {dtype}")
+    shape, columns, stages = shape_of(constants)
+    check_shapes(p, eta, delta, columns, stages)
+    age = np.empty(len(p), p.dtype)
+    p, eta, delta = (_whole_strides(value) for value in (p, eta, delta))
+    run = _native.regress_float if age.itemsize == 4 else _native.regress_double
+    call(run, shape, len(p), -1, 0, *_matrix(p), *_matrix(eta), *_matrix(delta), age.ctypes.data)
+    return age
+
+
+def call(function: Any, *arguments: Any) -> None:
+    """Run a native function; what it refuses is the user's error."""
+    try:
+        function(*arguments)
+    except ValueError as error:
+        raise SsrError(str(error)) from None
+
+
+def _whole_strides(value: NDArray[Any]) -> NDArray[Any]:
+    """The kernel strides in elements; fields of packed records may not, and are copied."""
+    return value if all(s % value.itemsize == 0 for s in value.strides) else value.copy()
+
+
+def _matrix(value: NDArray[Any]) -> tuple[int, int, int]:
+    row, column = value.strides
+    return value.ctypes.data, row // value.itemsize, column // value.itemsize

@@ -1,0 +1,192 @@
+"""The fused operator on torch tensors: autograd, devices, and the form that ``torch.compile`` traces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ssr_ops import _native
+from ssr_ops.op import call, check_shapes, shape_of
+from ssr_train.errors import SsrError
+
+Constants = tuple[tuple[int, ...], float, float, float, float]
+
+_NATIVE = {
+    torch.float32: (_native.regress_float, _native.regress_backward_float),
+    torch.float64: (_native.regress_double, _native.regress_backward_double),
+}
+_HALF = (torch.float16, torch.bfloat16)
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def soft_stagewise_regression(p: Tensor, eta: Any, delta: Any, constants: Constants) -> Tensor:
+    """:func:`ssr_ops.soft_stagewise_regression` once ``p`` is known to be a tensor."""
+    dtype, device = p.dtype, p.device
+    if not (isinstance(eta, Tensor) and isinstance(delta, Tensor)):
+        name, value = ("delta", delta) if isinstance(eta, Tensor) else ("eta", eta)
+        raise TypeError(f"{name}: expected a torch tensor as p is, got {type(value).__name__}")
+    if not (eta.dtype is dtype and delta.dtype is dtype):
+        name, value = ("delta", delta) if eta.dtype is dtype else ("eta", eta)
+        raise TypeError(f"{name}: expected dtype {dtype} as p's, got {value.dtype}")
+    if not (eta.device == device and delta.device == device):
+        name, value = ("delta", delta) if eta.device == device else ("eta", eta)
+        raise SsrError(f"{name}: expected device {device} as p's, got {value.device}")
+    if dtype not in _NATIVE:
+        if dtype not in _HALF:
+            raise TypeError(f"p: expected dtype float32, float64, float16 or bfloat16, got {dtype}")
+        p, eta, delta = p.float(), eta.float(), delta.float()
+    if torch.compiler.is_compiling() or not (
+        type(p) in _PLAIN and type(eta) in _PLAIN and type(delta) in _PLAIN
+    ):
+        return _traced(p, eta, delta, *constants)  # type: ignore[no-any-return]
+    if device.type != "cpu" and device.type != "cuda":
+        raise SsrError(f"p: expected a tensor on cpu or cuda, got {device}")
+    if torch.is_grad_enabled() and (p.requires_grad or eta.requires_grad or delta.requires_grad):
+        return _Function.apply(p, eta, delta, constants)  # type: ignore[no-any-return, no-untyped-call]
+    return _forward(p, eta, delta, constants)
+
+
+def _forward(p: Tensor, eta: Tensor, delta: Tensor, constants: Constants) -> Tensor:
+    shape, columns, stages = shape_of(constants)
+    rows = p.shape[0] if p.ndim else 0
+    if not (p.shape == eta.shape == (rows, columns) and delta.shape == (rows, stages)):
+        check_shapes(p, eta, delta, columns, stages)
+    p, eta, delta = _readable(p), _readable(eta), _readable(delta)
+    age = torch.empty(rows, dtype=p.dtype, device=p.device)
+    call(
+        _NATIVE[p.dtype][0],
+        shape,
+        rows,
+        *_where(p),
+        p.data_ptr(),
+        *p.stride(),
+        eta.data_ptr(),
+        *eta.stride(),
+        delta.data_ptr(),
+        *delta.stride(),
+        age.data_ptr(),
+    )
+    return age
+
+
+def _backward(
+    grad_age: Tensor,
+    p: Tensor,
+    eta: Tensor,
+    delta: Tensor,
+    constants: Constants,
+    needed: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    p, eta, delta, grad_age = _readable(p), _readable(eta), _readable(delta), _readable(grad_age)
+    grads = tuple(
+        torch.empty(value.shape, dtype=value.dtype, device=value.device) if wanted else None
+        for value, wanted in zip((p, eta, delta), needed, strict=True)
+    )
+    call(
+        _NATIVE[p.dtype][1],
+        shape_of(constants)[0],
+        p.shape[0],
+        *_where(p),
+        p.data_ptr(),
+        *p.stride(),
+        eta.data_ptr(),
+        *eta.stride(),
+        delta.data_ptr(),
+        *delta.stride(),
+        grad_age.data_ptr(),
+        grad_age.stride(0),
+        *(0 if grad is None else grad.data_ptr() for grad in grads),
+    )
+    return grads  # type: ignore[return-value]
+
+
+def _where(value: Tensor) -> tuple[int, int]:
+    """Device number (-1: CPU) and stream."""
+    if not value.is_cuda:
+        return -1, 0
+    if not _native.built_with_cuda:
+        raise SsrError("this build of the native core has no CUDA; build it with -DSSR_CUDA=ON")
+    return value.device.index, torch.cuda.current_stream(value.device).cuda_stream
+
+
+def _readable(value: Tensor) -> Tensor:
+    """Plain memory: negation that is only marked is carried out, other layouts are refused."""
+    if value.layout is not torch.strided:
+        raise SsrError(f"expected a dense tensor, got layout {value.layout}")
+    return value.resolve_neg() if value.is_neg() else value
+
+
+class _Function(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, eta: Tensor, delta: Tensor, constants: Constants) -> Tensor:
+        ctx.save_for_backward(p, eta, delta)
+        ctx.constants = constants
+        return _forward(p, eta, delta, constants)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, grad_age: Tensor) -> Any:
+        grads = _backward(grad_age, *ctx.saved_tensors, ctx.constants, ctx.needs_input_grad[:3])
+        return *grads, None
+
+
+# What torch.compile and fake tensors see. Eager calls do not pass here: the dispatcher's way to a
+# Python operator costs several times the autograd function's.
+@torch.library.custom_op("ssr_ops::soft_stagewise_regression", mutates_args=())
+def _traced(
+    p: Tensor,
+    eta: Tensor,
+    delta: Tensor,
+    stages: list[int],
+    value_range: float,
+    lambda_index: float,
+    lambda_width: float,
+    denominator_floor: float,
+) -> Tensor:
+    constants = (tuple(stages), value_range, lambda_index, lambda_width, denominator_floor)
+    return _forward(p, eta, delta, constants)
+
+
+@_traced.register_fake
+def _(p: Tensor, eta: Tensor, delta: Tensor, stages: list[int], *numbers: float) -> Tensor:
+    check_shapes(p, eta, delta, sum(stages), len(stages))
+    return p.new_empty(p.shape[0])
+
+
+@torch.library.custom_op("ssr_ops::soft_stagewise_regression_backward", mutates_args=())
+def _traced_backward(
+    grad_age: Tensor,
+    p: Tensor,
+    eta: Tensor,
+    delta: Tensor,
+    stages: list[int],
+    value_range: float,
+    lambda_index: float,
+    lambda_width: float,
+    denominator_floor: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    constants = (tuple(stages), value_range, lambda_index, lambda_width, denominator_floor)
+    grads = _backward(grad_age, p, eta, delta, constants, (True, True, True))
+    return grads  # type: ignore[return-value]
+
+
+@_traced_backward.register_fake
+def _(
+    grad_age: Tensor, p: Tensor, eta: Tensor, delta: Tensor, stages: list[int], *numbers: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    return tuple(value.new_empty(value.shape) for value in (p, eta, delta))  # type: ignore[return-value]
+
+
+def _setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    p, eta, delta, *ctx.constants = inputs
+    ctx.save_for_backward(p, eta, delta)
+
+
+def _traced_autograd(ctx: Any, grad_age: Tensor) -> Any:
+    return *_traced_backward(grad_age, *ctx.saved_tensors, *ctx.constants), *[None] * 5
+
+
+_traced.register_autograd(_traced_autograd, setup_context=_setup_context)
