@@ -6,6 +6,7 @@ version. Torch is imported only by handing over a tensor.
 
 from __future__ import annotations
 
+import importlib
 import operator
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_ops import _native
 from ssr_train.errors import SsrError
 
 if TYPE_CHECKING:
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["implementation", "implementations", "soft_stagewise_regression"]
 
-MAX_STAGES: int = _native.max_stages
+native: Any = importlib.import_module("ssr_ops._native")
+MAX_STAGES: int = native.max_stages
 
 
 def implementations() -> list[str]:
     """Names of the CPU implementations that this machine runs, best first."""
-    return list(_native.implementations())
+    return list(native.implementations())
 
 
 def implementation() -> str:
@@ -38,7 +39,7 @@ def implementation() -> str:
     every name. Raises ``SsrError`` where the environment names one that this machine does not run.
     """
     try:
-        return str(_native.implementation())
+        return str(native.implementation())
     except ValueError as error:
         raise SsrError(f"SSR_FORCE_IMPLEMENTATION: {error}") from None
 
@@ -119,7 +120,7 @@ def shape_of(constants: tuple[tuple[int, ...], float, float, float, float]) -> t
             float(number)
         except (TypeError, ValueError):
             raise TypeError(f"{name}: expected a number, got {number!r}") from None
-    return _native.RegressionShape(bins, *map(float, numbers)), sum(bins), len(bins)
+    return native.RegressionShape(bins, *map(float, numbers)), sum(bins), len(bins)
 
 
 def check_shapes(p: Any, eta: Any, delta: Any, columns: int, stages: int) -> None:
@@ -147,7 +148,7 @@ def _numpy(p: NDArray[Any], eta: Any, delta: Any, constants: Any) -> NDArray[Any
     check_shapes(p, eta, delta, columns, stages)
     age = np.empty(len(p), p.dtype)
     p, eta, delta = (_whole_strides(value) for value in (p, eta, delta))
-    run = _native.regress_float if age.itemsize == 4 else _native.regress_double
+    run = native.regress_float if age.itemsize == 4 else native.regress_double
     call(run, shape, len(p), -1, 0, *_matrix(p), *_matrix(eta), *_matrix(delta), age.ctypes.data)
     return age
 

@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ssr_ops import _native
-from ssr_ops.op import call, check_shapes, shape_of
+from ssr_ops.op import call, check_shapes, native, shape_of
 from ssr_train.errors import SsrError
 
 Constants = tuple[tuple[int, ...], float, float, float, float]
 
 _NATIVE = {
-    torch.float32: (_native.regress_float, _native.regress_backward_float),
-    torch.float64: (_native.regress_double, _native.regress_backward_double),
+    torch.float32: (native.regress_float, native.regress_backward_float),
+    torch.float64: (native.regress_double, native.regress_backward_double),
 }
 _HALF = (torch.float16, torch.bfloat16)
 _PLAIN = (Tensor, torch.nn.Parameter)
@@ -107,7 +106,7 @@ def _where(value: Tensor) -> tuple[int, int]:
     """Device number (-1: CPU) and stream."""
     if not value.is_cuda:
         return -1, 0
-    if not _native.built_with_cuda:
+    if not native.built_with_cuda:
         raise SsrError("this build of the native core has no CUDA; build it with -DSSR_CUDA=ON")
     return value.device.index, torch.cuda.current_stream(value.device).cuda_stream
 
@@ -127,9 +126,10 @@ class _Function(torch.autograd.Function):
         return _forward(p, eta, delta, constants)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, grad_age: Tensor) -> Any:
-        grads = _backward(grad_age, *ctx.saved_tensors, ctx.constants, ctx.needs_input_grad[:3])
+        p, eta, delta = ctx.saved_tensors
+        grads = _backward(grad_age, p, eta, delta, ctx.constants, ctx.needs_input_grad[:3])
         return *grads, None
 
 

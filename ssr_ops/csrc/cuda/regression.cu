@@ -1,0 +1,255 @@
+// The operator on CUDA, one thread a row. Contiguous (3, 3, 3) rows go through shared memory: blocks read
+// and write device memory in consecutive 16-byte pieces, and the odd row lengths 9 and 3 keep the threads
+// of a warp on different banks. Everything else (other stages, strides) is read where it lies.
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <string>
+
+#include "core/regression_row.h"
+
+namespace ssr {
+namespace {
+
+constexpr int kThreads = 256;  // rows a block
+constexpr int kStages = 3, kBins = 3, kColumns = kStages * kBins;
+using Fixed = EqualStages<kStages, kBins>;
+
+template <typename T>
+struct StridedRow {
+  const RegressionForward<T>& in;
+  int64_t n;
+  __device__ static T Load(const Matrix<const T>& m, int64_t n, int i) {
+    return m.data[n * m.row_stride + i * m.column_stride];
+  }
+  __device__ T P(int i) const { return Load(in.p, n, i); }
+  __device__ T Eta(int i) const { return Load(in.eta, n, i); }
+  __device__ T Delta(int k) const { return Load(in.delta, n, k); }
+};
+
+template <typename T>
+struct StridedGradientRow {
+  const RegressionBackward<T>& io;
+  int64_t n;
+  __device__ T P(int i) const { return StridedRow<T>::Load(io.p, n, i); }
+  __device__ T Eta(int i) const { return StridedRow<T>::Load(io.eta, n, i); }
+  __device__ T Delta(int k) const { return StridedRow<T>::Load(io.delta, n, k); }
+  __device__ static void Store(const Matrix<T>& m, int64_t n, int i, T value) {
+    if (m.data != nullptr) m.data[n * m.row_stride + i * m.column_stride] = value;
+  }
+  __device__ void SetP(int i, T value) { Store(io.grad_p, n, i, value); }
+  __device__ void SetEta(int i, T value) { Store(io.grad_eta, n, i, value); }
+  __device__ void SetDelta(int k, T value) { Store(io.grad_delta, n, k, value); }
+};
+
+template <typename T>
+struct SharedRow {
+  T *p, *eta, *delta;
+  __device__ T P(int i) const { return p[i]; }
+  __device__ T Eta(int i) const { return eta[i]; }
+  __device__ T Delta(int k) const { return delta[k]; }
+  __device__ void SetP(int i, T value) { p[i] = value; }
+  __device__ void SetEta(int i, T value) { eta[i] = value; }
+  __device__ void SetDelta(int k, T value) { delta[k] = value; }
+};
+
+// Copies count elements between a 16-byte aligned shared array and device memory. With `aligned` the
+// device memory is 16-byte aligned as well.
+template <int kCapacity, typename T>
+__device__ __forceinline__ void CopyIn(T* shared, const T* __restrict__ device, int count, bool aligned) {
+  constexpr int kPiece = 16 / sizeof(T);
+  if (aligned && count == kCapacity) {
+    const float4* from = reinterpret_cast<const float4*>(device);
+    float4* to = reinterpret_cast<float4*>(shared);
+#pragma unroll
+    for (int i = 0; i < (kCapacity / kPiece + kThreads - 1) / kThreads; ++i) {
+      const int at = i * kThreads + static_cast<int>(threadIdx.x);
+      if (at < kCapacity / kPiece) to[at] = __ldcs(from + at);
+    }
+    return;
+  }
+  for (int i = threadIdx.x; i < count; i += kThreads) shared[i] = device[i];
+}
+
+template <int kCapacity, typename T>
+__device__ __forceinline__ void CopyOut(T* __restrict__ device, const T* shared, int count, bool aligned) {
+  constexpr int kPiece = 16 / sizeof(T);
+  if (device == nullptr) return;
+  if (aligned && count == kCapacity) {
+    const float4* from = reinterpret_cast<const float4*>(shared);
+    float4* to = reinterpret_cast<float4*>(device);
+#pragma unroll
+    for (int i = 0; i < (kCapacity / kPiece + kThreads - 1) / kThreads; ++i) {
+      const int at = i * kThreads + static_cast<int>(threadIdx.x);
+      if (at < kCapacity / kPiece) to[at] = from[at];
+    }
+    return;
+  }
+  for (int i = threadIdx.x; i < count; i += kThreads) device[i] = shared[i];
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    ForwardStrided(const __grid_constant__ RegressionForward<T> params,
+                   const __grid_constant__ RowConstants<T> c) {
+  const int64_t n = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (n < params.rows) params.age[n * params.age_stride] = RegressRow<AnyStages>(c, StridedRow<T>{params, n});
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    BackwardStrided(const __grid_constant__ RegressionBackward<T> params,
+                    const __grid_constant__ RowConstants<T> c) {
+  const int64_t n = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (n >= params.rows) return;
+  StridedGradientRow<T> row{params, n};
+  RegressRowBackward<AnyStages>(c, params.grad_age[n * params.grad_age_stride], row);
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    ForwardFixed(const __grid_constant__ RegressionForward<T> params,
+                 const __grid_constant__ RowConstants<T> c, bool aligned) {
+  __shared__ __align__(16) T p[kThreads * kColumns], eta[kThreads * kColumns], delta[kThreads * kStages];
+  const int64_t begin = static_cast<int64_t>(blockIdx.x) * kThreads;
+  const int rows = static_cast<int>(min(static_cast<int64_t>(kThreads), params.rows - begin));
+  CopyIn<kThreads * kColumns>(p, params.p.data + begin * kColumns, rows * kColumns, aligned);
+  CopyIn<kThreads * kColumns>(eta, params.eta.data + begin * kColumns, rows * kColumns, aligned);
+  CopyIn<kThreads * kStages>(delta, params.delta.data + begin * kStages, rows * kStages, aligned);
+  __syncthreads();
+  const int r = threadIdx.x;
+  if (r >= rows) return;
+  const SharedRow<T> row{p + r * kColumns, eta + r * kColumns, delta + r * kStages};
+  params.age[(begin + r) * params.age_stride] = RegressRow<Fixed>(c, row);
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    BackwardFixed(const __grid_constant__ RegressionBackward<T> params,
+                  const __grid_constant__ RowConstants<T> c, bool aligned) {
+  __shared__ __align__(16) T p[kThreads * kColumns], eta[kThreads * kColumns], delta[kThreads * kStages];
+  const int64_t begin = static_cast<int64_t>(blockIdx.x) * kThreads;
+  const int rows = static_cast<int>(min(static_cast<int64_t>(kThreads), params.rows - begin));
+  CopyIn<kThreads * kColumns>(p, params.p.data + begin * kColumns, rows * kColumns, aligned);
+  CopyIn<kThreads * kColumns>(eta, params.eta.data + begin * kColumns, rows * kColumns, aligned);
+  CopyIn<kThreads * kStages>(delta, params.delta.data + begin * kStages, rows * kStages, aligned);
+  __syncthreads();
+  const int r = threadIdx.x;
+  if (r < rows) {
+    SharedRow<T> row{p + r * kColumns, eta + r * kColumns, delta + r * kStages};
+    RegressRowBackward<Fixed>(c, params.grad_age[(begin + r) * params.grad_age_stride], row);
+  }
+  __syncthreads();
+  const auto at = [begin](T* data, int columns) {
+    return data == nullptr ? nullptr : data + begin * columns;
+  };
+  CopyOut<kThreads * kColumns>(at(params.grad_p.data, kColumns), p, rows * kColumns, aligned);
+  CopyOut<kThreads * kColumns>(at(params.grad_eta.data, kColumns), eta, rows * kColumns, aligned);
+  CopyOut<kThreads * kStages>(at(params.grad_delta.data, kStages), delta, rows * kStages, aligned);
+}
+
+template <typename T>
+bool Packed(const Matrix<T>& m, int columns) {
+  return m.data == nullptr || (m.column_stride == 1 && m.row_stride == columns);
+}
+
+template <typename T>
+bool Aligned(const Matrix<T>& m) {
+  return reinterpret_cast<uintptr_t>(m.data) % 16 == 0;
+}
+
+template <typename T>
+bool IsFixed(const RegressionForward<T>& params) {
+  return HasEqualStages(params.shape, kStages, kBins) && Packed(params.p, kColumns) &&
+         Packed(params.eta, kColumns) && Packed(params.delta, kStages);
+}
+
+template <typename T>
+bool IsFixed(const RegressionBackward<T>& params) {
+  return HasEqualStages(params.shape, kStages, kBins) && Packed(params.p, kColumns) &&
+         Packed(params.eta, kColumns) && Packed(params.delta, kStages) && Packed(params.grad_p, kColumns) &&
+         Packed(params.grad_eta, kColumns) && Packed(params.grad_delta, kStages);
+}
+
+template <typename T>
+void LaunchKernel(const RegressionForward<T>& params, unsigned blocks, cudaStream_t stream) {
+  const RowConstants<T> c = MakeRowConstants<T>(params.shape);
+  if (IsFixed(params)) {
+    const bool aligned = Aligned(params.p) && Aligned(params.eta) && Aligned(params.delta);
+    ForwardFixed<T><<<blocks, kThreads, 0, stream>>>(params, c, aligned);
+  } else {
+    ForwardStrided<T><<<blocks, kThreads, 0, stream>>>(params, c);
+  }
+}
+
+template <typename T>
+void LaunchKernel(const RegressionBackward<T>& params, unsigned blocks, cudaStream_t stream) {
+  const RowConstants<T> c = MakeRowConstants<T>(params.shape);
+  if (IsFixed(params)) {
+    const bool aligned = Aligned(params.p) && Aligned(params.eta) && Aligned(params.delta) &&
+                         Aligned(params.grad_p) && Aligned(params.grad_eta) && Aligned(params.grad_delta);
+    BackwardFixed<T><<<blocks, kThreads, 0, stream>>>(params, c, aligned);
+  } else {
+    BackwardStrided<T><<<blocks, kThreads, 0, stream>>>(params, c);
+  }
+}
+
+Status CudaError(const char* what, cudaError_t error) {
+  return {Code::kUnavailable, std::string("CUDA: ") + what + ": " + cudaGetErrorString(error)};
+}
+
+// Makes `device` current for its lifetime.
+class DeviceScope {
+ public:
+  explicit DeviceScope(int device) {
+    error_ = cudaGetDevice(&previous_);
+    if (error_ == cudaSuccess && previous_ != device) {
+      error_ = cudaSetDevice(device);
+      changed_ = error_ == cudaSuccess;
+    }
+  }
+  ~DeviceScope() {
+    if (changed_) cudaSetDevice(previous_);
+  }
+  cudaError_t error() const { return error_; }
+
+ private:
+  int previous_ = 0;
+  bool changed_ = false;
+  cudaError_t error_;
+};
+
+template <class Params>
+Status Launch(const Params& params, int device, void* stream) {
+  SSR_RETURN_IF_ERROR(CheckRegression(params));
+  if (params.rows == 0) return {};
+  constexpr int64_t kMaxBlocks = (int64_t{1} << 31) - 1;
+  const int64_t blocks = (params.rows + kThreads - 1) / kThreads;
+  if (blocks > kMaxBlocks) {
+    return {Code::kInvalidArgument, "rows: expected at most " + std::to_string(kMaxBlocks * kThreads) +
+                                        ", got " + std::to_string(params.rows)};
+  }
+  const DeviceScope scope(device);
+  if (scope.error() != cudaSuccess) return CudaError("no usable device", scope.error());
+  LaunchKernel(params, static_cast<unsigned>(blocks), static_cast<cudaStream_t>(stream));
+  const cudaError_t error = cudaGetLastError();
+  if (error != cudaSuccess) return CudaError("the operator could not be launched", error);
+  return {};
+}
+
+}  // namespace
+
+Status RegressCuda(const RegressionForward<float>& params, int device, void* stream) {
+  return Launch(params, device, stream);
+}
+Status RegressCuda(const RegressionForward<double>& params, int device, void* stream) {
+  return Launch(params, device, stream);
+}
+Status RegressBackwardCuda(const RegressionBackward<float>& params, int device, void* stream) {
+  return Launch(params, device, stream);
+}
+Status RegressBackwardCuda(const RegressionBackward<double>& params, int device, void* stream) {
+  return Launch(params, device, stream);
+}
+
+}  // namespace ssr
