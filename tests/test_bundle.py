@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from random_bundles import random_bundle, random_contract, random_parameters
 from safetensors import numpy as safetensors
 
 from ssr_ops import reference
@@ -27,24 +29,9 @@ from ssr_train.contract import Architecture, Contract, Crop, Input, Interface, I
 Edit = Callable[[Path], object]
 
 
-def random_parameters(architecture: Architecture, seed: int = 0) -> dict[str, np.ndarray]:
-    """Plausible random parameters: activations neither die nor explode."""
-    rng = np.random.default_rng(seed)
-    parameters = {}
-    for name, shape in architecture.parameter_shapes().items():
-        fan_in = int(np.prod(shape[1:])) or 1
-        value = rng.normal(0, (1.5 / fan_in) ** 0.5 if len(shape) > 1 else 0.1, shape)
-        if name.endswith("running_var"):
-            value = rng.uniform(0.5, 2.0, shape) * (4000 if ".0." in name else 1)
-        elif name.endswith("norm.weight"):
-            value = rng.uniform(0.7, 1.3, shape)
-        parameters[name] = value.astype(np.float32)
-    return parameters
-
-
-def contract_for(architecture: Architecture, **changes: object) -> Contract:
-    interface = Interface(output=Output.for_value_range(architecture.value_range))
-    return Contract(**{"name": "test", "interface": interface, "architecture": architecture, **changes})  # type: ignore[arg-type]
+def contract_for(architecture: Architecture, interface: Interface | None = None) -> Contract:
+    contract = random_contract(architecture)
+    return contract if interface is None else replace(contract, interface=interface)
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +168,7 @@ def test_golden_operator_rows_follow_equation_7(good: Path) -> None:
 
 def test_calibrated_interval_in_golden(tmp_path: Path) -> None:
     calibrated = Interval(0.9, (30.0,), (5.0, 9.0))
-    bundle = write_bundle(
-        tmp_path / "b",
-        contract_for(Architecture(), interval=calibrated),
-        random_parameters(Architecture()),
-    )
-    golden = bundle.golden()
+    golden = random_bundle(tmp_path / "b", Architecture(), interval=calibrated).golden()
     half = np.where(golden["output"] >= 30, 9.0, 5.0)
     expected = np.clip(np.stack([golden["output"] - half, golden["output"] + half], 1), 0, 101)
     np.testing.assert_array_equal(golden["output_interval"], expected)
@@ -195,9 +177,7 @@ def test_calibrated_interval_in_golden(tmp_path: Path) -> None:
 
 
 def test_golden_follows_colour_and_crop(tmp_path: Path, good: Path) -> None:
-    contract = contract_for(
-        Architecture(), interface=Interface(Input(colour="rgb"), Crop(margin=(0.2, 0.3)), Output())
-    )
+    contract = contract_for(Architecture(), Interface(Input(colour="rgb"), Crop(margin=(0.2, 0.3)), Output()))
     golden = write_bundle(tmp_path / "b", contract, random_parameters(Architecture())).golden()
     other = read_bundle(good).golden()
     np.testing.assert_array_equal(golden["picture"], other["picture"][..., ::-1])
