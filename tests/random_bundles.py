@@ -26,8 +26,8 @@ def random_parameters(architecture: Architecture, seed: int = 0) -> dict[str, ND
             value = value * (1.4 / np.sqrt(np.prod(shape[1:])))
             if name in ("x.0.conv.weight", "s.0.conv.weight"):
                 value = value / 128
-            if name.endswith(("mix.weight", "p.weight")):
-                value = value + 0.7 / np.sqrt(shape[1])
+            if name.endswith("mix.weight"):
+                value = np.abs(value)  # a dead mix would hide everything before it
         elif name.endswith(("bins_x.bias", "bins_s.bias")):
             value = 3 + 0.2 * value
         else:
