@@ -26,10 +26,12 @@ def random_parameters(architecture: Architecture, seed: int = 0) -> dict[str, ND
             value = value * (1.4 / np.sqrt(np.prod(shape[1:])))
             if name in ("x.0.conv.weight", "s.0.conv.weight"):
                 value = value / 128
-            if name.endswith("mix.weight"):
-                value = np.abs(value)  # a dead mix would hide everything before it
+            if name.endswith(("mix.weight", "p.weight", "bins_x.weight", "bins_s.weight")):
+                value = 0.3 * np.abs(value)  # a dead layer would hide everything before it
+            elif name.endswith("eta.weight"):
+                value = 0.2 * value  # and a saturated one what lies beside it
         elif name.endswith(("bins_x.bias", "bins_s.bias")):
-            value = 3 + 0.2 * value
+            value = 1 + 0.2 * value
         else:
             value = 0.2 + 0.2 * value
         parameters[name] = value.astype(np.float32)
