@@ -28,7 +28,7 @@ def random_parameters(architecture: Architecture, seed: int = 0) -> dict[str, ND
                 value = value / 128
             if name.endswith(("mix.weight", "p.weight", "bins_x.weight", "bins_s.weight")):
                 value = 0.3 * np.abs(value)  # a dead layer would hide everything before it
-            elif name.endswith("eta.weight"):
+            elif name.endswith(("eta.weight", "delta.weight")):
                 value = 0.2 * value  # and a saturated one what lies beside it
         elif name.endswith(("bins_x.bias", "bins_s.bias")):
             value = 1 + 0.2 * value
