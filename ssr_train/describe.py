@@ -63,7 +63,9 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) ->
     for row in rows:
         grid.add_row(*map(escape, row))
     console = Console(highlight=False, soft_wrap=True)
-    console.print(grid, width=None if console.is_terminal else max(console.width, _PIPE_WIDTH))
+    if not console.is_terminal:
+        console.width = max(console.width, _PIPE_WIDTH)
+    console.print(grid)
 
 
 def _range(interface: Interface) -> str:

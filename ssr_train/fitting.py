@@ -16,7 +16,7 @@ from ssr_train.errors import SsrError
 from ssr_train.progress import Reporter
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.schedule import default_step
-from ssr_train.train import Interrupted, check, fit, initial_bundle
+from ssr_train.train import Interrupted, check, fit, how_to_resume, initial_bundle
 
 __all__ = ["Interrupted", "resume", "start"]
 
@@ -95,7 +95,10 @@ def _fit(folder: RunFolder, settings: Settings, workers: int, checkpoint_every: 
     with Reporter() as reporter:
         s = settings
         reporter.drawing(s.count)
-        data = datasets.load(s.data, count=s.count, seed=s.seed, workers=workers, progress=reporter.drawn)
+        try:
+            data = datasets.load(s.data, count=s.count, seed=s.seed, workers=workers, progress=reporter.drawn)
+        except KeyboardInterrupt:
+            raise Interrupted(f"stopped while drawing; {how_to_resume(folder.path)}") from None
         reporter.say(f"data: {data.description}")
         reporter.say(
             f"plan: {s.epochs} epochs of {s.batch_size} faces a step on {s.device}, "

@@ -170,7 +170,7 @@ class Trainer:
                 if self.stop:
                     raise Interrupted(
                         f"stopped in epoch {self.epoch + 1} of {s.epochs}, step {self.step} of {self.steps}; "
-                        f"continue with: ssr-train fit --out {shlex.quote(str(self.folder.path))} --resume"
+                        + how_to_resume(self.folder.path)
                     )
             self._end_epoch(rate, started)
 
@@ -328,6 +328,10 @@ class Trainer:
                 "python": platform.python_version(),
             },
         }
+
+
+def how_to_resume(path: Path) -> str:
+    return f"continue with: ssr-train fit --out {shlex.quote(str(path))} --resume"
 
 
 def command_line(settings: Settings) -> str:
