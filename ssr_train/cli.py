@@ -30,6 +30,38 @@ app = typer.Typer(
 )
 
 
+@app.command()
+def fetch(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A released file; --list names them.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to put it in; without it a local or cached copy is used.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="What can be fetched, and where it is now.")] = False,
+) -> None:
+    """Get a released weight file by name, checked against its pinned sha256, and print its path.
+
+    A local folder first (SSR_WEIGHTS_DIR), then the cache, then the public URL.
+
+    Examples:
+
+        ssr-train fetch --list
+
+        ssr-train fetch morph2 --out weights
+    """
+    from ssr_train import fetch as released
+
+    if list_:
+        from ssr_train.describe import table
+
+        table(released.available(), header=("name", "what it is", "where"))
+        return
+    if name is None:
+        raise typer.BadParameter("name what to fetch, or --list")
+    typer.echo(released.fetch(name, out))
+
+
 @app.command("import-keras")
 def import_keras_command(
     h5: Annotated[Path, typer.Argument(metavar="H5", help="A weight file released by shamangary/SSR-Net.")],

@@ -17,4 +17,4 @@ def default_step(epochs: int) -> int:
 
 def learning_rate(base: float, epoch: int, step: int) -> float:
     """Rate of ``epoch`` (from 0)."""
-    return base / DECAY ** (epoch // step)
+    return float(base / DECAY ** (epoch // step))
