@@ -28,28 +28,30 @@ def random_parameters(architecture: Architecture, seed: int = 0) -> dict[str, ND
                 value = value / 128
             if name.endswith(("mix.weight", "p.weight", "bins_x.weight", "bins_s.weight")):
                 value = 0.3 * np.abs(value)  # a dead layer would hide everything before it
+                if name.endswith(".p.weight"):
+                    value = 0.015 * value  # answers inside the clip range
             elif name.endswith(("eta.weight", "delta.weight")):
                 value = 0.2 * value  # and a saturated one what lies beside it
         elif name.endswith(("bins_x.bias", "bins_s.bias")):
             value = 1 + 0.2 * value
+        elif name.endswith(".p.bias"):
+            value = 0.03 + 0.01 * value
         else:
             value = 0.2 + 0.2 * value
         parameters[name] = value.astype(np.float32)
     return parameters
 
 
-def random_contract(architecture: Architecture, interval: Interval | None = None) -> Contract:
+def random_contract(architecture: Architecture, **changes: Any) -> Contract:
+    """A contract for random parameters; ``changes`` replace fields of :class:`Contract`."""
     interface = Interface(output=Output.for_value_range(architecture.value_range))
-    return Contract(
-        name="random",
-        interface=interface,
-        architecture=architecture,
-        provenance={"synthetic": True},
-        interval=interval,
-    )
+    fields = {"name": "random", "interface": interface, "provenance": {"synthetic": True}, **changes}
+    return Contract(architecture=architecture, **fields)
 
 
 def random_bundle(
     path: Path, architecture: Architecture, seed: int = 0, interval: Interval | None = None
 ) -> Bundle:
-    return write_bundle(path, random_contract(architecture, interval), random_parameters(architecture, seed))
+    return write_bundle(
+        path, random_contract(architecture, interval=interval), random_parameters(architecture, seed)
+    )

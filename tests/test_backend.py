@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from random_bundles import random_contract, random_parameters
 from safetensors import numpy as safetensors
-from test_bundle import contract_for, random_parameters
 
 from ssr_ops import Engine
 from ssr_train.bundle import MODEL_FILE, read_bundle, seal, write_bundle
@@ -45,7 +45,11 @@ class Bundles:
         path = self.folder / name
         if not path.exists():
             architecture = architecture or Architecture()
-            write_bundle(path, contract_for(architecture, **changes), random_parameters(architecture, seed))
+            write_bundle(
+                path,
+                random_contract(architecture, **{"provenance": {}, **changes}),
+                random_parameters(architecture, seed),
+            )
         return path
 
 

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +23,16 @@ from ssr_train.bundle import (
     seal,
     write_bundle,
 )
-from ssr_train.contract import Architecture, Contract, Crop, Input, Interface, Interval, Output
+from ssr_train.contract import Architecture, Crop, Input, Interface, Interval, Output
 
 Edit = Callable[[Path], object]
-
-
-def contract_for(architecture: Architecture, interface: Interface | None = None) -> Contract:
-    contract = random_contract(architecture)
-    return contract if interface is None else replace(contract, interface=interface)
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     architecture = Architecture()
     folder = tmp_path_factory.mktemp("bundle") / "good"
-    return write_bundle(folder, contract_for(architecture), random_parameters(architecture)).path
+    return write_bundle(folder, random_contract(architecture), random_parameters(architecture)).path
 
 
 @pytest.fixture
@@ -95,7 +89,7 @@ def test_wrong_parameters_never_become_a_bundle(
     parameters = random_parameters(Architecture())
     edit(parameters)
     with pytest.raises(BundleError) as caught:
-        write_bundle(tmp_path / "bundle", contract_for(Architecture()), parameters)
+        write_bundle(tmp_path / "bundle", random_contract(Architecture()), parameters)
     assert message in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -109,7 +103,7 @@ def test_a_sealed_bundle_with_foreign_weights_is_refused(copied: Path) -> None:
 
 
 def test_an_existing_folder_is_kept(copied: Path, tmp_path: Path) -> None:
-    parameters, contract = random_parameters(Architecture(), 1), contract_for(Architecture())
+    parameters, contract = random_parameters(Architecture(), 1), random_contract(Architecture())
     before = read_bundle(copied).contract.weights_sha256
     with pytest.raises(BundleError, match="exists already"):
         write_bundle(copied, contract, parameters)
@@ -177,7 +171,9 @@ def test_calibrated_interval_in_golden(tmp_path: Path) -> None:
 
 
 def test_golden_follows_colour_and_crop(tmp_path: Path, good: Path) -> None:
-    contract = contract_for(Architecture(), Interface(Input(colour="rgb"), Crop(margin=(0.2, 0.3)), Output()))
+    contract = random_contract(
+        Architecture(), interface=Interface(Input(colour="rgb"), Crop(margin=(0.2, 0.3)), Output())
+    )
     golden = write_bundle(tmp_path / "b", contract, random_parameters(Architecture())).golden()
     other = read_bundle(good).golden()
     np.testing.assert_array_equal(golden["picture"], other["picture"][..., ::-1])
