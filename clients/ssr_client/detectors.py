@@ -1,0 +1,212 @@
+"""Face detectors: YuNet, the Haar cascade that OpenCV carries as a fallback, or your own.
+
+A detector's box convention matters as much as its hits: the same face cut from a Haar box in place of
+YuNet's moves ages by up to 10 years. Each detector therefore names its ``box_convention``, and boxes
+are mapped to the contract's by a measured adapter, or a warning says that none exists.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from ssr_client.faces import Box, Detection
+from ssr_client.preprocess import Picture
+from ssr_train.errors import SsrError
+
+NAMES = ("auto", "yunet", "haar")
+
+
+class Detector(Protocol):
+    """Bring your own: anything with these two members works. ``box_convention`` is a name such as
+    ``yunet``; ``detect`` takes a BGR picture (H, W, 3) and may be called from several threads."""
+
+    box_convention: str
+
+    def detect(self, picture: Picture) -> list[Detection]: ...
+
+
+class BoxConventionWarning(UserWarning):
+    """Boxes of one convention feed a network trained on another, and nothing maps them."""
+
+
+class FallbackWarning(UserWarning):
+    """The Haar cascade stands in for YuNet."""
+
+
+class YuNet:
+    """OpenCV's FaceDetectorYN: boxes with five landmarks.
+
+    ``model``: path of the ONNX file, by default ``ssr_train.fetch``'s ``yunet``. Pictures larger than
+    ``SIDES`` are searched in smaller copies, a coarse one for large faces and a fine one for small.
+    """
+
+    box_convention = "yunet"
+    name = "yunet"
+    SIDES = (640, 1600)
+
+    def __init__(self, model: str | Path | None = None, threshold: float = 0.7) -> None:
+        if model is None:
+            from ssr_train.fetch import fetch
+
+            model = fetch("yunet")
+        if not Path(model).is_file():
+            raise SsrError(f"{model}: no such file, expected YuNet's ONNX model")
+        try:
+            self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), threshold, 0.3, 500)
+        except cv2.error as error:
+            raise SsrError(f"{model}: OpenCV cannot load it as YuNet ({error.err})") from None
+        self._lock = threading.Lock()  # the net keeps its input size
+
+    def detect(self, picture: Picture) -> list[Detection]:
+        found: list[Detection] = []
+        longest = max(picture.shape[:2])
+        for side in self.SIDES:
+            found += self._detect(picture, min(1.0, side / longest))
+            if side >= longest:
+                break
+        return left_to_right(suppress(inside(found, picture), overlap=0.4))
+
+    def _detect(self, picture: Picture, scale: float) -> list[Detection]:
+        small, sx, sy = _shrink(picture, scale)
+        with self._lock:
+            self._net.setInputSize((small.shape[1], small.shape[0]))
+            _, rows = self._net.detect(small)
+        detections = []
+        for row in np.empty((0, 15)) if rows is None else np.asarray(rows, np.float64):
+            x, y, w, h = (row[:4] / (sx, sy, sx, sy)).tolist()
+            points = (row[4:14].reshape(5, 2) / (sx, sy)).tolist()
+            detections.append(Detection((x, y, w, h), float(row[14]), tuple((p[0], p[1]) for p in points)))
+        return detections
+
+
+class Haar:
+    """The frontal-face cascade inside the OpenCV wheel: always there, weak, no landmarks.
+
+    Kept are hits whose last-stage weight reaches ``MINIMUM_WEIGHT``; a smaller one whose centre lies
+    in a stronger one is the same face twice.
+    """
+
+    box_convention = "haar"
+    name = "haar"
+    LONGEST = 1024
+    SMALLEST = 24
+    MINIMUM_WEIGHT = 2.0
+
+    def __init__(self) -> None:
+        path = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
+        self._cascade = cv2.CascadeClassifier(str(path))
+        if self._cascade.empty():
+            raise SsrError(f"{path}: no cascade there; opencv-python-headless<5 carries it")
+        self._lock = threading.Lock()
+
+    def detect(self, picture: Picture) -> list[Detection]:
+        small, sx, sy = _shrink(picture, min(1.0, self.LONGEST / max(picture.shape[:2])))
+        grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
+        with self._lock:
+            boxes, _, weights = self._cascade.detectMultiScale3(
+                grey,
+                scaleFactor=1.05,
+                minNeighbors=5,
+                minSize=(self.SMALLEST, self.SMALLEST),
+                outputRejectLevels=True,
+            )
+        found = [
+            Detection((x / sx, y / sy, w / sx, h / sy), float(1 / (1 + np.exp(-weight / 2))))
+            for (x, y, w, h), weight in zip(
+                np.reshape(boxes, (-1, 4)).tolist(), np.ravel(weights).tolist(), strict=True
+            )
+            if weight >= self.MINIMUM_WEIGHT
+        ]
+        return left_to_right(suppress(inside(found, picture), overlap=0.3))
+
+
+def open_detector(name: str = "auto") -> Detector:
+    """A detector by name. ``auto``: YuNet if its model is here or can be fetched, else the Haar cascade,
+    with a :class:`FallbackWarning` that says so."""
+    if name not in NAMES:
+        raise SsrError(f"detector {name!r} is unknown, expected one of {', '.join(NAMES)}")
+    if name == "haar":
+        return Haar()
+    if name == "yunet":
+        return YuNet()
+    try:
+        return YuNet()
+    except (SsrError, OSError) as error:
+        warnings.warn(
+            f"faces are found by the Haar cascade, a weaker fallback for YuNet: {error}",
+            FallbackWarning,
+            stacklevel=2,
+        )
+        return Haar()
+
+
+def to_convention(box: Box, have: str, want: str) -> Box:
+    """``box`` mapped by the measured adapter; unchanged if there is none (see :func:`has_adapter`)."""
+    if (have, want) not in ADAPTERS:
+        return box
+    dx, dy, sw, sh = ADAPTERS[have, want]
+    x, y, w, h = box
+    cx, cy = x + (0.5 + dx) * w, y + (0.5 + dy) * h
+    return (cx - 0.5 * sw * w, cy - 0.5 * sh * h, sw * w, sh * h)
+
+
+def has_adapter(have: str, want: str) -> bool:
+    return have == want or (have, want) in ADAPTERS
+
+
+# (from, to): centre shift in box widths and heights, width and height factor. Medians over
+# benchmarks/haar_adapter.py's faces, which prints them and what they leave in pixels and years.
+ADAPTERS: dict[tuple[str, str], tuple[float, float, float, float]] = {
+    ("haar", "yunet"): (0.0, 0.0, 1.0, 1.0),
+}
+
+
+def left_to_right(found: list[Detection]) -> list[Detection]:
+    return sorted(found, key=lambda d: (d.box[0] + d.box[2] / 2, d.box[1]))
+
+
+def inside(found: list[Detection], picture: Picture) -> list[Detection]:
+    """Those that are finite, have an area, and whose centre lies in the picture."""
+    height, width = picture.shape[:2]
+
+    def good(box: Box) -> bool:
+        x, y, w, h = box
+        centre = 0 <= x + w / 2 < width and 0 <= y + h / 2 < height
+        return bool(np.isfinite(box).all()) and w >= 1 and h >= 1 and centre
+
+    return [d for d in found if good(d.box)]
+
+
+def suppress(found: list[Detection], overlap: float) -> list[Detection]:
+    """Strongest first; another is the same face if they overlap (IoU) or its centre lies in a kept one
+    at least as large."""
+    kept: list[Detection] = []
+    for candidate in sorted(found, key=lambda d: -d.score):
+        if not any(_same(candidate.box, k.box, overlap) for k in kept):
+            kept.append(candidate)
+    return kept
+
+
+def _same(a: Box, b: Box, overlap: float) -> bool:
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return False
+    shared = width * height
+    union = a[2] * a[3] + b[2] * b[3] - shared
+    return shared / union > overlap or shared / min(a[2] * a[3], b[2] * b[3]) > 0.7
+
+
+def _shrink(picture: Picture, scale: float) -> tuple[Any, float, float]:
+    """A copy at ``scale`` and the exact factors of its rounded size."""
+    if scale >= 1.0:
+        return picture, 1.0, 1.0
+    height, width = picture.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA), size[0] / width, size[1] / height
