@@ -1,0 +1,225 @@
+"""The asynchronous client: :class:`ssr_client.client.AgeClient`'s twin over grpc.aio."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_client import served as shared
+from ssr_client.client import changed_text
+from ssr_client.detectors import Detector
+from ssr_client.errors import BadInput, InterfaceChanged, ModelNotFound, ServerUnavailable
+from ssr_client.faces import Face
+from ssr_client.photo import Finder, faces_of
+from ssr_client.preprocess import Picture, as_bgr, check_colour, check_crops
+from ssr_client.served import Arrays, Attempts, Budget, Deadline, Options, Served, Version
+from ssr_train.contract import Interface
+
+
+class AsyncAgeClient:
+    """As :class:`ssr_client.client.AgeClient`, with ``async with`` and awaitable methods; one event loop.
+
+    Detection runs in a worker thread, so that the loop stays free.
+    """
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        model: str = "ssrnet",
+        version: str | int = "",
+        *,
+        detector: Detector | str = "auto",
+        **options: Any,
+    ) -> None:
+        self.url, self.model, self.version = url, model, str(version)
+        self.options = Options(**options)
+        self._headers = self.options.metadata()
+        self._finder = Finder(detector)
+        self._budget = Budget()
+        self._client: Any = None
+        self._served: Served | None = None
+        self.last: Version | None = None
+
+    async def __aenter__(self) -> AsyncAgeClient:
+        try:
+            await self.open()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Connect, wait until the model is ready, read its interface. Done by ``async with``."""
+        from tritonclient.grpc.aio import InferenceServerClient
+
+        if self._client is None:
+            self._client = InferenceServerClient(self.url, **self.options.channel())
+            self._lock = asyncio.Lock()
+            self._slots = asyncio.Semaphore(self.options.in_flight)
+        await self._wait()
+        self._served = await self._read_config()
+
+    async def close(self) -> None:
+        """Let go of the connection. Safe to call twice."""
+        client, self._client, self._served = self._client, None, None
+        if client is not None:
+            await client.close()
+
+    @property
+    def interface(self) -> Interface:
+        """The interface that the served configuration states."""
+        return self._now().interface
+
+    @property
+    def max_batch_size(self) -> int:
+        return self._now().max_batch_size
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Identity of the weights that gave the last answer."""
+        return self.last.weights_sha256 if self.last else None
+
+    @property
+    def synthetic(self) -> bool | None:
+        """Whether the weights of the last answer learned from drawn faces; None before any answer."""
+        return self.last.synthetic if self.last else None
+
+    async def predict(self, crops: Any, colour: str = "bgr") -> NDArray[np.float32]:
+        """As :meth:`AgeClient.predict`."""
+        answer = await self._predict(crops, colour, only_value=True)
+        return next(iter(answer.values()))
+
+    async def predict_full(self, crops: Any, colour: str = "bgr") -> Arrays:
+        """As :meth:`AgeClient.predict_full`."""
+        return await self._predict(crops, colour, only_value=False)
+
+    async def predict_photo(self, image: Any, colour: str = "bgr") -> list[Face]:
+        """As :meth:`AgeClient.predict_photo`."""
+        picture = as_bgr(image, colour)
+        found = await asyncio.to_thread(self._finder.find, picture)
+        deadline = Deadline(self.options.timeout)
+        served = self._now()
+        for attempt in (1, 2):
+            boxes, crops = self._finder.cut(picture, found, served.interface)
+            try:
+                answer = await self._ask(crops, served.interface.input.colour, served, False, deadline)
+                return faces_of(found, boxes, answer, served.interface)
+            except BadInput:
+                changed = await self._refresh(served)
+                if attempt == 2 or changed is None:
+                    raise
+                served = changed
+        raise AssertionError("unreachable")
+
+    async def _predict(self, crops: Any, colour: str, only_value: bool) -> Arrays:
+        check_colour(colour)
+        images = check_crops(crops)
+        served, deadline = self._now(), Deadline(self.options.timeout)
+        try:
+            return await self._ask(images, colour, served, only_value, deadline)
+        except BadInput:
+            changed = await self._refresh(served)
+            if changed is None:
+                raise
+        if changed.interface.crop != served.interface.crop:
+            raise InterfaceChanged(changed_text(self.model))
+        return await self._ask(images, colour, changed, only_value, deadline)
+
+    async def _ask(
+        self, images: Picture, colour: str, served: Served, only_value: bool, deadline: Deadline
+    ) -> Arrays:
+        parts = shared.requests_of(images, colour, served)
+        jobs = [asyncio.ensure_future(self._infer(p, served, only_value, deadline)) for p in parts]
+        try:
+            answers = await asyncio.gather(*jobs)
+        finally:
+            for job in jobs:
+                job.cancel()
+        return shared.join(answers, served, only_value)
+
+    async def _infer(self, part: Any, served: Served, only_value: bool, deadline: Deadline) -> Arrays:
+        """One request, tried again while the server is unavailable."""
+        from tritonclient.utils import InferenceServerException
+
+        attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
+        while True:
+            try:
+                async with self._slots:
+                    result = await self._connected().infer(
+                        self.model,
+                        [part],
+                        model_version=self.version,
+                        headers=self._headers,
+                        **shared.request_arguments(served, only_value, deadline.left()),
+                    )
+            except InferenceServerException as error:
+                await asyncio.sleep(attempts.pause(error))
+                continue
+            self._budget.earn()
+            answer, self.last = shared.read_answer(result, part.shape()[0], served, only_value)
+            return answer
+
+    async def _wait(self) -> None:
+        from tritonclient.utils import InferenceServerException
+
+        deadline = Deadline(max(self.options.wait, 0.1))
+        trouble: Exception = ServerUnavailable(f"{self.url}: no answer")
+        while True:
+            try:
+                ready = {"headers": self._headers, "client_timeout": deadline.left()}
+                if await self._connected().is_model_ready(self.model, self.version, **ready):
+                    return
+                trouble = ServerUnavailable(f"{self.url}: model {self.model!r} is not ready")
+                index = await self._connected().get_model_repository_index(**ready)
+                if gone := shared.not_served(index, self.model, self.version, self.url):
+                    raise gone
+            except InferenceServerException as error:
+                trouble = shared.translate(error, self.url, deadline)
+                if not isinstance(trouble, ServerUnavailable | shared.DeadlineExceeded | ModelNotFound):
+                    raise trouble from None
+            except shared.DeadlineExceeded:
+                raise shared.not_ready(trouble, self.url, self.options.wait) from None
+            await asyncio.sleep(shared.READY_POLL_SECONDS)
+
+    async def _read_config(self) -> Served:
+        from tritonclient.utils import InferenceServerException
+
+        deadline = Deadline(self.options.timeout)
+        attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
+        while True:
+            try:
+                response = await self._connected().get_model_config(
+                    self.model, self.version, headers=self._headers, client_timeout=deadline.left()
+                )
+                return Served.from_config(response.config, self.model)
+            except InferenceServerException as error:
+                await asyncio.sleep(attempts.pause(error))
+
+    async def _refresh(self, used: Served) -> Served | None:
+        """The configuration read again, or None if it is still the one that was used."""
+        async with self._lock:
+            now = self._now()
+            if now == used:
+                now = self._served = await self._read_config()
+        return None if now == used else now
+
+    def _now(self) -> Served:
+        served = self._served
+        if served is None:
+            raise ServerUnavailable(f"{self.url}: the client is not open; use it in an `async with` block")
+        return served
+
+    def _connected(self) -> Any:
+        client = self._client
+        if client is None:
+            raise ServerUnavailable(f"{self.url}: the client is closed")
+        return client

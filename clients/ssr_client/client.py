@@ -1,0 +1,256 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_client import served as shared
+from ssr_client.detectors import Detector
+from ssr_client.errors import BadInput, InterfaceChanged, ModelNotFound, ServerUnavailable
+from ssr_client.faces import Face
+from ssr_client.photo import Finder, faces_of
+from ssr_client.preprocess import Picture, as_bgr, check_colour, check_crops
+from ssr_client.served import Arrays, Attempts, Budget, Deadline, Options, Served, Version
+from ssr_train.contract import Interface
+
+
+class AgeClient:
+    """Asks a served SSR-Net; use it as a context manager. Safe to use from several threads.
+
+    ``url``: host:port of gRPC. ``version``: empty for the newest. ``detector``: ``auto``, ``yunet``,
+    ``haar`` or an object with :class:`ssr_client.detectors.Detector`'s members. Other keywords:
+    :class:`ssr_client.served.Options`. Opening waits, bounded by ``wait``, until the model is ready,
+    and reads its interface from the served configuration.
+
+    **When the served model changes under the client** the server refuses the request, and the client
+    reads the configuration again, once per call. :meth:`predict_photo` then cuts the faces anew.
+    :meth:`predict` and :meth:`predict_full` ask again if only colour order, names or batch size
+    changed, and raise :class:`InterfaceChanged` if ``crop`` changed, since the crops given were cut
+    for another network.
+    """
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        model: str = "ssrnet",
+        version: str | int = "",
+        *,
+        detector: Detector | str = "auto",
+        **options: Any,
+    ) -> None:
+        self.url, self.model, self.version = url, model, str(version)
+        self.options = Options(**options)
+        self._headers = self.options.metadata()
+        self._finder = Finder(detector)
+        self._budget = Budget()
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._served: Served | None = None
+        self.last: Version | None = None
+
+    def __enter__(self) -> AgeClient:
+        try:
+            self.open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Connect, wait until the model is ready, read its interface. Done by ``with``."""
+        from tritonclient.grpc import InferenceServerClient
+
+        if self._client is None:
+            self._client = InferenceServerClient(self.url, **self.options.channel())
+            self._pool = ThreadPoolExecutor(self.options.in_flight, thread_name_prefix="ssr-client")
+        self._wait()
+        self._served = self._read_config()
+
+    def close(self) -> None:
+        """Let go of the connection. Safe to call twice."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
+        self._pool = self._client = self._served = None
+
+    @property
+    def interface(self) -> Interface:
+        """The interface that the served configuration states: how to cut faces, what the answer is."""
+        return self._now().interface
+
+    @property
+    def max_batch_size(self) -> int:
+        return self._now().max_batch_size
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Identity of the weights that gave the last answer."""
+        return self.last.weights_sha256 if self.last else None
+
+    @property
+    def synthetic(self) -> bool | None:
+        """Whether the weights of the last answer learned from drawn faces; None before any answer."""
+        return self.last.synthetic if self.last else None
+
+    def predict(self, crops: Any, colour: str = "bgr") -> NDArray[np.float32]:
+        """Ages (N,) float32 of crops uint8 (N, 64, 64, 3) in ``colour`` order; N = 0 asks nobody.
+
+        Raises :class:`BadInput`, :class:`ServerUnavailable`, :class:`ModelNotFound`,
+        :class:`DeadlineExceeded`, :class:`InterfaceChanged`.
+        """
+        answer = self._predict(crops, colour, only_value=True)
+        return next(iter(answer.values()))
+
+    def predict_full(self, crops: Any, colour: str = "bgr") -> Arrays:
+        """Every declared output by name: the value (N,), ``<name>_interval`` (N, 2) if calibrated."""
+        return self._predict(crops, colour, only_value=False)
+
+    def predict_photo(self, image: Any, colour: str = "bgr") -> list[Face]:
+        """Faces in a picture, left to right. ``image``: (H, W, 3) uint8 in ``colour`` order, or what
+        :func:`ssr_client.preprocess.as_bgr` takes. No face gives an empty list."""
+        picture = as_bgr(image, colour)
+        found = self._finder.find(picture)
+        deadline = Deadline(self.options.timeout)
+        served = self._now()
+        for attempt in (1, 2):
+            boxes, crops = self._finder.cut(picture, found, served.interface)
+            try:
+                answer = self._ask(crops, served.interface.input.colour, served, False, deadline)
+                return faces_of(found, boxes, answer, served.interface)
+            except BadInput:
+                changed = self._refresh(served)
+                if attempt == 2 or changed is None:
+                    raise
+                served = changed
+        raise AssertionError("unreachable")
+
+    def _predict(self, crops: Any, colour: str, only_value: bool) -> Arrays:
+        check_colour(colour)
+        images = check_crops(crops)
+        served, deadline = self._now(), Deadline(self.options.timeout)
+        try:
+            return self._ask(images, colour, served, only_value, deadline)
+        except BadInput:
+            changed = self._refresh(served)
+            if changed is None:
+                raise
+        if changed.interface.crop != served.interface.crop:
+            raise InterfaceChanged(changed_text(self.model))
+        return self._ask(images, colour, changed, only_value, deadline)
+
+    def _ask(
+        self, images: Picture, colour: str, served: Served, only_value: bool, deadline: Deadline
+    ) -> Arrays:
+        parts = shared.requests_of(images, colour, served)
+        if len(parts) <= 1:
+            answers = [self._infer(part, served, only_value, deadline) for part in parts]
+        else:
+            pool = self._pool
+            if pool is None:
+                raise ServerUnavailable(f"{self.url}: the client is closed")
+            jobs = [pool.submit(self._infer, part, served, only_value, deadline) for part in parts]
+            try:
+                answers = [job.result() for job in jobs]
+            finally:
+                for job in jobs:
+                    job.cancel()
+        return shared.join(answers, served, only_value)
+
+    def _infer(self, part: Any, served: Served, only_value: bool, deadline: Deadline) -> Arrays:
+        """One request, tried again while the server is unavailable."""
+        from tritonclient.utils import InferenceServerException
+
+        attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
+        while True:
+            try:
+                result = self._connected().infer(
+                    self.model,
+                    [part],
+                    model_version=self.version,
+                    headers=self._headers,
+                    **shared.request_arguments(served, only_value, deadline.left()),
+                )
+            except InferenceServerException as error:
+                time.sleep(attempts.pause(error))
+                continue
+            self._budget.earn()
+            answer, self.last = shared.read_answer(result, part.shape()[0], served, only_value)
+            return answer
+
+    def _wait(self) -> None:
+        from tritonclient.utils import InferenceServerException
+
+        deadline = Deadline(max(self.options.wait, 0.1))
+        trouble: Exception = ServerUnavailable(f"{self.url}: no answer")
+        while True:
+            try:
+                left = deadline.left()
+                ready = {"headers": self._headers, "client_timeout": left}
+                if self._connected().is_model_ready(self.model, self.version, **ready):
+                    return
+                trouble = ServerUnavailable(f"{self.url}: model {self.model!r} is not ready")
+                index = self._connected().get_model_repository_index(**ready)
+                if gone := shared.not_served(index, self.model, self.version, self.url):
+                    raise gone
+            except InferenceServerException as error:
+                trouble = shared.translate(error, self.url, deadline)
+                if not isinstance(trouble, ServerUnavailable | shared.DeadlineExceeded | ModelNotFound):
+                    raise trouble from None
+            except shared.DeadlineExceeded:
+                raise shared.not_ready(trouble, self.url, self.options.wait) from None
+            time.sleep(shared.READY_POLL_SECONDS)
+
+    def _read_config(self) -> Served:
+        from tritonclient.utils import InferenceServerException
+
+        deadline = Deadline(self.options.timeout)
+        attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
+        while True:
+            try:
+                response = self._connected().get_model_config(
+                    self.model, self.version, headers=self._headers, client_timeout=deadline.left()
+                )
+                return Served.from_config(response.config, self.model)
+            except InferenceServerException as error:
+                time.sleep(attempts.pause(error))
+
+    def _refresh(self, used: Served) -> Served | None:
+        """The configuration read again, or None if it is still the one that was used."""
+        with self._lock:
+            now = self._now()
+            if now == used:
+                now = self._served = self._read_config()
+        return None if now == used else now
+
+    def _now(self) -> Served:
+        served = self._served
+        if served is None:
+            raise ServerUnavailable(f"{self.url}: the client is not open; use it in a `with` block")
+        return served
+
+    def _connected(self) -> Any:
+        client = self._client
+        if client is None:
+            raise ServerUnavailable(f"{self.url}: the client is closed")
+        return client
+
+
+def changed_text(model: str) -> str:
+    return (
+        f"{model}: the served model now wants faces cut another way than these crops were; "
+        "cut them again by client.interface.crop"
+    )

@@ -1,0 +1,295 @@
+"""What the synchronous and the asynchronous client share: everything but the waiting.
+
+Reading the served interface, splitting, building requests, reading answers, translating errors, and
+when to try again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_client.errors import BadInput, ClientError, DeadlineExceeded, ModelNotFound, ServerUnavailable
+from ssr_client.preprocess import Picture, in_colour
+from ssr_train.contract import ContractError, Interface
+
+Arrays = dict[str, NDArray[np.float32]]
+
+CHANNEL_OPTIONS: list[tuple[str, int]] = [
+    # channel_args replaces every default of tritonclient, so all of them are said here. The server
+    # answers more than one ping in five minutes with GOAWAY.
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    ("grpc.keepalive_time_ms", 300_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 2),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+READY_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a client talks. ``timeout``: seconds for one call as a whole, retries included, also sent as
+    the server's queue timeout; ``wait``: seconds to wait for a server and its model at the start;
+    ``retries``: extra attempts of a request answered UNAVAILABLE; ``in_flight``: requests at once when
+    a large input is split; ``ssl`` and the three PEM files, or ``creds`` (grpc.ChannelCredentials);
+    ``token``: sent as ``authorization: Bearer``; ``headers``: sent with every request.
+    """
+
+    timeout: float = 30.0
+    wait: float = 10.0
+    retries: int = 5
+    in_flight: int = 4
+    ssl: bool = False
+    root_certificates: str | None = None
+    private_key: str | None = None
+    certificate_chain: str | None = None
+    creds: Any = None
+    token: str | None = None
+    headers: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:
+            raise BadInput(f"timeout: must be positive seconds, got {self.timeout}")
+        if not self.wait >= 0:
+            raise BadInput(f"wait: must not be negative, got {self.wait}")
+        if self.retries < 0 or self.in_flight < 1:
+            raise BadInput("retries must be at least 0 and in_flight at least 1")
+
+    def channel(self) -> dict[str, Any]:
+        """Keywords for both kinds of ``InferenceServerClient``."""
+        return {
+            "ssl": self.ssl,
+            "root_certificates": self.root_certificates,
+            "private_key": self.private_key,
+            "certificate_chain": self.certificate_chain,
+            "creds": self.creds,
+            "channel_args": CHANNEL_OPTIONS,
+        }
+
+    def metadata(self) -> dict[str, str] | None:
+        headers = dict(self.headers or {})
+        if self.token:
+            headers["authorization"] = f"Bearer {self.token}"
+        return headers or None
+
+
+@dataclass(frozen=True)
+class Served:
+    """The served configuration, as far as a client follows it."""
+
+    interface: Interface
+    max_batch_size: int
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def from_config(cls, config: Any, model: str) -> Served:
+        """Read ``ModelConfig``'s parameters; raises :class:`ClientError` if they are not this project's."""
+        parameters = config.parameters
+        for key in ("interface", "interface_sha256"):
+            if key not in parameters:
+                raise ClientError(
+                    f"{model}: its configuration carries no {key!r}, so how to cut faces for it is unknown; "
+                    "serve it with `ssr-serve build`"
+                )
+        try:
+            interface = Interface.from_json(json.loads(parameters["interface"].string_value))
+        except (ContractError, ValueError) as error:
+            raise ClientError(f"{model}: the served interface cannot be followed: {error}") from None
+        stated = parameters["interface_sha256"].string_value
+        if stated != interface.sha256:
+            raise ClientError(
+                f"{model}: the served interface hashes to {interface.sha256}, its configuration says {stated}"
+            )
+        return cls(interface, max(1, config.max_batch_size), tuple(o.name for o in config.output))
+
+
+@dataclass(frozen=True)
+class Version:
+    """Which weights gave an answer. ``synthetic``: they learned from drawn faces, not from photos."""
+
+    model_version: str
+    weights_sha256: str
+    synthetic: bool
+
+
+class Deadline:
+    """A point in time that a call must not pass."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds left; raises :class:`DeadlineExceeded` when there are none."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise self.exceeded()
+        return left
+
+    def exceeded(self, why: str = "") -> DeadlineExceeded:
+        return DeadlineExceeded(f"no answer within {self.seconds:g} s" + (f" ({why})" if why else ""))
+
+
+class Budget:
+    """Retries that a client may spend: ten, won back one for every ten answers. It keeps many clients of
+    a struggling server from multiplying its load."""
+
+    def __init__(self, most: float = 10.0, gain: float = 0.1) -> None:
+        self._most, self._gain, self._tokens = most, gain, most
+        self._lock = threading.Lock()
+
+    def spend(self) -> bool:
+        with self._lock:
+            if self._tokens < 1:
+                return False
+            self._tokens -= 1
+            return True
+
+    def earn(self) -> None:
+        with self._lock:
+            self._tokens = min(self._most, self._tokens + self._gain)
+
+
+class Attempts:
+    """Decides, for one request, whether an error is worth another try and after how long."""
+
+    FIRST, LONGEST = 0.1, 2.0
+
+    def __init__(self, retries: int, budget: Budget, deadline: Deadline, url: str) -> None:
+        self._retries, self._budget, self._deadline, self._url = retries, budget, deadline, url
+        self._made = 0
+
+    def pause(self, error: Exception) -> float:
+        """Seconds to wait before trying again (full jitter); raises what the caller shall see instead."""
+        translated = translate(error, self._url, self._deadline)
+        if not isinstance(translated, ServerUnavailable):
+            raise translated from None
+        if self._made >= self._retries or not self._budget.spend():
+            tries = f"{self._made + 1} attempts" if self._made else "1 attempt"
+            raise ServerUnavailable(f"{translated} ({tries})") from None
+        pause = random.uniform(0, min(self.LONGEST, self.FIRST * 2**self._made))
+        self._made += 1
+        if pause >= self._deadline.left():
+            raise ServerUnavailable(f"{translated} (no time left for another attempt)") from None
+        return pause
+
+
+def translate(error: Exception, url: str, deadline: Deadline) -> Exception:
+    """tritonclient's exception as one of the client's own."""
+    status = str(getattr(error, "status", lambda: None)() or "").removeprefix("StatusCode.")
+    message = " ".join(str(getattr(error, "message", lambda: error)() or error).split())
+    if status == "UNAVAILABLE" and "timeout expired" in message.lower():
+        return deadline.exceeded("it waited in the server's queue")
+    if status == "UNAVAILABLE":
+        return ServerUnavailable(f"{url}: {_connection(message)}")
+    if status in ("DEADLINE_EXCEEDED", "CANCELLED"):
+        return deadline.exceeded()
+    if status == "NOT_FOUND":
+        return ModelNotFound(message)
+    if status == "INVALID_ARGUMENT":
+        return BadInput(message)
+    if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        return ClientError(f"{url}: access refused: {message}")
+    return ClientError(f"{url}: {status or type(error).__name__}: {message}")
+
+
+def _connection(message: str) -> str:
+    """gRPC's connection errors, shortened to what a person can use."""
+    for sign in ("Connection refused", "DNS resolution failed", "Connection reset", "Socket closed"):
+        if sign.lower() in message.lower():
+            return f"no server answers there ({sign.lower()})"
+    if "failed to connect" in message.lower():
+        return "no server answers there"
+    return message
+
+
+def requests_of(crops: Picture, colour: str, served: Served) -> list[Any]:
+    """``InferInput`` of each part of at most ``max_batch_size`` crops, in the contract's colour order."""
+    from tritonclient.grpc import InferInput
+
+    made = []
+    contract = served.interface.input
+    for begin in range(0, len(crops), served.max_batch_size):
+        part = np.ascontiguousarray(
+            in_colour(crops[begin : begin + served.max_batch_size], colour, contract.colour)
+        )
+        tensor = InferInput(contract.name, list(part.shape), "UINT8")
+        tensor.set_data_from_numpy(part)
+        made.append(tensor)
+    return made
+
+
+def request_arguments(served: Served, only_value: bool, left: float) -> dict[str, Any]:
+    """Keywords of ``infer`` that say what is wanted and by when (seconds ``left``)."""
+    from tritonclient.grpc import InferRequestedOutput
+
+    return {
+        "outputs": [InferRequestedOutput(served.interface.output.name)] if only_value else None,
+        "parameters": {"interface_sha256": served.interface.sha256},
+        "client_timeout": left,
+        "timeout": max(1, int(left * 1e6)),
+    }
+
+
+def read_answer(result: Any, count: int, served: Served, only_value: bool) -> tuple[Arrays, Version]:
+    """Arrays by name and the version that gave them; the value is (N,), others (N, ...)."""
+    response = result.get_response()
+    names = [served.interface.output.name] if only_value else [o.name for o in response.outputs]
+    arrays: Arrays = {}
+    for name in names:
+        array = result.as_numpy(name)
+        if array is None or array.dtype != np.float32 or len(array) != count:
+            what = "nothing" if array is None else f"{array.dtype} {array.shape}"
+            raise ClientError(f"output {name!r}: the server sent {what}, expected float32 for {count} crops")
+        arrays[name] = array.reshape(count) if array.shape[1:] == (1,) else array
+    parameters = response.parameters
+    weights = parameters["weights_sha256"].string_param if "weights_sha256" in parameters else ""
+    synthetic = "synthetic" in parameters and parameters["synthetic"].string_param == "true"
+    return arrays, Version(response.model_version, weights, synthetic)
+
+
+def join(parts: Sequence[Arrays], served: Served, only_value: bool) -> Arrays:
+    """The parts of a split input, in order."""
+    if parts:
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    name = served.interface.output.name
+    empty = {name: np.empty(0, np.float32)}
+    if not only_value and f"{name}_interval" in served.outputs:
+        empty[f"{name}_interval"] = np.empty((0, 2), np.float32)
+    return empty
+
+
+def not_served(index: Any, model: str, version: str, url: str) -> ModelNotFound | None:
+    """From the repository index: why waiting for ``model`` is in vain, or None if it may yet come."""
+    here = [m for m in index.models if m.name == model and (not version or m.version in ("", version))]
+    if not here:
+        others = sorted({m.name for m in index.models})
+        which = f"version {version} of model {model!r}" if version else f"model {model!r}"
+        return ModelNotFound(f"{url} has no {which}; it has {', '.join(others) or 'none'}")
+    failed = [m.reason for m in here if m.state == "UNAVAILABLE" and m.reason not in ("", "unloaded")]
+    if failed and len(failed) == len(here):
+        return ModelNotFound(f"{url}: model {model!r} failed to load: {' '.join(failed[0].split())}")
+    return None
+
+
+def not_ready(trouble: Exception, url: str, wait: float) -> Exception:
+    """What to raise when the wait for readiness is over and ``trouble`` was seen last."""
+    if isinstance(trouble, DeadlineExceeded):
+        trouble = ServerUnavailable(f"{url}: no answer")
+    if isinstance(trouble, ServerUnavailable):
+        return ServerUnavailable(f"{trouble}, waited {wait:g} s; is the server running? (ssr-serve run)")
+    return trouble
