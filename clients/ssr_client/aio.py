@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ssr_client import served as shared
 from ssr_client.client import changed_text
 from ssr_client.detectors import Detector
-from ssr_client.errors import BadInput, InterfaceChanged, ModelNotFound, ServerUnavailable
+from ssr_client.errors import BadInput, DeadlineExceeded, InterfaceChanged, ModelNotFound, ServerUnavailable
 from ssr_client.faces import Face
 from ssr_client.photo import Finder, faces_of
 from ssr_client.preprocess import Picture, as_bgr, check_colour, check_crops
@@ -184,9 +184,9 @@ class AsyncAgeClient:
                     raise gone
             except InferenceServerException as error:
                 trouble = shared.translate(error, self.url, deadline)
-                if not isinstance(trouble, ServerUnavailable | shared.DeadlineExceeded | ModelNotFound):
+                if not isinstance(trouble, ServerUnavailable | DeadlineExceeded | ModelNotFound):
                     raise trouble from None
-            except shared.DeadlineExceeded:
+            except DeadlineExceeded:
                 raise shared.not_ready(trouble, self.url, self.options.wait) from None
             await asyncio.sleep(shared.READY_POLL_SECONDS)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ssr_client import served as shared
 from ssr_client.detectors import Detector
-from ssr_client.errors import BadInput, InterfaceChanged, ModelNotFound, ServerUnavailable
+from ssr_client.errors import BadInput, DeadlineExceeded, InterfaceChanged, ModelNotFound, ServerUnavailable
 from ssr_client.faces import Face
 from ssr_client.photo import Finder, faces_of
 from ssr_client.preprocess import Picture, as_bgr, check_colour, check_crops
@@ -138,6 +138,19 @@ class AgeClient:
                 served = changed
         raise AssertionError("unreachable")
 
+    def statistics(self) -> list[Any]:
+        """The server's own counters for the model, one ``ModelStatistics`` message a version."""
+        from tritonclient.utils import InferenceServerException
+
+        deadline = Deadline(self.options.timeout)
+        try:
+            answer = self._connected().get_inference_statistics(
+                self.model, self.version, headers=self._headers, client_timeout=deadline.left()
+            )
+        except InferenceServerException as error:
+            raise shared.translate(error, self.url, deadline) from None
+        return list(answer.model_stats)
+
     def _predict(self, crops: Any, colour: str, only_value: bool) -> Arrays:
         check_colour(colour)
         images = check_crops(crops)
@@ -208,9 +221,9 @@ class AgeClient:
                     raise gone
             except InferenceServerException as error:
                 trouble = shared.translate(error, self.url, deadline)
-                if not isinstance(trouble, ServerUnavailable | shared.DeadlineExceeded | ModelNotFound):
+                if not isinstance(trouble, ServerUnavailable | DeadlineExceeded | ModelNotFound):
                     raise trouble from None
-            except shared.DeadlineExceeded:
+            except DeadlineExceeded:
                 raise shared.not_ready(trouble, self.url, self.options.wait) from None
             time.sleep(shared.READY_POLL_SECONDS)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
+import cv2.data
 import numpy as np
 
 from ssr_client.faces import Box, Detection

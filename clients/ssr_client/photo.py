@@ -33,14 +33,16 @@ class Finder:
     def find(self, picture: Picture) -> list[Detection]:
         return detectors.left_to_right(detectors.inside(list(self.detector.detect(picture)), picture))
 
-    def cut(self, picture: Picture, found: list[Detection], interface: Interface) -> tuple[list[Box], Picture]:
+    def cut(
+        self, picture: Picture, found: list[Detection], interface: Interface
+    ) -> tuple[list[Box], Picture]:
         """Boxes in the contract's convention, and the crops (M, 64, 64, 3) in its colour order."""
         have, want = self.detector.box_convention, interface.crop.box
         if found and not detectors.has_adapter(have, want) and want not in self._warned:
             self._warned.add(want)
             warnings.warn(
-                f"the detector's boxes are {have!r}, the network learned from {want!r} boxes and nothing maps "
-                "them: answers may be off by years",
+                f"the detector's boxes are {have!r}, the network learned from {want!r} boxes and nothing "
+                "maps them: answers may be off by years",
                 BoxConventionWarning,
                 stacklevel=4,
             )

@@ -31,7 +31,9 @@ def read_picture(path: str | Path) -> Picture:
     except cv2.error as error:
         raise BadInput(f"{path}: OpenCV cannot decode it ({error.err})") from None
     if picture is None:
-        what = "not an image that OpenCV reads (JPEG, PNG, WebP, BMP, TIFF, ...)" if data.size else "empty file"
+        what = (
+            "not an image that OpenCV reads (JPEG, PNG, WebP, BMP, TIFF, ...)" if data.size else "empty file"
+        )
         raise BadInput(f"{path}: {what}")
     return np.asarray(picture, np.uint8)
 
@@ -99,7 +101,9 @@ def check_crops(crops: Any) -> Picture:
     try:
         array = np.asarray(crops)
     except ValueError:
-        raise BadInput(f"crops: not of one shape, expected uint8 (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3)") from None
+        raise BadInput(
+            f"crops: not of one shape, expected uint8 (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3)"
+        ) from None
     if isinstance(crops, list | tuple) and not crops:
         return np.empty((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     expected = (IMAGE_SIZE, IMAGE_SIZE, 3)

@@ -1,0 +1,201 @@
+"""``ssr-client``: ages of the faces in photos, and a load test of the server."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ssr_train.command import run
+from ssr_train.errors import SsrError
+
+app = typer.Typer(
+    help="Ask a served SSR-Net.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+
+Url = Annotated[str, typer.Option(help="host:port of the server's gRPC.", envvar="SSR_URL")]
+Model = Annotated[str, typer.Option(help="Name of the served model.")]
+Version = Annotated[str, typer.Option(help="A version's number; the newest by default.")]
+Timeout = Annotated[float, typer.Option(help="Seconds for one answer, retries included.")]
+Wait = Annotated[float, typer.Option(help="Seconds to wait for the server to be ready.")]
+Tls = Annotated[bool, typer.Option("--tls", help="Use TLS.")]
+RootCertificates = Annotated[Path | None, typer.Option(help="PEM file of root certificates, with --tls.")]
+Token = Annotated[str | None, typer.Option(help="Sent as a bearer token.", envvar="SSR_TOKEN")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+SYNTHETIC = (
+    "these ages come from weights that learned from drawn faces, not from photos: they show that everything "
+    "works, not how old anybody is. For real ages: ssr-train fetch imdb, ssr-train import-keras, ssr-serve build"
+)
+
+
+@app.command()
+def image(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Image files.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the annotated picture here; a folder if there are several photos."),
+    ] = None,
+    url: Url = "localhost:8001",
+    model: Model = "ssrnet",
+    version: Version = "",
+    detector: Annotated[str, typer.Option(help="auto, yunet or haar.")] = "auto",
+    timeout: Timeout = 30.0,
+    wait: Wait = 10.0,
+    tls: Tls = False,
+    root_certificates: RootCertificates = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Print the age of every face in each photo, one line a face, left to right.
+
+    A photo without faces says so and is no failure. A file that is no image is one error line; the
+    other photos are still done, and the exit status is 1.
+    """
+    from ssr_client.annotate import annotate, write_picture
+    from ssr_client.client import AgeClient
+    from ssr_client.preprocess import read_picture
+
+    targets = _targets(photos, out)
+    results: list[dict[str, Any]] = []
+    options = {"timeout": timeout, "wait": wait, "ssl": tls, "token": token}
+    if root_certificates is not None:
+        options["root_certificates"] = str(root_certificates)
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        AgeClient(url, model, version, detector=detector, **options) as client,
+    ):
+        warnings.simplefilter("always")
+        for photo, target in zip(photos, targets, strict=True):
+            try:
+                picture = read_picture(photo)
+            except (SsrError, OSError) as error:
+                message = _reason(photo, error)
+                results.append({"photo": str(photo), "faces": [], "error": message})
+                print(f"ssr-client: {message}", file=sys.stderr)
+                continue
+            faces = client.predict_photo(picture)
+            for warning in caught:
+                print(f"ssr-client: {warning.message}", file=sys.stderr)
+            caught.clear()
+            results.append({"photo": str(photo), "faces": [_face_json(f) for f in faces], "error": None})
+            if not as_json:
+                _print_faces(photo, faces, client.interface.output.unit)
+            if target is not None:
+                write_picture(target, annotate(picture, faces))
+                results[-1]["annotated"] = str(target)
+                if not as_json:
+                    print(f"{photo}: annotated picture in {target}")
+        last = client.last
+    if as_json:
+        summary = {
+            "model": model,
+            "version": last.model_version if last else None,
+            "weights_sha256": last.weights_sha256 if last else None,
+            "synthetic": last.synthetic if last else None,
+            "photos": results,
+        }
+        print(json.dumps(summary, indent=2, ensure_ascii=False))
+    if last is not None and last.synthetic:
+        print(f"ssr-client: {SYNTHETIC}", file=sys.stderr)
+    if any(result["error"] for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    url: Url = "localhost:8001",
+    model: Model = "ssrnet",
+    version: Version = "",
+    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Requests at once.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Crops a request.")] = 16,
+    duration: Annotated[float, typer.Option(help="Seconds to measure.")] = 5.0,
+    warm_up: Annotated[float, typer.Option(help="Seconds before that.")] = 1.0,
+    timeout: Timeout = 30.0,
+    wait: Wait = 10.0,
+    tls: Tls = False,
+    root_certificates: RootCertificates = None,
+    token: Token = None,
+    as_json: Json = False,
+) -> None:
+    """Load the server in a closed loop and print images a second, latencies and the batches it made."""
+    from ssr_client.bench import bench as measure
+    from ssr_client.client import AgeClient
+
+    options: dict[str, Any] = {"timeout": timeout, "wait": wait, "ssl": tls, "token": token}
+    if root_certificates is not None:
+        options["root_certificates"] = str(root_certificates)
+    with AgeClient(url, model, version, **options) as client:
+        result = measure(client, concurrency, batch, duration, warm_up)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=2))
+        return
+    print(f"{model} at {url}, weights {result.weights_sha256[:12]}; {result.machine}")
+    print("answers validated: finite, in range, the same bits alone and in a batch")
+    print(f"closed loop, {concurrency} at once, {batch} crops a request, {result.seconds:.1f} s")
+    print(f"images/s        {result.images_per_second:,.0f}   ({result.requests} requests)")
+    print(f"latency ms      p50 {result.p50_ms:.2f}   p90 {result.p90_ms:.2f}   p99 {result.p99_ms:.2f}")
+    print(f"on the server   {result.mean_batch:.1f} images an execution, {result.queue_ms:.2f} ms queued")
+    print(f"client CPU      {result.client_cpu:.2f} cores, on the same machine not left to a local server")
+
+
+def _targets(photos: list[Path], out: Path | None) -> list[Path | None]:
+    """Where each annotated picture goes; faults of ``--out`` show before anything is asked."""
+    if out is None:
+        return [None] * len(photos)
+    if len(photos) == 1 and not out.is_dir() and out.suffix:
+        targets = [out]
+    else:
+        if out.is_file():
+            raise SsrError(f"{out}: is a file, expected a folder for {len(photos)} annotated pictures")
+        targets, taken = [], set()
+        for photo in photos:
+            name, number = photo.stem, 2
+            while name in taken:
+                name, number = f"{photo.stem}-{number}", number + 1
+            taken.add(name)
+            targets.append(out / f"{name}.jpg")
+    for photo in photos:
+        if photo.exists() and any(t.exists() and t.samefile(photo) for t in targets):
+            raise SsrError(f"{photo}: --out would overwrite this photo")
+    return list(targets)
+
+
+def _print_faces(photo: Path, faces: list[Any], unit: str) -> None:
+    if not faces:
+        print(f"{photo}: no face found")
+    for number, face in enumerate(faces, 1):
+        x, y, w, h = face.box
+        print(f"{photo}: face {number} at x {x:.0f} y {y:.0f}, {w:.0f} x {h:.0f} pixels: {answer(face, unit)}")
+
+
+def answer(face: Any, unit: str) -> str:
+    """``43.2 years (38.0 to 48.9)``, or ``male 0.93 probability``."""
+    if face.age is None:
+        return ", ".join(f"{name} {value:.2f} {unit}" for name, value in face.attributes.items())
+    between = f" ({face.interval[0]:.1f} to {face.interval[1]:.1f})" if face.interval else ""
+    return f"{face.age:.1f} {unit}{between}"
+
+
+def _face_json(face: Any) -> dict[str, Any]:
+    return {
+        "box": [round(v, 2) for v in face.box],
+        "landmarks": face.landmarks and [[round(v, 2) for v in point] for point in face.landmarks],
+        "age": face.age,
+        "interval": face.interval,
+        "attributes": face.attributes,
+    }
+
+
+def _reason(photo: Path, error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{photo}: {error.strerror or error}"
+    return str(error)
+
+
+def main() -> None:
+    run(app, "ssr-client")
