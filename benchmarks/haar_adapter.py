@@ -21,10 +21,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
 from ssr_client.detectors import Haar, YuNet
 from ssr_client.faces import Box
 from ssr_client.preprocess import Picture, crop_faces, read_picture
+
 from ssr_ops import Engine
 from ssr_train.bundle import write_bundle
 from ssr_train.contract import Crop
@@ -60,20 +60,26 @@ def main() -> None:
     print("adapter (dx, dy, sw, sh):", fit(measured, names).round(3).tolist())
 
     unseen = {name: fit(measured[names != name], names[names != name]) for name in persons}
-    crops = {
-        "yunet": [crop_faces(view, [theirs], Crop()) for _, view, _, theirs in found],
-        "raw": [crop_faces(view, [ours], Crop()) for _, view, ours, _ in found],
-        "mapped": [crop_faces(view, [apply(unseen[n], ours)], Crop()) for n, view, ours, _ in found],
+    boxes = {
+        "yunet": [theirs for _, _, _, theirs in found],
+        "raw": [ours for _, _, ours, _ in found],
+        "mapped": [apply(unseen[name], ours) for name, _, ours, _ in found],
     }
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_bundle(Path(folder) / "bundle", *import_keras(fetch(arguments.weights)))
         engine = Engine(bundle.path)
-        ages = {key: engine.predict(np.concatenate(value)) for key, value in crops.items()}
+        ages = {
+            key: engine.predict(
+                np.concatenate([crop_faces(p[1], [b], Crop()) for p, b in zip(found, value, strict=True)])
+            )
+            for key, value in boxes.items()
+        }
     for key, what in (("raw", "raw Haar box"), ("mapped", "mapped Haar box, person left out")):
         apart = np.abs(ages[key] - ages["yunet"])
+        shared = np.mean([overlap(a, b) for a, b in zip(boxes[key], boxes["yunet"], strict=True)])
         print(
-            f"{what} against YuNet's, {arguments.weights}: mean {apart.mean():.2f}, "
-            f"p90 {np.percentile(apart, 90):.2f}, max {apart.max():.2f} years"
+            f"{what} against YuNet's: the cuts' mean IoU {shared:.3f}; {arguments.weights}: "
+            f"mean {apart.mean():.2f}, p90 {np.percentile(apart, 90):.2f}, max {apart.max():.2f} years"
         )
     own = [np.abs(a - np.median(a)).mean() for a in (ages["yunet"][names == n] for n in persons)]
     print(f"YuNet's own boxes, view to view, about each person's median: mean {np.mean(own):.2f} years")
@@ -125,6 +131,15 @@ def same_face(ours: Box, theirs: Box) -> bool:
     cx, cy = ours[0] + ours[2] / 2, ours[1] + ours[3] / 2
     inside = theirs[0] < cx < theirs[0] + theirs[2] and theirs[1] < cy < theirs[1] + theirs[3]
     return inside and bool(0.6 < ours[2] / np.sqrt(theirs[2] * theirs[3]) < 1.7)
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Intersection over union of what the contract cuts for the two boxes."""
+    m, n = Crop().margin
+    p, q = ((x - m * w, y - n * h, x + (1 + m) * w, y + (1 + n) * h) for x, y, w, h in (a, b))
+    width, height = min(p[2], q[2]) - max(p[0], q[0]), min(p[3], q[3]) - max(p[1], q[1])
+    both = max(0.0, width) * max(0.0, height)
+    return both / (sum((r[2] - r[0]) * (r[3] - r[1]) for r in (p, q)) - both)
 
 
 def relation(ours: Box, theirs: Box) -> tuple[float, float, float, float]:

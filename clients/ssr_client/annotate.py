@@ -70,7 +70,7 @@ def _draw(canvas: Picture, face: Face) -> None:
     text = label(face)
     scale = float(np.clip(min(w, h) / 110, 0.4, 0.28 * unit + 0.4))
     weight = max(1, round(1.4 * scale))
-    (text_w, text_h), baseline = cv2.getTextSize(text, _FONT, scale, weight)
+    (text_w, text_h), _ = cv2.getTextSize(text, _FONT, scale, weight)
     pad = max(3, round(0.45 * text_h))
     label_w, label_h = text_w + 2 * pad, text_h + 2 * pad
     left = int(np.clip(x + w / 2 - label_w / 2, 0, max(0, width - label_w)))

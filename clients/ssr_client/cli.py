@@ -29,7 +29,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 SYNTHETIC = (
     "these ages come from weights that learned from drawn faces, not from photos: they show that everything "
-    "works, not how old anybody is. For real ages: ssr-train fetch imdb, ssr-train import-keras, ssr-serve build"
+    "works, not how old anybody is. For real ages: `ssr-train fetch imdb`, `ssr-train import-keras`, "
+    "`ssr-serve build`"
 )
 
 
@@ -170,7 +171,9 @@ def _print_faces(photo: Path, faces: list[Any], unit: str) -> None:
         print(f"{photo}: no face found")
     for number, face in enumerate(faces, 1):
         x, y, w, h = face.box
-        print(f"{photo}: face {number} at x {x:.0f} y {y:.0f}, {w:.0f} x {h:.0f} pixels: {answer(face, unit)}")
+        print(
+            f"{photo}: face {number} at x {x:.0f} y {y:.0f}, {w:.0f} x {h:.0f} pixels: {answer(face, unit)}"
+        )
 
 
 def answer(face: Any, unit: str) -> str:
