@@ -140,8 +140,8 @@ def open_detector(name: str = "auto") -> Detector:
         return YuNet()
     except (SsrError, OSError) as error:
         warnings.warn(
-            "faces are found by the Haar cascade, a weaker fallback for YuNet: it misses faces, and its boxes "
-            f"move ages by about 4 years ({error})",
+            "faces are found by the Haar cascade, a weaker fallback for YuNet: it misses faces, and its "
+            f"boxes move ages by about 4 years ({error})",
             FallbackWarning,
             stacklevel=2,
         )
