@@ -272,12 +272,10 @@ def parse_bundle(text: str) -> tuple[str | None, str]:
 
 
 def summary(contract: Contract) -> Mapping[str, str]:
-    """What an operator wants to know of a version's weights: hash, origin, error, whether synthetic."""
+    """What an operator wants to know of a version's weights: hash, origin, validation error, whether synthetic."""
     provenance = contract.provenance
     metrics = provenance.get("metrics")
-    mae = provenance.get("mae")
-    if mae is None and isinstance(metrics, dict):
-        mae = next((v for k, v in metrics.items() if "mae" in k.lower() and isinstance(v, int | float)), None)
+    mae = metrics.get("val_mae") if isinstance(metrics, dict) else None
     origin = next((str(provenance[k]) for k in ("data", "source") if provenance.get(k)), "unknown")
     return {
         "weights": contract.weights_sha256,
