@@ -272,7 +272,7 @@ def parse_bundle(text: str) -> tuple[str | None, str]:
 
 
 def summary(contract: Contract) -> Mapping[str, str]:
-    """What an operator wants to know of a version's weights: hash, origin, validation error, whether synthetic."""
+    """What an operator wants to know of a version: weights hash, origin, validation MAE, synthetic or not."""
     provenance = contract.provenance
     metrics = provenance.get("metrics")
     mae = metrics.get("val_mae") if isinstance(metrics, dict) else None
