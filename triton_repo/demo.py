@@ -28,6 +28,10 @@ def demo(
     photo: Annotated[Path | None, typer.Option(help="An image file; by default the sample photo.")] = None,
     out: Annotated[Path, typer.Option(help="Where the annotated picture goes.")] = Path("demo/annotated.jpg"),
     detector: Annotated[str, typer.Option(help="auto, yunet or haar.")] = "auto",
+    bundle: Annotated[
+        str | None,
+        typer.Option(help="A bundle folder, or 'default' for the shipped one; else released weights if any."),
+    ] = None,
 ) -> None:
     """Serve SSR-Net on a real tritonserver and ask it for the age of every face in a photo.
 
@@ -49,11 +53,11 @@ def demo(
         raise SsrError(f"{out}: --out would overwrite the photo")
     with tempfile.TemporaryDirectory(prefix="ssr-demo-") as temporary:
         with step("weights") as say:
-            bundle, told = prepare(Path(temporary))
+            chosen, told = (bundle, str(bundle)) if bundle else prepare(Path(temporary))
             say(told)
         repository = Path(temporary) / "repository"
         with step("model repository") as say:
-            build([(MODEL, bundle)], repository)
+            build([(MODEL, chosen)], repository)
             say("built, its golden record replayed")
         server = Server(repository, watch=False)
         try:
@@ -86,7 +90,7 @@ def demo(
         print(f"note: {SYNTHETIC}", file=sys.stderr)
 
 
-def prepare(folder: Path) -> tuple[Path, str]:
+def prepare(folder: Path) -> tuple[str | Path, str]:
     """A bundle and one line on where it is from: released weights if they are here or can be fetched,
     else the default bundle, which learned from drawn faces."""
     from ssr_train.bundle import default_bundle, write_bundle
