@@ -90,7 +90,7 @@ void FillInterval(const Model& model, float value, float* interval) {
   interval[1] = static_cast<float>(std::min(std::max(value + half, low), high));
 }
 
-#ifndef SSR_CUDA_NETWORK
+#ifndef SSR_CUDA
 Status CreateCudaEngine(std::shared_ptr<const Model>, const EngineOptions& options, int,
                         std::unique_ptr<Engine>*) {
   return {Code::kUnsupported,

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <chrono>
 #include <mutex>
 #include <string>
@@ -157,14 +156,13 @@ Status MeasureMultiplyAdds(const std::string& implementation, double seconds, do
   const cpu::MultiplyAddKernel kernel = MultiplyAddFor(isa);
   volatile float start = 1;
   float value = start;
-  *rate = 0;
-  for (double spent = 0; spent < seconds;) {
+  double spent = 0, done = 0;
+  while (spent < seconds) {
     const auto begin = Clock::now();
-    const int64_t done = kernel(1 << 18, &value);
-    const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
-    *rate = std::max(*rate, static_cast<double>(done) / elapsed);  // the best: nothing disturbed it
-    spent += elapsed;
+    done += static_cast<double>(kernel(1 << 18, &value));
+    spent += std::chrono::duration<double>(Clock::now() - begin).count();
   }
+  *rate = spent > 0 ? done / spent : 0;
   start = value;
   return {};
 }
