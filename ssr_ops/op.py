@@ -7,7 +7,6 @@ version. Torch is imported only by handing over a tensor.
 from __future__ import annotations
 
 import importlib
-import operator
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -86,7 +85,7 @@ def soft_stagewise_regression(
     constants and devices.
     """
     constants = (
-        stages if type(stages) is tuple else tuple(stages),
+        stages if type(stages) is tuple else _tuple(stages),
         value_range,
         lambda_index,
         lambda_width,
@@ -102,14 +101,23 @@ def soft_stagewise_regression(
     raise TypeError(f"p: expected a torch tensor or a NumPy array, got {type(p).__name__}")
 
 
+def _tuple(stages: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(stages)
+    except TypeError:
+        raise TypeError(f"stages: expected integers, got {stages!r}") from None
+
+
 @lru_cache(maxsize=256)
 def shape_of(constants: tuple[tuple[int, ...], float, float, float, float]) -> tuple[Any, int, int]:
     """The native form of the constants, with sum of s_k and K; checked once per set of constants."""
     stages, *numbers = constants
     try:
-        bins = [operator.index(s) for s in stages]
-    except TypeError:
-        raise TypeError(f"stages: expected integers, got {stages!r}") from None
+        bins = [int(s) for s in stages]
+    except (TypeError, ValueError, OverflowError):
+        bins = []
+    if bins != list(stages):
+        raise TypeError(f"stages: expected integers, got {stages!r}")
     if not 1 <= len(bins) <= MAX_STAGES:
         raise SsrError(f"stages: expected 1 to {MAX_STAGES} of them, got {len(bins)}")
     if min(bins) < 1 or sum(bins) > 2**24:

@@ -5,7 +5,14 @@ One table for the whole project. Values are in years for V = 101; :func:`toleran
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_ops import reference
 
 
 @dataclass(frozen=True)
@@ -47,3 +54,47 @@ def tolerance(implementation: str, precision: str, value_range: float) -> Tolera
     row = TABLE[implementation, precision]
     scale = value_range / 101.0
     return replace(row, faces=row.faces * scale, anywhere=row.anywhere * scale)
+
+
+OPERATOR: dict[str, tuple[float, str]] = {
+    "float32": (
+        2e-6,
+        "about ten roundings of 6e-8 a term, in float (vector kernels, CUDA) or once at the end (portable)",
+    ),
+    "float64": (4e-15, "the same count of roundings of 1.1e-16, in another order than the reference's"),
+}
+"""The operator alone, relative to :func:`operator_scale`, for every implementation and by dtype."""
+
+
+def operator_tolerance(implementation: str, dtype: np.dtype[Any]) -> float:
+    """Relative bound of ``implementation`` ("portable", "avx2", "avx512" or "cuda") in ``dtype``."""
+    if implementation not in ("portable", "avx2", "avx512", "cuda"):
+        raise KeyError(implementation)
+    return OPERATOR[dtype.name][0]
+
+
+def operator_scale(
+    p: NDArray[Any],
+    eta: NDArray[Any],
+    delta: NDArray[Any],
+    stages: Sequence[int],
+    value_range: float,
+    lambda_index: float = 1.0,
+    lambda_width: float = 1.0,
+    denominator_floor: float = 1e-3,
+) -> NDArray[np.float64]:
+    """Sum of the magnitudes of Equation 7's terms, p_i i and p_i eta_i apart: what rounding scales with.
+
+    Plus the smallest normal number of the dtype, below which nothing keeps its relative precision.
+    """
+    sizes = reference.soft_stagewise_regression(
+        np.abs(p),
+        np.abs(eta),
+        delta,
+        stages,
+        abs(value_range),
+        abs(lambda_index),
+        lambda_width,
+        denominator_floor,
+    )
+    return np.asarray(sizes + float(np.finfo(p.dtype).tiny) / np.finfo(p.dtype).eps)
