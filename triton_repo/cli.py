@@ -66,9 +66,14 @@ def build_command(
         int, typer.Option(help="Hold requests back this long to merge more of them.")
     ] = 0,
     queue_timeout_ms: Annotated[
-        int, typer.Option(help="Reject a request that waited this long (its own timeout wins; 0: never).")
-    ] = 5000,
-    max_queue: Annotated[int, typer.Option(help="Waiting requests before new ones are rejected.")] = 1024,
+        int,
+        typer.Option(
+            help="Reject a request that waited this long; 0 never. Slows bursts, see docs/operations.md."
+        ),
+    ] = 0,
+    max_queue: Annotated[
+        int, typer.Option(help="Reject requests beyond so many waiting; 0 none. Slows bursts as well.")
+    ] = 0,
     device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
     keep: Annotated[int, typer.Option(help="How many of the newest versions stay loaded.")] = 2,
     debug_outputs: Annotated[

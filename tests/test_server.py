@@ -1,0 +1,532 @@
+"""A real tritonserver: starting, reloading, publishing under load, stopping, and what can go wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpcclient
+from bundle_faults import broken_byte, broken_model, changed_weights
+from tritonclient.utils import InferenceServerException
+
+import ssr_ops
+from ssr_train.bundle import Bundle, default_bundle, read_bundle
+from ssr_train.errors import SsrError
+from triton_repo import cli, repository
+from triton_repo import tritonserver as finder
+from triton_repo.config import Options
+from triton_repo.control import Control
+from triton_repo.ports import PortError, choose
+from triton_repo.server import Server
+from triton_repo.tritonserver import TritonServer
+
+IMAGES = np.random.default_rng(5).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+
+
+def ask(
+    client: Any, images: Any = IMAGES, model: str = "ssrnet", output: str = "age"
+) -> tuple[Any, str, str]:
+    """Answers (N,), the version that gave them, and the weights' hash."""
+    tensor = grpcclient.InferInput("image", list(images.shape), "UINT8")
+    tensor.set_data_from_numpy(images)
+    result = client.infer(model, [tensor], client_timeout=20)
+    response = result.get_response()
+    return (
+        result.as_numpy("age")[:, 0],
+        response.model_version,
+        response.parameters["weights_sha256"].string_param,
+    )
+
+
+@contextmanager
+def client_of(server: Server) -> Iterator[Any]:
+    with grpcclient.InferenceServerClient(server.grpc_url) as client:
+        yield client
+
+
+def snapshot(folder: Path) -> list[tuple[str, int, int]]:
+    return sorted((str(p), p.lstat().st_mtime_ns, p.lstat().st_mode) for p in [folder, *folder.rglob("*")])
+
+
+def until(condition: Any, seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    return read_bundle(default_bundle())
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """One model of the shipped bundle."""
+    options = Options(max_batch=16)
+    repository.build([("ssrnet", default_bundle())], tmp_path / "repo", options)
+    return tmp_path / "repo"
+
+
+class Hammer:
+    """Clients that ask without a pause; every answer and every error is kept."""
+
+    def __init__(self, server: Server, threads: int = 2) -> None:
+        self.answers: list[tuple[bytes, str, str]] = []
+        self.errors: list[BaseException] = []
+        self._server = server
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._work) for _ in range(threads)]
+
+    def _work(self) -> None:
+        with client_of(self._server) as client:
+            while not self._stop.is_set():
+                try:
+                    ages, version, weights = ask(client)
+                    self.answers.append((ages.tobytes(), version, weights))
+                except InferenceServerException as error:
+                    self.errors.append(error)
+
+    def __enter__(self) -> Hammer:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def sees(self, version: int) -> None:
+        """Wait until a request that starts now is answered by this version."""
+        start = len(self.answers)
+        until(lambda: any(v == str(version) for _, v, _ in self.answers[start:]))
+
+
+# -- starting ------------------------------------------------------------------------------------
+
+
+@pytest.mark.server
+def test_served_bits_are_the_engines(serve: Any) -> None:
+    server = serve({"ssrnet": default_bundle()})
+    with client_of(server) as client:
+        ages, version, weights = ask(client)
+    engine = ssr_ops.Engine(default_bundle())
+    assert ages.tobytes() == engine.predict(IMAGES).tobytes()
+    assert (version, weights) == ("1", engine.weights_sha256)
+    assert server.failures == []
+    metrics = urllib.request.urlopen(server.metrics_url, timeout=10).read().decode()
+    assert 'nv_inference_request_success{model="ssrnet"' in metrics
+
+
+@pytest.mark.server
+def test_a_burst_does_not_stall(serve: Any) -> None:
+    """Many requests in flight on one instance: no batch waits for the batcher's half-second poll."""
+    server = serve({"ssrnet": default_bundle()})
+    answers: list[Any] = []
+    with client_of(server) as client:
+        tensor = grpcclient.InferInput("image", list(IMAGES.shape), "UINT8")
+        tensor.set_data_from_numpy(IMAGES)
+        for _ in range(60):
+            client.async_infer("ssrnet", [tensor], lambda result, error: answers.append(error))
+        until(lambda: len(answers) == 60)
+        statistics = client.get_inference_statistics("ssrnet").model_stats[0]
+    assert answers == [None] * 60
+    assert statistics.execution_count < statistics.inference_stats.success.count, "nothing was merged"
+    waited = statistics.inference_stats.queue.ns / statistics.inference_stats.success.count / 1e9
+    assert waited < 0.4, "requests waited for an idle instance"
+
+
+@pytest.mark.server
+def test_unknown_model_and_version_leave_the_server_well(serve: Any) -> None:
+    server = serve({"ssrnet": default_bundle()})
+    with client_of(server) as client:
+        with pytest.raises(InferenceServerException, match="unknown model: 'nobody' is not found"):
+            ask(client, model="nobody")
+        assert len(ask(client)[0]) == 4
+    assert Control(server.http_url).ready("ssrnet")
+    assert not Control(server.http_url).ready("ssrnet", 9)
+
+
+@pytest.mark.server
+def test_good_version_serves_beside_broken_ones(
+    bundle: Bundle, repo: Path, tmp_path: Path, tritonserver: TritonServer
+) -> None:
+    """At start and at a reload; nothing is written to the repository."""
+    second = changed_weights(bundle, tmp_path / "second")
+    repository.publish(second, repo, "ssrnet")
+    broken_byte(repo / "ssrnet" / "2")
+    shutil.copytree(repo / "ssrnet", repo / "hopeless")
+    before = snapshot(repo)
+    for path in [repo, *repo.rglob("*")]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    readonly = snapshot(repo)
+    events: list[str] = []
+    with (
+        Server(repo, tritonserver=tritonserver, on_event=events.append) as server,
+        client_of(server) as client,
+    ):
+        assert [(s.model, s.versions) for s in server.served] == [("ssrnet", (1,))]
+        reasons = {(f.model, f.version): f.reason for f in server.failures}
+        assert "sha256" in reasons["ssrnet", 2]
+        assert "names the model 'ssrnet', its folder 'hopeless'" in reasons["hopeless", None]
+        assert ask(client)[1] == "1"
+        assert snapshot(repo) == readonly
+        for path in [repo, *repo.rglob("*")]:
+            path.chmod(path.stat().st_mode | 0o200)
+        assert snapshot(repo) == before
+
+        shutil.copytree(second, repo / "ssrnet" / "3")
+        broken_model(repo / "ssrnet" / "3")
+        until(lambda: any(f.version == 3 for f in server.failures))
+        assert ask(client)[1] == "1"
+        repository.publish(second, repo, "ssrnet")
+        until(lambda: ask(client)[1] == "4")
+        assert ask(client)[0].tobytes() == ssr_ops.Engine(second).predict(IMAGES).tobytes()
+    assert any("not served: ssrnet version 3" in event for event in events)
+    assert server.returncode == 0
+
+
+@pytest.mark.server
+def test_a_version_that_only_the_server_refuses(
+    bundle: Bundle, repo: Path, tritonserver: TritonServer
+) -> None:
+    """Whole files that the backend will not load: Triton's reason is told, the other model serves."""
+    repository.build([("other", bundle.path)], repo)
+    text = (repo / "other" / "config.pbtxt").read_text().replace('"fp32"', '"fp7"')
+    (repo / "other" / "config.pbtxt").write_text(text)
+    with Server(repo, tritonserver=tritonserver, watch=False) as server:
+        assert [s.model for s in server.served] == ["ssrnet"]
+        assert [(f.model, f.version) for f in server.failures] == [("other", 1)]
+        assert "fp7" in server.failures[0].reason
+    with pytest.raises(SsrError, match=r"--strict: not everything serves\n  other version 1: .*fp7"):
+        Server(repo, tritonserver=tritonserver, strict=True).start()
+
+
+def test_nothing_to_serve(repo: Path, tmp_path: Path) -> None:
+    never = TritonServer(Path("/nonexistent"), "test")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SsrError, match="nothing to serve: there is no model in it"):
+        Server(tmp_path / "empty", tritonserver=never).start()
+    with pytest.raises(SsrError, match="does not exist, expected a model repository"):
+        Server(tmp_path / "none", tritonserver=never).start()
+    broken_byte(repo / "ssrnet" / "1")
+    with pytest.raises(SsrError, match=r"nothing to serve\n  ssrnet version 1: .*sha256"):
+        Server(repo, tritonserver=never).start()
+
+
+def test_strict_refuses_before_starting(repo: Path, bundle: Bundle) -> None:
+    repository.publish(bundle.path, repo, "ssrnet")
+    broken_byte(repo / "ssrnet" / "2")
+    with pytest.raises(SsrError, match=r"--strict: not everything serves\n  ssrnet version 2: .*sha256"):
+        Server(repo, tritonserver=TritonServer(Path("/nonexistent"), "test"), strict=True).start()
+
+
+def test_ports(repo: Path, tritonserver: TritonServer) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = held.getsockname()[1]
+        with pytest.raises(SsrError, match=f"gRPC port {port} on 127.0.0.1 is in use"):
+            Server(repo, tritonserver=tritonserver, grpc_port=port).start()
+    chosen = choose("127.0.0.1", 0, 0, 0)
+    assert len({chosen.http, chosen.grpc, chosen.metrics}) == 3
+    with pytest.raises(PortError, match="asked for twice"):
+        choose("127.0.0.1", 9000, 9000, 0)
+    with pytest.raises(PortError, match="metrics port 70000: expected"):
+        choose("127.0.0.1", 0, 0, 70000)
+
+
+@pytest.mark.server
+def test_a_port_lost_between_choosing_and_binding(
+    repo: Path, tritonserver: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's own bind fails; new ports are taken."""
+    from triton_repo import ports
+
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        stolen = ports.Ports(choose("127.0.0.1", 0, 0, 0).http, held.getsockname()[1], 0)
+        answers = [stolen, choose("127.0.0.1", 0, 0, 0)]
+        monkeypatch.setattr(ports, "choose", lambda *_: answers.pop(0))
+        with Server(repo, tritonserver=tritonserver, watch=False) as server:
+            assert answers == []
+            assert not server.grpc_url.endswith(f":{stolen.grpc}")
+
+
+def test_options_that_ssr_serve_sets_are_refused(repo: Path) -> None:
+    with pytest.raises(SsrError, match="--http-port=1: ssr-serve sets this option itself"):
+        Server(repo, arguments=["--http-port=1"])
+
+
+# -- publish and rollback under load ---------------------------------------------------------------
+
+
+@pytest.mark.server
+def test_no_request_is_lost_across_publish_and_rollback(
+    bundle: Bundle, repo: Path, tmp_path: Path, tritonserver: TritonServer
+) -> None:
+    second = changed_weights(bundle, tmp_path / "second")
+    third = changed_weights(bundle, tmp_path / "third", 1.02)
+    expected = {}
+    for path in (bundle.path, second, third):
+        engine = ssr_ops.Engine(path)
+        expected[engine.weights_sha256] = engine.predict(IMAGES).tobytes()
+    assert len(set(expected.values())) == 3
+    with Server(repo, tritonserver=tritonserver) as server, Hammer(server) as hammer:
+        hammer.sees(1)
+        repository.publish(second, repo, "ssrnet")
+        hammer.sees(2)
+        repository.publish(third, repo, "ssrnet")
+        hammer.sees(3)
+        repository.rollback(repo, "ssrnet")
+        hammer.sees(2)
+        repository.publish(third, repo, "ssrnet")
+        hammer.sees(4)
+        repository.rollback(repo, "ssrnet", to=1)
+        hammer.sees(1)
+    assert hammer.errors == []
+    assert all(expected[weights] == ages for ages, _, weights in hammer.answers)
+    weights_of = {(version, weights) for _, version, weights in hammer.answers}
+    assert {version for version, _ in weights_of} == {"1", "2", "3", "4"}
+    assert len(weights_of) == 4
+
+
+@pytest.mark.server
+def test_publish_and_rollback_of_a_plain_tritonserver(
+    repo: Path,
+    tritonserver: TritonServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """--url: a server that does not follow the repository by itself is told to load, and waited for."""
+    from triton_repo import server as module
+
+    monkeypatch.setattr(module, "IDENTITY", "plain")
+    with Server(repo, tritonserver=tritonserver, watch=False) as server:
+        shutil.rmtree(server._view.folder / "ssrnet")
+        (server._view.folder / "ssrnet").symlink_to(repo / "ssrnet")
+        monkeypatch.setattr(module, "IDENTITY", "ssr-serve")
+        url = server.http_url
+        cli.publish_command("default", repo, "ssrnet", url)
+        assert capsys.readouterr().out.endswith(f"ssrnet: version 2 serves at {url}\n")
+        assert Control(url).ready("ssrnet", 2)
+        assert [r["server"] for r in cli.list_versions(repo, url)] == ["READY", "READY"]
+        cli.rollback_command("ssrnet", repo, None, url)
+        assert not Control(url).ready("ssrnet", 2)
+        with client_of(server) as client:
+            assert ask(client)[1] == "1"
+        with pytest.raises(SsrError, match="does not speak HTTP; give the server's HTTP port"):
+            Control(server.grpc_url).metadata()
+    with pytest.raises(SsrError, match="no server answers"):
+        cli.publish_command("default", repo, "ssrnet", url)
+    assert repository.version_folders(repo / "ssrnet").keys() == {1}
+
+
+@pytest.mark.server
+def test_restricted_model_control_lets_the_supervisor_in(repo: Path, tritonserver: TritonServer) -> None:
+    options = ["--http-restricted-api=model-repository:admin=secret"]
+    with Server(repo, tritonserver=tritonserver, arguments=options, watch=False) as server:
+        with pytest.raises(SsrError):
+            Control(server.http_url).index()
+        repository.publish("default", repo, "ssrnet")
+        server.refresh()
+        assert server.served[0].versions == (2, 1)
+
+
+# -- the command and its end -----------------------------------------------------------------------
+
+
+@contextmanager
+def running(repo: Path, tritonserver: TritonServer, *options: str) -> Iterator[tuple[Any, dict[str, str]]]:
+    """``ssr-serve run`` as a process of its own, once it has printed its addresses."""
+    command = [sys.executable, "-m", "triton_repo.cli", "run", "--repo", str(repo)]
+    command += ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", *options]
+    environment = {**os.environ, "TRITONSERVER": str(tritonserver.binary)}
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        shown = ""
+        while "pid " not in shown:
+            line = process.stdout.readline()  # type: ignore[union-attr]
+            assert line, process.communicate()
+            shown += line
+        found = re.search(
+            r"gRPC (?P<grpc>\S+) +HTTP http://(?P<http>\S+) +metrics (?P<metrics>\S+)\npid (?P<pid>\d+)",
+            shown,
+            re.DOTALL,
+        )
+        assert found, shown
+        yield process, {**found.groupdict(), "shown": shown}
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        process.stdout.close()  # type: ignore[union-attr]
+        process.stderr.close()  # type: ignore[union-attr]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains(
+    repo: Path, tritonserver: TritonServer, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every request that the server has taken is answered, and the command ends with 0."""
+    monkeypatch.setenv("SSR_FORCE_IMPLEMENTATION", "portable")
+    images = np.random.default_rng(6).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+    results: list[tuple[Any, Any]] = []
+
+    def pending() -> int:
+        text = urllib.request.urlopen(found["metrics"], timeout=10).read().decode()
+        return int(re.search(r'nv_inference_pending_request_count{model="ssrnet".*} (\d+)', text)[1])  # type: ignore[index]
+
+    with running(repo, tritonserver) as (process, found):
+        assert "ready" in found["shown"]
+        with grpcclient.InferenceServerClient(found["grpc"]) as client:
+            tensor = grpcclient.InferInput("image", list(images.shape), "UINT8")
+            tensor.set_data_from_numpy(images)
+            for _ in range(60):
+                client.async_infer("ssrnet", [tensor], lambda result, error: results.append((result, error)))
+            until(lambda: pending() + len(results) >= 56)
+            process.send_signal(number)
+            answered = len(results)
+            out, error = process.communicate(timeout=40)
+            until(lambda: len(results) == 60)
+    assert answered < 50, "nothing was in flight any more: the test proves nothing"
+    assert [str(e) for _, e in results if e is not None] == []
+    assert process.returncode == 0, error
+    assert "stopping" in out
+    assert not alive(int(found["pid"]))
+
+
+@pytest.mark.server
+def test_death_of_the_server_is_told(repo: Path, tritonserver: TritonServer) -> None:
+    with running(repo, tritonserver) as (process, found):
+        os.kill(int(found["pid"]), signal.SIGKILL)
+        _, error = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "tritonserver ended by itself with status -9; its last words" in error
+    assert "Started" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.server
+def test_the_server_does_not_outlive_a_killed_supervisor(repo: Path, tritonserver: TritonServer) -> None:
+    with running(repo, tritonserver) as (process, found):
+        process.kill()
+        process.wait(10)
+        until(lambda: not alive(int(found["pid"])), 20)
+
+
+def test_run_of_a_repository_with_nothing_good(repo: Path) -> None:
+    broken_byte(repo / "ssrnet" / "1")
+    environment = {**os.environ, "TRITONSERVER": sys.executable}
+    command = [sys.executable, "-m", "triton_repo.cli", "run", "--repo", str(repo), "--http-port", "0"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "nothing to serve" in done.stderr
+    assert "sha256" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# -- finding tritonserver --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No TRITONSERVER, none on PATH, an empty cache."""
+    monkeypatch.delenv("TRITONSERVER", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SSR_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_named_server_must_be_one(bare: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SsrError, match="not on PATH and not unpacked yet"):
+        finder.find(fetch=False)
+    monkeypatch.setenv("TRITONSERVER", str(tmp_path))
+    with pytest.raises(SsrError, match="not an executable file"):
+        finder.find()
+    monkeypatch.setenv("TRITONSERVER", sys.executable)
+    with pytest.raises(SsrError, match="not a working tritonserver"):
+        finder.find().works()
+    binary = tmp_path / "tritonserver"
+    binary.write_text("#!/bin/sh\n")
+    binary.chmod(0o755)
+    monkeypatch.delenv("TRITONSERVER")
+    assert finder.find() == TritonServer(binary, "PATH")
+
+
+def test_offline_is_one_line(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(bare))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(SsrError, match=r"could not fetch .* set TRITONSERVER") as caught:
+        finder.find()
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in bare.iterdir()] == [".lock"]
+
+
+def test_another_wheel_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.whl").write_bytes(b"not it")
+    with pytest.raises(SsrError, match="not the pinned wheel"):
+        finder.unpack(tmp_path / "x.whl", tmp_path / "server")
+    assert not (tmp_path / "server").exists()
+
+
+def test_the_wheel_is_fetched_and_unpacked_once(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[Path] = []
+    download = finder.download
+
+    def counting(folder: Path) -> Path:
+        fetched.append(folder)
+        return download(folder)
+
+    monkeypatch.setattr(finder, "download", counting)
+    found: list[Any] = []
+
+    def look() -> None:
+        try:
+            found.append(finder.find())
+        except SsrError as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if any(isinstance(f, SsrError) for f in found):
+        pytest.skip(f"the pinned wheel cannot be had here: {found[0]}")
+    assert len(fetched) == 1
+    assert len(set(found)) == 1
+    found[0].works()
+    assert {p.name for p in bare.iterdir()} == {".lock", f"tritonserver-{finder.VERSION}"}
+    assert finder.find() == found[0]
+    assert len(fetched) == 1
