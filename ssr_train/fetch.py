@@ -227,7 +227,6 @@ class _Truncated(Exception):
 
 
 def _download(asset: Asset, target: Path, progress: Progress | None) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     with _bar(asset.name, progress) as report:
         for attempt in range(ATTEMPTS):
@@ -262,6 +261,7 @@ def _receive(asset: Asset, part: Path, report: Progress) -> None:
                 have = 0
             length = response.headers.get("Content-Length", "")
             total = have + int(length) if length.isdigit() else None
+            part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("ab" if have else "wb") as stream:
                 while block := response.read(1 << 16):
                     have += stream.write(block)
