@@ -255,8 +255,9 @@ def test_writing_pictures(tmp_path: Path) -> None:
     picture = np.zeros((4, 4, 3), np.uint8)
     write_picture(tmp_path / "new" / "a.png", picture)
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.png"]
-    with pytest.raises(BadInput, match=r"writes no '\.xyz' files"):
-        write_picture(tmp_path / "a.xyz", picture)
+    for name, suffix in (("a.xyz", r"\.xyz"), ("a", "")):
+        with pytest.raises(BadInput, match=f"writes no '{suffix}' files"):
+            write_picture(tmp_path / name, picture)
 
 
 class Failure(Exception):
@@ -428,6 +429,14 @@ def test_answers_have_the_engines_bits(client: AgeClient, engine: Engine, portra
     np.testing.assert_array_equal(client.predict(portraits[..., ::-1], colour="rgb"), expected)
     assert not np.array_equal(client.predict(portraits, colour="rgb"), expected)
     np.testing.assert_array_equal(client.predict(list(portraits[:3])), expected[:3])
+
+
+@pytest.mark.server
+def test_a_local_server_is_reached_past_a_proxy(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    with AgeClient(url, wait=2) as client:
+        assert client.predict(noise(1)).shape == (1,)
 
 
 @pytest.mark.server

@@ -62,7 +62,7 @@ class AsyncAgeClient:
         from tritonclient.grpc.aio import InferenceServerClient
 
         if self._client is None:
-            self._client = InferenceServerClient(self.url, **self.options.channel())
+            self._client = InferenceServerClient(self.url, **self.options.channel(self.url))
             self._lock = asyncio.Lock()
             self._slots = asyncio.Semaphore(self.options.in_flight)
         await self._wait()

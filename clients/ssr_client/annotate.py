@@ -44,8 +44,9 @@ def label(face: Face) -> str:
 def write_picture(path: str | Path, picture: Picture) -> None:
     """Write an image file; its ending says the format. The file appears whole or not at all."""
     target = Path(path)
+    jpeg = target.suffix.lower() in (".jpg", ".jpeg")
     try:
-        done, data = cv2.imencode(target.suffix or ".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
+        done, data = cv2.imencode(target.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 92] if jpeg else [])
     except cv2.error:
         done = False
     if not done:

@@ -74,7 +74,7 @@ class AgeClient:
         from tritonclient.grpc import InferenceServerClient
 
         if self._client is None:
-            self._client = InferenceServerClient(self.url, **self.options.channel())
+            self._client = InferenceServerClient(self.url, **self.options.channel(self.url))
             self._pool = ThreadPoolExecutor(self.options.in_flight, thread_name_prefix="ssr-client")
         self._wait()
         self._served = self._read_config()

@@ -69,15 +69,18 @@ class Options:
         if self.retries < 0 or self.in_flight < 1:
             raise BadInput("retries must be at least 0 and in_flight at least 1")
 
-    def channel(self) -> dict[str, Any]:
+    def channel(self, url: str) -> dict[str, Any]:
         """Keywords for both kinds of ``InferenceServerClient``."""
+        host = url.rsplit(":", 1)[0].strip("[]")
+        # gRPC would ask the environment's http_proxy for this very machine.
+        local = host == "localhost" or host.startswith("127.") or host == "::1"
         return {
             "ssl": self.ssl,
             "root_certificates": self.root_certificates,
             "private_key": self.private_key,
             "certificate_chain": self.certificate_chain,
             "creds": self.creds,
-            "channel_args": CHANNEL_OPTIONS,
+            "channel_args": [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if local else 1)],
         }
 
     def metadata(self) -> dict[str, str] | None:
