@@ -45,7 +45,7 @@ from ssr_client import (  # noqa: E402
 from ssr_client import detectors as detection  # noqa: E402
 from ssr_client.annotate import annotate, label, write_picture  # noqa: E402
 from ssr_client.preprocess import as_bgr, crop_faces, read_picture  # noqa: E402
-from ssr_client.served import Attempts, Budget, Deadline  # noqa: E402
+from ssr_client.served import Attempts, Budget, Deadline, Served, request_arguments  # noqa: E402
 
 ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
 
@@ -293,6 +293,13 @@ def test_only_unavailable_is_tried_again_with_full_jitter(monkeypatch: pytest.Mo
             Attempts(3, Budget(), Deadline(10), "host:1").pause(Failure(status))
     with pytest.raises(DeadlineExceeded, match="queue"):
         Attempts(3, Budget(), Deadline(10), "").pause(Failure("UNAVAILABLE", "Request timeout expired"))
+
+
+def test_a_deadline_is_the_queue_timeout_too() -> None:
+    interface = read_bundle(default_bundle()).contract.interface
+    arguments = request_arguments(Served(interface, 8, ("age",)), True, left=0.25)
+    assert (arguments["client_timeout"], arguments["timeout"]) == (0.25, 250_000)
+    assert arguments["parameters"] == {"interface_sha256": interface.sha256}
 
 
 def test_the_budget_stops_a_storm_of_retries() -> None:
