@@ -225,8 +225,10 @@ def test_nothing_to_serve(repo: Path, tmp_path: Path) -> None:
     with pytest.raises(SsrError, match="does not exist, expected a model repository"):
         Server(tmp_path / "none", tritonserver=never).start()
     broken_byte(repo / "ssrnet" / "1")
+    server = Server(repo, tritonserver=never)
     with pytest.raises(SsrError, match=r"nothing to serve\n  ssrnet version 1: .*sha256"):
-        Server(repo, tritonserver=never).start()
+        server.start()
+    assert not server._state.exists()  # type: ignore[union-attr]
 
 
 def test_strict_refuses_before_starting(repo: Path, bundle: Bundle) -> None:
@@ -434,6 +436,9 @@ def test_death_of_the_server_is_told(repo: Path, tritonserver: TritonServer) -> 
     assert "tritonserver ended by itself with status -9; its last words" in error
     assert "Started" in error
     assert "Traceback" not in error
+    log = Path(re.search(r"from (\S+tritonserver.log):", error)[1])  # type: ignore[index]
+    assert [p.name for p in log.parent.iterdir()] == ["tritonserver.log"]
+    shutil.rmtree(log.parent)
 
 
 @pytest.mark.server

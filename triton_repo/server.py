@@ -153,8 +153,15 @@ class Server:
             self._process.send_signal(signal.SIGTERM)
             if not self._ended.wait(self._exit_timeout + 15):
                 self.kill()
-        if self._state is not None and not (keep_log and self._log_choice is None):
-            shutil.rmtree(self._state, ignore_errors=True)
+        if self._state is not None:
+            kept = self._state / "tritonserver.log" if keep_log else None
+            for path in self._state.iterdir() if self._state.is_dir() else ():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path != kept:
+                    path.unlink()
+            with contextlib.suppress(OSError):
+                self._state.rmdir()
 
     def kill(self) -> None:
         """End the server at once; requests in flight are lost."""
