@@ -103,17 +103,14 @@ def validate(bundle: Bundle, contestants: dict[str, Predict]) -> dict[str, float
     return errors
 
 
-def measure(
-    contestants: dict[str, Predict], batch: int, seconds: float
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Images a second, and each implementation's multiply-adds a second: medians of interleaved rounds."""
+def measure(contestants: dict[str, Predict], batch: int, seconds: float) -> dict[str, float]:
+    """Images a second: the median of interleaved rounds."""
     images = np.random.default_rng(batch).integers(0, 256, (batch, 64, 64, 3), dtype=np.uint8)
     calls = {name: prepare(images) for name, prepare in contestants.items()}
     for call in calls.values():
         call()
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
-    peaks: dict[str, list[float]] = {name: [] for name in _native.implementations()}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[next(iter(times))]) < 7:
         for name, call in calls.items():
@@ -122,10 +119,25 @@ def measure(
             for _ in range(repeats):
                 call()
             times[name].append((time.perf_counter() - begin) / repeats)
-        for name, values in peaks.items():
-            values.append(_native.measure_multiply_adds(name, 0.004))
-    rates = {name: batch / statistics.median(values) for name, values in times.items()}
-    return rates, {name: statistics.median(values) for name, values in peaks.items()}
+    return {name: batch / statistics.median(values) for name, values in times.items()}
+
+
+def best_of(bundle: Bundle, implementation: str, seconds: float) -> tuple[float, float]:
+    """Images a second, and multiply-adds a second of a loop of nothing else: the best round of each.
+
+    Rounds last about a millisecond and alternate, so that what else runs on the machine leaves some of
+    both alone: a fraction of the two is the kernel's own, where medians would compare the disturbances.
+    """
+    engine = Engine(bundle, implementation=implementation)
+    images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
+    engine.predict(images)
+    quickest, peak, end = float("inf"), 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        engine.predict(images)
+        quickest = min(quickest, time.perf_counter() - begin)
+        peak = max(peak, _native.measure_multiply_adds(implementation, 0.0005))
+    return len(images) / quickest, peak
 
 
 def cpu_name() -> str:
@@ -152,9 +164,8 @@ def main() -> None:
     contestants["ONNX Runtime"] = with_onnxruntime(bundle)
     contestants["torch, eager"] = with_torch(bundle)
     errors = validate(bundle, contestants)
-    measured = {batch: measure(contestants, batch, options.seconds) for batch in BATCHES}
-    rates = {batch: found for batch, (found, _) in measured.items()}
-    peaks = measured[32][1]
+    rates = {batch: measure(contestants, batch, options.seconds) for batch in BATCHES}
+    best = {name: best_of(bundle, name, options.seconds / 2) for name in names}
 
     cpu = f"{cpu_name()}, {os.cpu_count()} cores"
     lines = [
@@ -177,15 +188,15 @@ def main() -> None:
     lines += [
         "",
         f"One image takes {MULTIPLY_ADDS / 1e6:.1f} million multiply-adds. The peak is a loop of independent "
-        "multiply-adds on this core, in the same rounds at batch 32: the limit for direct convolution.",
+        "multiply-adds, the limit of direct convolution on this core. Best of alternating rounds (batch 8), "
+        "which other load disturbs least.",
         "",
-        "| | peak, G multiply-adds/s | limit, images/s | reached at batch 32 |",
-        "|---|---:|---:|---:|",
+        "| | peak, G multiply-adds/s | limit, images/s | ours, images/s | reached |",
+        "|---|---:|---:|---:|---:|",
     ]
-    for name in names:
-        limit = peaks[name] / MULTIPLY_ADDS
-        reached = rates[32][f"ours, {name}"] / limit
-        lines.append(f"| {name} | {peaks[name] / 1e9:.1f} | {limit:,.0f} | {reached:.0%} |")
+    for name, (images, peak) in best.items():
+        limit = peak / MULTIPLY_ADDS
+        lines.append(f"| {name} | {peak / 1e9:.1f} | {limit:,.0f} | {images:,.0f} | {images / limit:.0%} |")
     text = "\n".join(lines) + "\n"
     print(text)
     slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)", "", cpu).lower()).strip("-")
