@@ -171,9 +171,9 @@ def _ports() -> Finding:
 
 
 def _cache() -> Finding:
-    from triton_repo.tritonserver import cache_folder
+    from ssr_train.fetch import cache_dir
 
-    folder = cache_folder()
+    folder = cache_dir()
     existing = next((p for p in [folder, *folder.parents] if p.is_dir()), Path("/"))
     free = shutil.disk_usage(existing).free / 2**20
     found = f"{folder}, {free:,.0f} MiB free"

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ssr_train.errors import SsrError
+from ssr_train.fetch import cache_dir
 
 WHEEL = "nvidia-pytriton==0.7.0"
 WHEEL_SHA256 = "21f063ff93bb426d0c06b7a55e7eb9efcfe62c0dddd9a908e9877e18710128df"
@@ -75,14 +76,6 @@ class TritonServer:
             )
 
 
-def cache_folder() -> Path:
-    """Where the unpacked server is kept: ``SSR_CACHE``, else the user's cache folder."""
-    if override := os.environ.get("SSR_CACHE"):
-        return Path(override)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "ssr-serve"
-
-
 def find(*, fetch: bool = True) -> TritonServer:
     """The server to run. With ``fetch``, downloads and unpacks the pinned wheel when nothing else is there.
 
@@ -96,7 +89,7 @@ def find(*, fetch: bool = True) -> TritonServer:
         return TritonServer(path.absolute(), "TRITONSERVER")
     if found := shutil.which("tritonserver"):
         return TritonServer(Path(found).absolute(), "PATH")
-    unpacked = cache_folder() / f"tritonserver-{VERSION}"
+    unpacked = cache_dir() / f"tritonserver-{VERSION}"
     if (unpacked / _BINARY).is_file():
         return TritonServer(unpacked / _BINARY, f"{WHEEL} (unpacked)")
     if not fetch:
