@@ -111,6 +111,8 @@ def write_bundle(
         safetensors.save_file(make_golden(contract, arrays), temporary / GOLDEN_FILE)
         seal(temporary, contract)
         temporary.chmod(0o755)
+        for file in temporary.iterdir():  # safetensors writes files that only their owner can read
+            file.chmod(0o644)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)

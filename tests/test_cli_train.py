@@ -75,6 +75,7 @@ def test_import_keras_replays_the_original_networks_outputs(name: str, tmp_path:
     assert "SSR-Net (3, 3, 3)" in result.stdout
     assert "40,915 stored" in result.stdout
     assert "replayed by" in result.stdout
+    assert {file.stat().st_mode & 0o777 for file in out.iterdir()} == {0o644}, "a server is another user"
     contract = read_bundle(out).contract
     assert contract.name == ("ssrnet-male" if gender else "ssrnet")
     assert contract.provenance["synthetic"] is False
