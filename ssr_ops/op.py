@@ -24,6 +24,7 @@ __all__ = ["implementation", "implementations", "soft_stagewise_regression"]
 
 native: Any = importlib.import_module("ssr_ops._native")
 MAX_STAGES: int = native.max_stages
+_NATIVE = {np.dtype(np.float32): native.regress_float, np.dtype(np.float64): native.regress_double}
 
 
 def implementations() -> list[str]:
@@ -145,19 +146,19 @@ def _numpy(p: NDArray[Any], eta: Any, delta: Any, constants: Any) -> NDArray[Any
         if type(value) is not np.ndarray:
             raise TypeError(f"{name}: expected a NumPy array as p is, got {type(value).__name__}")
     dtype = p.dtype
-    for name, value in (("eta", eta), ("delta", delta)):
-        if value.dtype != dtype:
-            raise TypeError(f"{name}: expected dtype {dtype} as p's, got {value.dtype}")
-    if dtype.name in ("float16", "bfloat16"):
+    if not (eta.dtype == dtype and delta.dtype == dtype):
+        name, value = ("delta", delta) if eta.dtype == dtype else ("eta", eta)
+        raise TypeError(f"{name}: expected dtype {dtype} as p's, got {value.dtype}")
+    if dtype not in _NATIVE:
+        if dtype.name not in ("float16", "bfloat16"):
+            raise TypeError(f"p: expected dtype float32, float64, float16 or bfloat16, got {dtype}")
         p, eta, delta = (np.asarray(value, np.float32) for value in (p, eta, delta))
-    elif dtype not in (np.float32, np.float64) or not dtype.isnative:
-        raise TypeError(f"p: expected dtype float32, float64, float16 or bfloat16, got {dtype}")
     shape, columns, stages = shape_of(constants)
     check_shapes(p, eta, delta, columns, stages)
     age = np.empty(len(p), p.dtype)
-    p, eta, delta = (_whole_strides(value) for value in (p, eta, delta))
-    run = native.regress_float if age.itemsize == 4 else native.regress_double
-    call(run, shape, len(p), -1, 0, *_matrix(p), *_matrix(eta), *_matrix(delta), age.ctypes.data)
+    p, eta, delta = _whole_strides(p), _whole_strides(eta), _whole_strides(delta)
+    run = _NATIVE[p.dtype]
+    call(run, shape, len(p), -1, 0, *_matrix(p), *_matrix(eta), *_matrix(delta), _address(age))
     return age
 
 
@@ -171,9 +172,14 @@ def call(function: Any, *arguments: Any) -> None:
 
 def _whole_strides(value: NDArray[Any]) -> NDArray[Any]:
     """The kernel strides in elements; fields of packed records may not, and are copied."""
-    return value if all(s % value.itemsize == 0 for s in value.strides) else value.copy()
+    row, column = value.strides
+    return value.copy() if row % value.itemsize or column % value.itemsize else value
 
 
 def _matrix(value: NDArray[Any]) -> tuple[int, int, int]:
     row, column = value.strides
-    return value.ctypes.data, row // value.itemsize, column // value.itemsize
+    return _address(value), row // value.itemsize, column // value.itemsize
+
+
+def _address(value: NDArray[Any]) -> int:
+    return int(value.__array_interface__["data"][0])  # a third of the time of ``ctypes.data``

@@ -80,8 +80,8 @@ def _backward(
     needed: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     p, eta, delta, grad_age = _readable(p), _readable(eta), _readable(delta), _readable(grad_age)
-    grads = tuple(
-        torch.empty(value.shape, dtype=value.dtype, device=value.device) if wanted else None
+    grads = tuple(  # laid out as the inputs where those are dense, so that autograd keeps them as they are
+        torch.empty_like(value) if wanted else None
         for value, wanted in zip((p, eta, delta), needed, strict=True)
     )
     call(
@@ -97,9 +97,15 @@ def _backward(
         *delta.stride(),
         grad_age.data_ptr(),
         grad_age.stride(0),
-        *(0 if grad is None else grad.data_ptr() for grad in grads),
+        *_gradient(grads[0]),
+        *_gradient(grads[1]),
+        *_gradient(grads[2]),
     )
     return grads  # type: ignore[return-value]
+
+
+def _gradient(grad: Tensor | None) -> tuple[int, ...]:
+    return (0, 0, 0) if grad is None else (grad.data_ptr(), *grad.stride())
 
 
 def _where(value: Tensor) -> tuple[int, int]:
@@ -177,7 +183,7 @@ def _traced_backward(
 def _(
     grad_age: Tensor, p: Tensor, eta: Tensor, delta: Tensor, stages: list[int], *numbers: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return tuple(value.new_empty(value.shape) for value in (p, eta, delta))  # type: ignore[return-value]
+    return tuple(torch.empty_like(value) for value in (p, eta, delta))  # type: ignore[return-value]
 
 
 def _setup_context(ctx: Any, inputs: Any, output: Any) -> None:

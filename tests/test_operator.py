@@ -219,6 +219,16 @@ def test_expanded_and_strided_tensors(forced: str, stages: tuple[int, ...], dtyp
     torch.testing.assert_close(grad, seed[:, None] * torch.cat(single, 1))
 
 
+def test_gradients_are_laid_out_as_the_inputs(forced: str) -> None:
+    rows = random_rows(37, (3, 3, 3), np.float32)
+    expected = native_gradients(rows, (3, 3, 3))
+    leaves = [torch.from_numpy(np.asfortranarray(x)).requires_grad_() for x in rows]
+    soft_stagewise_regression(*leaves, (3, 3, 3), 101.0).sum().backward()
+    for leaf, wanted in zip(leaves, expected, strict=True):
+        assert leaf.grad.stride() == leaf.stride()
+        assert np.array_equal(leaf.grad.numpy(), wanted)
+
+
 def test_negative_view_is_read_with_its_sign() -> None:
     p, eta, delta = (torch.from_numpy(x) for x in random_rows(5, (3, 3, 3)))
     marked = torch.complex(p, -eta).conj().imag  # eta with PyTorch's lazy negation

@@ -1,5 +1,6 @@
 // The operator in plain C++: any stages, any strides, unaligned data; arithmetic in double.
 #include <cstring>
+#include <type_traits>
 
 #include "core/regression_row.h"
 #include "cpu/regression.h"
@@ -7,49 +8,59 @@
 namespace ssr::cpu {
 namespace {
 
+// One row of a matrix, by value: what it points to may change under the kernel's stores, it may not.
 template <typename T>
-class InputRow {
+class Line {
  public:
-  InputRow(const Matrix<const T>& p, const Matrix<const T>& eta, const Matrix<const T>& delta, int64_t row)
-      : p_(p), eta_(eta), delta_(delta), row_(row) {}
-  double P(int i) const { return Load(p_, i); }
-  double Eta(int i) const { return Load(eta_, i); }
-  double Delta(int k) const { return Load(delta_, k); }
-
- private:
-  double Load(const Matrix<const T>& m, int column) const {
-    T value;
-    std::memcpy(&value, m.data + row_ * m.row_stride + column * m.column_stride, sizeof value);
+  Line(const Matrix<T>& m, int64_t row)
+      : data_(m.data == nullptr ? nullptr : m.data + row * m.row_stride), stride_(m.column_stride) {}
+  double Load(int column) const {
+    std::remove_const_t<T> value;
+    std::memcpy(&value, data_ + column * stride_, sizeof value);
     return value;
   }
-  const Matrix<const T>&p_, &eta_, &delta_;
-  int64_t row_;
+  void Store(int column, double value) const {
+    if (data_ == nullptr) return;
+    const T rounded = static_cast<T>(value);
+    std::memcpy(data_ + column * stride_, &rounded, sizeof rounded);
+  }
+
+ private:
+  T* data_;
+  int64_t stride_;
 };
 
 template <typename T>
-class GradientRow : public InputRow<T> {
- public:
-  GradientRow(const RegressionBackward<T>& params, int64_t row)
-      : InputRow<T>(params.p, params.eta, params.delta, row), params_(params), row_(row) {}
-  void SetP(int i, double value) { Store(params_.grad_p, i, value); }
-  void SetEta(int i, double value) { Store(params_.grad_eta, i, value); }
-  void SetDelta(int k, double value) { Store(params_.grad_delta, k, value); }
+struct InputRow {
+  template <class Params>
+  InputRow(const Params& params, int64_t row)
+      : p(params.p, row), eta(params.eta, row), delta(params.delta, row) {}
+  double P(int i) const { return p.Load(i); }
+  double Eta(int i) const { return eta.Load(i); }
+  double Delta(int k) const { return delta.Load(k); }
 
- private:
-  void Store(const Matrix<T>& m, int column, double value) {
-    if (m.data == nullptr) return;
-    const T rounded = static_cast<T>(value);
-    std::memcpy(m.data + row_ * m.row_stride + column * m.column_stride, &rounded, sizeof rounded);
-  }
-  const RegressionBackward<T>& params_;
-  int64_t row_;
+  const Line<const T> p, eta, delta;
+};
+
+template <typename T>
+struct GradientRow : InputRow<T> {
+  GradientRow(const RegressionBackward<T>& params, int64_t row)
+      : InputRow<T>(params, row),
+        grad_p(params.grad_p, row),
+        grad_eta(params.grad_eta, row),
+        grad_delta(params.grad_delta, row) {}
+  void SetP(int i, double value) { grad_p.Store(i, value); }
+  void SetEta(int i, double value) { grad_eta.Store(i, value); }
+  void SetDelta(int k, double value) { grad_delta.Store(k, value); }
+
+  const Line<T> grad_p, grad_eta, grad_delta;
 };
 
 template <class Stages, typename T>
 void ForwardRows(const RegressionForward<T>& params) {
   const RowConstants<double> c = MakeRowConstants<double>(params.shape);
   for (int64_t n = 0; n < params.rows; ++n) {
-    const InputRow<T> row(params.p, params.eta, params.delta, n);
+    const InputRow<T> row(params, n);
     const T age = static_cast<T>(RegressRow<Stages>(c, row));
     std::memcpy(params.age + n * params.age_stride, &age, sizeof age);
   }

@@ -66,14 +66,14 @@ void Forward(const RegressionShape& shape, int64_t rows, int device, uintptr_t s
   RaiseIfError(status);
 }
 
-// The gradients are contiguous; a zero address is not computed.
+// A gradient whose address is zero is not computed.
 template <typename T>
 void Backward(const RegressionShape& shape, int64_t rows, int device, uintptr_t stream, uintptr_t p,
               int64_t p_row, int64_t p_column, uintptr_t eta, int64_t eta_row, int64_t eta_column,
               uintptr_t delta, int64_t delta_row, int64_t delta_column, uintptr_t grad_age,
-              int64_t grad_age_stride, uintptr_t grad_p, uintptr_t grad_eta, uintptr_t grad_delta) {
-  int64_t bins = 0;
-  for (int k = 0; k < shape.num_stages; ++k) bins += shape.stages[k];
+              int64_t grad_age_stride, uintptr_t grad_p, int64_t grad_p_row, int64_t grad_p_column,
+              uintptr_t grad_eta, int64_t grad_eta_row, int64_t grad_eta_column, uintptr_t grad_delta,
+              int64_t grad_delta_row, int64_t grad_delta_column) {
   RegressionBackward<T> params;
   params.shape = shape;
   params.rows = rows;
@@ -82,9 +82,9 @@ void Backward(const RegressionShape& shape, int64_t rows, int device, uintptr_t 
   params.delta = MakeMatrix<const T>(delta, delta_row, delta_column);
   params.grad_age = reinterpret_cast<const T*>(grad_age);
   params.grad_age_stride = grad_age_stride;
-  params.grad_p = MakeMatrix<T>(grad_p, bins, 1);
-  params.grad_eta = MakeMatrix<T>(grad_eta, bins, 1);
-  params.grad_delta = MakeMatrix<T>(grad_delta, shape.num_stages, 1);
+  params.grad_p = MakeMatrix<T>(grad_p, grad_p_row, grad_p_column);
+  params.grad_eta = MakeMatrix<T>(grad_eta, grad_eta_row, grad_eta_column);
+  params.grad_delta = MakeMatrix<T>(grad_delta, grad_delta_row, grad_delta_column);
   Status status;
   if (device == kOnCpu) {
     const Isa isa = ChosenIsa();
