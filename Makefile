@@ -42,7 +42,8 @@ format: $(VENV)/.test
 	@$(BIN)/clang-format -i $(shell git ls-files '*.cc' '*.h' '*.cu')
 
 bench: $(VENV)/.test
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for question in fused_operator engine serving; do \
+	  echo "== $$question"; $(BIN)/python benchmarks/$$question.py || exit 1; done
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

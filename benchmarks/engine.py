@@ -1,6 +1,6 @@
 """How fast is the engine, against peers running the same network in the same run?
 
-``python benchmarks/engine.py BUNDLE`` validates every contestant on the bundle's golden record, then times
+``python benchmarks/engine.py [BUNDLE]`` validates every contestant on the bundle's golden record, then times
 them interleaved, one thread each, and writes ``benchmarks/results/engine-<cpu>.md``. ONNX Runtime runs the
 network as ``torch.onnx.export`` writes it here; torch runs it eagerly. Both peers are handed float NCHW
 arrays made beforehand, while ours starts from the uint8 crops.
@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import re
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import _report as report
 import numpy as np
 import onnxruntime
 import torch
@@ -25,9 +24,9 @@ from numpy.typing import NDArray
 
 from ssr_ops import _native
 from ssr_ops.engine import Engine
-from ssr_train.bundle import Bundle, load_model, read_bundle
+from ssr_train.bundle import Bundle, default_bundle, load_model, read_bundle
 
-RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("ssr-serve", "onnxruntime", "torch", "numpy")
 BATCHES = (1, 8, 32, 128)
 AGREEMENT = 2e-3
 """Years on face crops (DESIGN section 6); the golden record begins with six of them."""
@@ -140,19 +139,14 @@ def best_of(bundle: Bundle, implementation: str, seconds: float) -> tuple[float,
     return len(images) / quickest, peak
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
-    return found.group(1).strip() if found else platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument(
+        "bundle", type=Path, nargs="?", default=default_bundle(), help="default: the shipped one"
+    )
     parser.add_argument("--seconds", type=float, default=4.0, help="for each batch size")
-    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     bundle = read_bundle(options.bundle)
     a = bundle.contract.architecture
@@ -167,14 +161,12 @@ def main() -> None:
     rates = {batch: measure(contestants, batch, options.seconds) for batch in BATCHES}
     best = {name: best_of(bundle, name, options.seconds / 2) for name in names}
 
-    cpu = f"{cpu_name()}, {os.cpu_count()} cores"
     lines = [
-        f"# Engine, fp32, one thread: {cpu}",
+        "# Engine, fp32, one thread",
         "",
+        f"{report.hardware()}. {report.versions(*PACKAGES)}.",
         "Images a second (in brackets: times ONNX Runtime). "
-        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, "
-        f"ONNX Runtime {onnxruntime.__version__}, torch {torch.__version__}, "
-        f"NumPy {np.__version__}; network `{bundle.contract.name}`, weights "
+        f"Network `{bundle.contract.name}`, weights "
         f"{bundle.contract.weights_sha256[:12]}.",
         "ONNX Runtime runs what `torch.onnx.export` wrote in this run. Medians of interleaved rounds; "
         f"load average while measuring {os.getloadavg()[0]:.1f} (1 is this program alone).",
@@ -199,11 +191,7 @@ def main() -> None:
         lines.append(f"| {name} | {peak / 1e9:.1f} | {limit:,.0f} | {images:,.0f} | {images / limit:.0%} |")
     text = "\n".join(lines) + "\n"
     print(text)
-    slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)", "", cpu).lower()).strip("-")
-    options.results.mkdir(parents=True, exist_ok=True)
-    path = options.results / f"engine-{slug}.md"
-    path.write_text(text)
-    print(f"written to {path}")
+    print("written to", report.write("engine", text))
 
 
 if __name__ == "__main__":

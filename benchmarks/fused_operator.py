@@ -1,7 +1,7 @@
 """How much faster is the fused operator than eager PyTorch, and how far is it from the memory's limit?
 
 One thread, stages (3, 3, 3), float32. Every candidate's outputs and gradients are checked first.
-Run: python benchmarks/fused_operator.py [--rows N] [--write]
+Run: python benchmarks/fused_operator.py [--rows N]
 """
 
 from __future__ import annotations
@@ -146,12 +146,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=65536)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--write", action="store_true", help="store under benchmarks/results")
     arguments = parser.parse_args()
     text = measure(arguments.rows, arguments.seconds)
     print(text)
-    if arguments.write:
-        print("\nwritten to", report.write("operator", text))
+    print("\nwritten to", report.write("operator", text))
 
 
 if __name__ == "__main__":

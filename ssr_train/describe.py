@@ -36,8 +36,8 @@ def describe(bundle: Bundle, check: Replay, full: bool) -> None:
         ("output", f"{interface.output.name}, {interface.output.unit}, clipped to {_range(interface)}"),
         (
             "golden",
-            f"replayed by the {check.implementation}: {check.images} images, "
-            f"worst difference {check.worst:.1e} (allowed {check.tolerance:.1e})",
+            f"replayed by the native engine ({check.implementation}): {check.images} images, "
+            f"on faces {check.worst:.1e} {interface.output.unit} off (allowed {check.tolerance:.1e})",
         ),
         ("weights", f"sha256 {contract.weights_sha256}"),
     ]

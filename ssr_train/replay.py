@@ -1,4 +1,4 @@
-"""Replay a bundle's golden record through the best implementation that this machine has."""
+"""Replay a bundle's golden record with the engine of this machine: after import, before it may serve."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_ops import reference
 from ssr_train.bundle import Bundle
+from ssr_train.contract import Contract
 from ssr_train.errors import SsrError
 
-TOLERANCE_YEARS = 2e-3
-"""fp32 against the float64 reference, in years for V = 101; scaled by V / 101 (DESIGN section 6)."""
+TOLERANCE = {"fp32": 2e-3, "fp16": 0.25, "bf16": 0.75, "int8": 1.75}
+"""Largest drift from the float64 reference on face crops, in years at V = 101 (scaled for other V)."""
+
+_STAGE_TOLERANCE = 1e-3
+_OPERATOR_TOLERANCE = 1e-4
 
 
 class ReplayError(SsrError):
-    """An implementation that does not give the bundle's recorded answers."""
+    """The engine does not reproduce the bundle's golden record."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What ran, on how many images, and the largest difference to the record, in the output's unit."""
+    """What ran, on how many images, and the largest drift on face crops, in the output's unit."""
 
     implementation: str
     images: int
@@ -28,34 +33,105 @@ class Replay:
     tolerance: float
 
 
-def replay(bundle: Bundle) -> Replay:
-    """Answer the recorded images and compare: native engine if built, else the NumPy reference.
+def replay(bundle: Bundle, precision: str = "fp32") -> Replay:
+    """Run the engine over the golden images.
 
-    Raises :class:`ReplayError` where an answer lies outside the tolerance of fp32.
+    Face crops are held to ``TOLERANCE`` on the answer. Noise and checker patterns drive Delta to the
+    denominator floor, where one ulp of the network moves the answer by years, so that in fp32 the two
+    well-conditioned halves are checked instead: p, eta and Delta within 1e-3 of the reference (relative
+    to the row's largest value where that is above 1), and the answer against the float64 operator applied
+    to the engine's own p, eta and Delta, within 1e-4 of the sum of the terms' magnitudes.
+    Raises :class:`ReplayError` naming the first quantity that is off.
     """
+    from ssr_ops import Engine
+
+    contract = bundle.contract
     golden = bundle.golden()
-    images = golden["images"]
-    name, answers = _engine(bundle, images) or _reference(bundle, images)
-    tolerance = TOLERANCE_YEARS * bundle.contract.architecture.value_range / 101.0
-    worst = float(np.abs(answers - golden["output"]).max())
-    if not worst <= tolerance:
+    missing = {"images", "crops", "p", "eta", "delta", "output"} - set(golden)
+    if missing:
+        raise ReplayError(f"{bundle.path}: the golden record has no {sorted(missing)[0]!r}")
+    engine = Engine(str(bundle.path), precision=precision)
+    stages = engine.predict_stages(golden["images"])
+    faces = slice(0, len(golden["crops"]))
+    scale = contract.architecture.value_range / 101
+    drift = _largest(stages.age[faces], golden["output"][faces])
+    allowed = TOLERANCE.get(precision, TOLERANCE["fp32"]) * scale
+    if not drift <= allowed:
         raise ReplayError(
-            f"{bundle.path}: {name} differs from the golden record by {worst:.3g}, "
-            f"at most {tolerance:.3g} is allowed"
+            f"{bundle.path}: replaying its golden record in {precision}, the engine is off by {drift:.3g} "
+            f"{contract.interface.output.unit} on face crops, allowed {allowed:.3g}"
         )
-    return Replay(name, len(images), worst, tolerance)
+    if precision == "fp32":
+        _check_stages(bundle, golden, {"p": stages.p, "eta": stages.eta, "delta": stages.delta})
+        _check_operator(bundle, stages.p, stages.eta, stages.delta, stages.age)
+    if not np.array_equal(engine.predict(golden["images"]), stages.age):
+        raise ReplayError(f"{bundle.path}: two runs of the engine over its golden record differ")
+    return Replay(engine.implementation, len(golden["images"]), drift, allowed)
 
 
-def _engine(bundle: Bundle, images: NDArray[np.uint8]) -> tuple[str, NDArray[np.floating]] | None:
-    try:
-        from ssr_ops import Engine
-    except ImportError:
-        return None
-    return "native engine", Engine(bundle.path).predict(images)
+def _check_stages(
+    bundle: Bundle, golden: dict[str, NDArray[np.float64]], found: dict[str, NDArray[np.float32]]
+) -> None:
+    for name, values in found.items():
+        expected = golden[name]
+        magnitude = np.maximum(1.0, np.abs(expected).max(axis=1, keepdims=True))
+        drift = _largest(values / magnitude, expected / magnitude)
+        if not drift <= _STAGE_TOLERANCE:
+            raise ReplayError(
+                f"{bundle.path}: replaying its golden record, {name} is off by {drift:.3g} of its magnitude, "
+                f"allowed {_STAGE_TOLERANCE:g}"
+            )
 
 
-def _reference(bundle: Bundle, images: NDArray[np.uint8]) -> tuple[str, NDArray[np.floating]]:
-    from ssr_ops import reference
+def _check_operator(
+    bundle: Bundle,
+    p: NDArray[np.float32],
+    eta: NDArray[np.float32],
+    delta: NDArray[np.float32],
+    answer: NDArray[np.float32],
+) -> None:
+    a = bundle.contract.architecture
+    wide = [v.astype(np.float64) for v in (p, eta, delta)]
+    expected = np.clip(
+        reference.soft_stagewise_regression(
+            wide[0],
+            wide[1],
+            wide[2],
+            a.stages,
+            a.value_range,
+            a.lambda_index,
+            a.lambda_width,
+            a.denominator_floor,
+        ),
+        *bundle.contract.interface.output.clip,
+    )
+    index = np.concatenate([np.arange(s) for s in a.stages])
+    terms = np.abs(wide[0]) * (index + a.lambda_index * np.abs(wide[1]))
+    magnitude = _weigh(terms, wide[2], bundle.contract)
+    excess = np.abs(answer - expected) - (_OPERATOR_TOLERANCE * magnitude + 1e-6 * a.value_range)
+    if not (excess <= 0).all():
+        row = int(np.argmax(excess))
+        raise ReplayError(
+            f"{bundle.path}: replaying its golden record, the engine answers {answer[row]:.6g} "
+            f"for image {row} where its own stages give {expected[row]:.6g}"
+        )
 
-    stages = reference.network(bundle.parameters(), bundle.contract.architecture, images)
-    return "NumPy reference", reference.answer(bundle.contract, stages)[bundle.contract.interface.output.name]
+
+def _weigh(terms: NDArray[np.float64], delta: NDArray[np.float64], contract: Contract) -> NDArray[np.float64]:
+    """Sum of the stages' terms, each over its product of widths (Equation 7)."""
+    a = contract.architecture
+    total = np.zeros(len(terms))
+    width = np.full(len(terms), 1.0 / a.value_range)
+    start = 0
+    for k, bins in enumerate(a.stages):
+        width = width * bins * np.maximum(1 + a.lambda_width * delta[:, k], a.denominator_floor)
+        total += terms[:, start : start + bins].sum(axis=1) / width
+        start += bins
+    return total
+
+
+def _largest(found: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
+    """Largest absolute difference; NaN if there is one, which no limit accepts."""
+    if np.shape(found) != np.shape(expected):
+        return float("nan")
+    return float(np.max(np.abs(found - expected), initial=0.0))

@@ -21,9 +21,9 @@ from typing import Any
 from ssr_train.bundle import Bundle, read_bundle
 from ssr_train.contract import Contract
 from ssr_train.errors import SsrError
+from ssr_train.replay import replay
 from triton_repo import config as configuration
 from triton_repo.config import BACKEND, CONFIG_FILE, Options
-from triton_repo.replay import replay
 
 
 class RepositoryError(SsrError):
