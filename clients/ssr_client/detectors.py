@@ -164,9 +164,9 @@ def has_adapter(have: str, want: str) -> bool:
 
 # (from, to): centre shift in box widths and heights, width and height factor. Measured by
 # benchmarks/haar_adapter.py: medians over 220 pairs of boxes on the 6 persons of two photos with at least 10
-# pairs each. On persons left out the cuts overlap YuNet's better (IoU 0.74 raw, 0.82 mapped), but morph2's
-# ages do not come closer: 4.0 years apart on average raw, 4.3 mapped; Haar's own scatter remains, and YuNet's own
-# is 2.7. Hence the warning with the fallback.
+# pairs each. On persons left out the cuts overlap YuNet's better (IoU 0.74 raw, 0.82 mapped), but the ages by
+# morph2 do not come closer: 4.0 years apart on average raw, 4.3 mapped; Haar's own scatter remains, and
+# YuNet's own is 2.7. Hence the warning with the fallback.
 ADAPTERS: dict[tuple[str, str], tuple[float, float, float, float]] = {
     ("haar", "yunet"): (0.0, 0.019, 0.8, 1.061),
 }
