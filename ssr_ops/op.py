@@ -85,12 +85,12 @@ def soft_stagewise_regression(
     Raises ``TypeError`` for other types and dtypes, ``SsrError`` (a ``ValueError``) for shapes,
     constants and devices.
     """
-    constants = (
-        stages if type(stages) is tuple else _tuple(stages),
-        value_range,
-        lambda_index,
-        lambda_width,
-        denominator_floor,
+    constants = (  # plain numbers: what is kept of them below goes by value
+        _bins(stages),
+        _plain("value_range", value_range),
+        _plain("lambda_index", lambda_index),
+        _plain("lambda_width", lambda_width),
+        _plain("denominator_floor", denominator_floor),
     )
     if type(p) is np.ndarray:
         return _numpy(p, eta, delta, constants)
@@ -102,34 +102,38 @@ def soft_stagewise_regression(
     raise TypeError(f"p: expected a torch tensor or a NumPy array, got {type(p).__name__}")
 
 
-def _tuple(stages: Sequence[int]) -> tuple[int, ...]:
+def _bins(stages: Sequence[int]) -> tuple[int, ...]:
+    if type(stages) is tuple and all(type(s) is int for s in stages):
+        return stages
     try:
-        return tuple(stages)
-    except TypeError:
-        raise TypeError(f"stages: expected integers, got {stages!r}") from None
+        given = tuple(stages)
+        bins = tuple(int(s) for s in given)
+    except (TypeError, ValueError, OverflowError):
+        bins = None
+    if bins is None or bins != given:
+        raise TypeError(f"stages: expected integers, got {stages!r}")
+    return bins
+
+
+def _plain(name: str, number: float) -> float:
+    if type(number) is float:
+        return number
+    try:
+        return float(number)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {number!r}") from None
 
 
 @lru_cache(maxsize=256)
 def shape_of(constants: tuple[tuple[int, ...], float, float, float, float]) -> tuple[Any, int, int]:
     """The native form of the constants, with sum of s_k and K; checked once per set of constants."""
     stages, *numbers = constants
-    try:
-        bins = [int(s) for s in stages]
-    except (TypeError, ValueError, OverflowError):
-        bins = []
-    if bins != list(stages):
-        raise TypeError(f"stages: expected integers, got {stages!r}")
+    bins = list(stages)
     if not 1 <= len(bins) <= MAX_STAGES:
         raise SsrError(f"stages: expected 1 to {MAX_STAGES} of them, got {len(bins)}")
     if min(bins) < 1 or sum(bins) > 2**24:
         raise SsrError(f"stages: expected at least 1 bin each and at most 2^24 in all, got {bins}")
-    names = ("value_range", "lambda_index", "lambda_width", "denominator_floor")
-    for name, number in zip(names, numbers, strict=True):
-        try:
-            float(number)
-        except (TypeError, ValueError):
-            raise TypeError(f"{name}: expected a number, got {number!r}") from None
-    return native.RegressionShape(bins, *map(float, numbers)), sum(bins), len(bins)
+    return native.RegressionShape(bins, *numbers), sum(bins), len(bins)
 
 
 def check_shapes(p: Any, eta: Any, delta: Any, columns: int, stages: int) -> None:

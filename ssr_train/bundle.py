@@ -113,9 +113,13 @@ def write_bundle(
         temporary.chmod(0o755)
         for file in temporary.iterdir():  # safetensors writes files that only their owner can read
             file.chmod(0o644)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        if folder.exists():  # renamed aside, so that a crash leaves a whole bundle, old or new
+            old = Path(tempfile.mkdtemp(prefix=f".tmp-old-{folder.name}-", dir=folder.parent))
+            folder.rename(old)
+            temporary.rename(folder)
+            shutil.rmtree(old)
+        else:
+            temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return read_bundle(folder)

@@ -47,6 +47,12 @@ _TAPS: dict[int, tuple[Tap, ...]] = {
 LEVEL_SIZES = {1: 31, 2: 14, 3: 6, 4: 4}
 """Side of the square feature map that a tap at each level reads (valid convolutions, 2x2 pools)."""
 
+_SMALLEST_FLOOR = 1e-6
+"""Below this a product of widths can leave the range in which answers stay finite."""
+
+_MAX_DEPTH = 32
+"""How deep a contract may nest; the C++ core holds to the same."""
+
 BLOCKS = 4
 """Convolution blocks in a stream (paper, Figure 1a)."""
 
@@ -86,6 +92,11 @@ class Architecture:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ContractError(f"architecture: {name} must be positive and finite, got {value}")
+        if self.denominator_floor < _SMALLEST_FLOOR:
+            raise ContractError(
+                f"architecture.denominator_floor: must be at least {_SMALLEST_FLOOR}, "
+                f"got {self.denominator_floor}"
+            )
         for name in ("lambda_index", "lambda_width"):
             value = getattr(self, name)
             if not (math.isfinite(value) and 0 <= value <= 1):
@@ -390,8 +401,19 @@ class Contract:
         """Parse and check ``contract.json``; raises :class:`ContractError` naming the first fault."""
         try:
             data = json.loads(text)
+        except RecursionError:
+            raise ContractError(f"nested more than {_MAX_DEPTH} deep") from None
         except ValueError as error:
             raise ContractError(f"not JSON: {error}") from None
+        if _depth(data) > _MAX_DEPTH:
+            raise ContractError(f"nested more than {_MAX_DEPTH} deep")
+        try:
+            return cls._from_json(data)
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise ContractError(f"a value cannot be represented: {error}") from None
+
+    @classmethod
+    def _from_json(cls, data: Any) -> Contract:
         block = _object(data, "contract")
         version = _get(block, "contract_version", "contract")
         if version != CONTRACT_VERSION:
@@ -425,6 +447,18 @@ class Contract:
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _depth(data: Any) -> int:
+    """How deep lists and objects nest; gives up one past the limit."""
+    level, depth = [data], 0
+    while level and depth <= _MAX_DEPTH:
+        containers = [v for v in level if isinstance(v, dict | list)]
+        level = [item for v in containers for item in (v.values() if isinstance(v, dict) else v)]
+        depth += bool(containers)
+        if not containers:
+            break
+    return depth
 
 
 def _file(name: str, data: Any) -> File:

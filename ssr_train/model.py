@@ -110,7 +110,8 @@ class SSRNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         a = self.architecture
-        if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
+        tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if tracing or torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
             age = expression(*self.forward_stages(images), architecture=a)
         else:
             from ssr_ops import soft_stagewise_regression

@@ -64,6 +64,13 @@ def replay(bundle: Bundle, precision: str = "fp32") -> Replay:
     if precision == "fp32":
         _check_stages(bundle, golden, {"p": stages.p, "eta": stages.eta, "delta": stages.delta})
         _check_operator(bundle, stages.p, stages.eta, stages.delta, stages.age)
+    if contract.interval is not None:
+        ends = engine.predict_full(golden["images"])[f"{contract.interface.output.name}_interval"]
+        expected = reference.interval(
+            contract.interval, stages.age.astype(np.float64), contract.interface.output.clip
+        )
+        if not _largest(ends, expected) <= 1e-5 * contract.architecture.value_range:
+            raise ReplayError(f"{bundle.path}: replaying its golden record, the calibrated intervals are off")
     if not np.array_equal(engine.predict(golden["images"]), stages.age):
         raise ReplayError(f"{bundle.path}: two runs of the engine over its golden record differ")
     return Replay(engine.implementation, len(golden["images"]), drift, allowed)

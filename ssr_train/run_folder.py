@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_type_hints
 
 from ssr_train.errors import SsrError
 
@@ -51,6 +51,15 @@ class Settings:
         known = {f.name for f in fields(cls)}
         if set(data) != known:
             raise SsrError(f"settings.json: expected the keys {sorted(known)}, got {sorted(data)}")
+        for name, kind in get_type_hints(cls).items():
+            if name == "stages":
+                good = isinstance(data[name], list) and all(type(s) is int for s in data[name])
+            elif kind is float:
+                good = type(data[name]) in (int, float)
+            else:
+                good = isinstance(data[name], kind) and (kind is bool or type(data[name]) is not bool)
+            if not good:
+                raise SsrError(f"settings.json: {name} is {data[name]!r}, another kind of value is expected")
         return cls(**{**data, "stages": tuple(data["stages"])})
 
 
@@ -73,9 +82,7 @@ class RunFolder:
         return self.bundle.is_dir()
 
     def start(self, settings: Settings, force: bool) -> None:
-        """Make the folder for a new run. Refuses one that exists, unless ``force`` and it is a run's."""
-        if self.path.is_file():
-            raise SsrError(f"{self.path}: is a file, expected a folder for the run")
+        """Begin a new run in the locked folder. Refuses one that holds a run, unless ``force``."""
         if self.settings_file.exists():
             if not force:
                 state = "a finished run" if self.finished else "an unfinished run"
@@ -83,9 +90,6 @@ class RunFolder:
                     f"{self.path}: holds {state}; --resume continues it, --force starts anew in its place"
                 )
             self._clear()
-        elif self.path.exists() and any(f.name != ".lock" for f in self.path.iterdir()):
-            raise SsrError(f"{self.path}: exists and is not a run's folder; choose another --out")
-        self.path.mkdir(parents=True, exist_ok=True)
         self.write(self.settings_file, lambda f: f.write(_json(settings.to_json()).encode()))
 
     def settings(self) -> Settings:
@@ -102,9 +106,18 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder: two trainers in one run would overwrite each other."""
+        """Make the folder and hold it: two trainers in one run would overwrite each other.
+
+        A folder that is no run's is refused before anything is written into it.
+        """
+        if self.path.is_file():
+            raise SsrError(f"{self.path}: is a file, expected a folder for the run")
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as stream:
+        if not self.settings_file.exists() and any(
+            f.name != ".lock" and not f.name.startswith(".tmp-") for f in self.path.iterdir()
+        ):
+            raise SsrError(f"{self.path}: exists and is not a run's folder; choose another --out")
+        with (self.path / ".lock").open("a") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -151,12 +164,12 @@ class RunFolder:
         for folder in (self.bundle, self.last):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (
-            self.settings_file,
             self.checkpoint_file,
             self.history_json,
             self.history_csv,
             self.curves,
             self.bad_batch,
+            self.settings_file,  # last: until then it is a run's folder
         ):
             file.unlink(missing_ok=True)
 

@@ -344,3 +344,12 @@ def test_parameters_of_another_architecture(bundle: Path) -> None:
     foreign = random_parameters(Architecture(stages=(2,), width_x=8, width_s=4, width_fusion=2))
     edit_tensors(bundle, lambda t: t.update(foreign))
     refused(bundle, r"has shape .*, expected")
+
+
+def test_hostile_nesting_is_refused(bundle: Path) -> None:
+    """What walks a contract recurses: a bundle must not be able to end the process."""
+    contract = bundle / "contract.json"
+    nested = '"interface": {"deep": ' + "[" * 10**6 + "]" * 10**6 + ","
+    contract.write_text(contract.read_text().replace('"interface": {', nested, 1))
+    with pytest.raises(SsrError, match="nested more than 32 deep"):
+        Engine(bundle)

@@ -115,6 +115,23 @@ def test_broken_contracts_are_refused_by_name(where: str, value: Any, message: s
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"value_range": 101.0', '"value_range": 1' + "0" * 400, "cannot be represented"),
+        ('"unit": "years"', r'"unit": "\ud800"', "cannot be represented|exactly"),
+        ('"provenance": {', '"provenance": {"deep": ' + "[" * 40 + "]" * 40 + ",", "more than 32 deep"),
+        ('"provenance": {', '"provenance": {"deep": ' + "[" * 10**5 + "]" * 10**5 + ",", "more than 32 deep"),
+        ('"denominator_floor": 0.001', '"denominator_floor": 1e-120', "must be at least 1e-06"),
+    ],
+)
+def test_hostile_values_are_refused(old: str, new: str, message: str) -> None:
+    text = example().dumps()
+    assert old in text
+    with pytest.raises(ContractError, match=message):
+        Contract.loads(text.replace(old, new, 1))
+
+
 @pytest.mark.parametrize("key", sorted(example().to_json()))
 def test_a_missing_key_is_named(key: str) -> None:
     data = example().to_json()

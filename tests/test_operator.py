@@ -570,3 +570,25 @@ def test_cuda_reads_any_strides_on_the_current_stream(gpu: Any, stages: tuple[in
         shifted = [torch.cat([x.flatten().new_zeros(1), x.flatten()])[1:].view_as(x) for x in rows]
         assert torch.equal(soft_stagewise_regression(*shifted, stages, 101.0), expected)
         torch.cuda.current_stream().synchronize()
+
+
+def test_constants_go_by_value() -> None:
+    """A constant handed as a tensor that changes later is read anew."""
+    p, eta, delta = torch.ones(2, 3), torch.ones(2, 3), torch.zeros(2, 1)
+    weight = torch.tensor(1.0)
+    before = soft_stagewise_regression(p, eta, delta, (3,), 90.0, weight)
+    weight.fill_(0.0)
+    after = soft_stagewise_regression(p, eta, delta, (3,), 90.0, weight)
+    np.testing.assert_allclose(before.numpy(), 180.0, rtol=1e-6)
+    np.testing.assert_allclose(after.numpy(), 90.0, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_traced_network_answers_as_the_network() -> None:
+    from ssr_train.bundle import default_bundle, load_model
+
+    model = load_model(default_bundle())
+    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
+    with torch.no_grad():
+        traced = torch.jit.trace(model, images[:1])
+        torch.testing.assert_close(traced(images), model(images), rtol=1e-4, atol=1e-3)

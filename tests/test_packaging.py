@@ -65,6 +65,17 @@ def test_native_files_run_on_older_systems(wheel: Path, tmp_path: Path) -> None:
             assert max(versions) <= newest, f"{library.name} needs {name}_{max(versions)}"
 
 
+def test_instruction_sets_stay_in_their_files(wheel: Path) -> None:
+    """An inline function that an AVX file shares with others could be the copy that the linker keeps."""
+    objects = [o for o in (ROOT / "build" / "wheel").rglob("*.o") if "_avx" in o.name]
+    if not objects and os.uname().machine == "x86_64":
+        pytest.fail("no AVX objects where the wheel was built")
+    for path in objects:
+        text = subprocess.run(["nm", path], check=True, capture_output=True, text=True).stdout
+        shared = [line for line in text.splitlines() if re.search(r" [WVu] ", line)]
+        assert not shared, f"{path.name}: {shared}"
+
+
 @pytest.mark.server
 @pytest.mark.slow
 @pytest.mark.timeout(600)

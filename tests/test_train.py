@@ -380,7 +380,8 @@ def test_resume_refuses_other_settings(finished: Path) -> None:
 
 def test_damaged_checkpoint_and_settings_are_named(finished: Path, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.start(RunFolder(finished).settings(), force=False)
+    with folder.lock():
+        folder.start(RunFolder(finished).settings(), force=False)
     folder.checkpoint_file.write_bytes((finished / "checkpoint.pt").read_bytes()[:5000])
     with pytest.raises(SsrError, match=r"checkpoint.pt: not a readable checkpoint"):
         resume(folder.path)
@@ -390,6 +391,20 @@ def test_damaged_checkpoint_and_settings_are_named(finished: Path, tmp_path: Pat
     folder.settings_file.write_text('{"seed": 1}')
     with pytest.raises(SsrError, match=r"settings.json: expected the keys"):
         resume(folder.path)
+    good = json.loads((finished / "settings.json").read_text())
+    for key, value in (("count", "x"), ("stages", 3), ("augment", 1), ("seed", True), ("lr", None)):
+        folder.settings_file.write_text(json.dumps({**good, key: value}))
+        with pytest.raises(SsrError, match=rf"settings.json: {key} is "):
+            resume(folder.path)
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("somebody's")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SsrError, match="not a run's folder"):
+        run(tmp_path)
+    assert (tmp_path / ".lock").read_text() == "somebody's"
+    assert sorted(f.name for f in tmp_path.iterdir()) == [".lock", "notes.txt"]
 
 
 def test_two_trainers_in_one_run_are_refused(tmp_path: Path) -> None:

@@ -218,6 +218,10 @@ Status ParseArchitecture(const json& value, Architecture* a) {
     SSR_RETURN_IF_ERROR(node.Number(key, field));
     if (!(*field > 0)) return Bad(node.At(key) + ": must be positive, got " + PythonRepr(*field));
   }
+  if (a->denominator_floor < 1e-6) {
+    return Bad(node.At("denominator_floor") + ": must be at least 1e-06, got " +
+               PythonRepr(a->denominator_floor));
+  }
   for (const auto& [key, field] :
        {std::pair{"lambda_index", &a->lambda_index}, {"lambda_width", &a->lambda_width}}) {
     SSR_RETURN_IF_ERROR(node.Number(key, field));
@@ -329,7 +333,33 @@ std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& 
   return shapes;
 }
 
+// Brackets may nest this deep: what walks a contract recurses, and a hostile one must not end the process.
+constexpr int kMaxDepth = 32;
+
+bool NestsTooDeep(const std::string& text) {
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') {
+        ++i;
+      } else if (c == '"') {
+        quoted = false;
+      }
+    } else if (c == '"') {
+      quoted = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxDepth) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
 Status ParseContract(const std::string& text, Model* model, std::map<std::string, FileEntry>* files) {
+  if (NestsTooDeep(text)) return Bad("nested more than " + std::to_string(kMaxDepth) + " deep");
   const json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (root.is_discarded()) return Bad("not JSON");
   const Node node{root, "contract"};

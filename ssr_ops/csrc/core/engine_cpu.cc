@@ -63,15 +63,14 @@ class CpuEngine final : public Engine {
 
   Status Predict(const uint8_t* const* images, int64_t n, const Outputs& outputs) override {
     SSR_RETURN_IF_ERROR(CheckPredict(*model_, images, n, outputs));
-    std::unique_ptr<Scratch> scratch;
     try {
-      scratch = Borrow();
+      std::unique_ptr<Scratch> scratch = Borrow();
+      Call call{this, images, &outputs, scratch.get()};
+      pool_.Run(n, &CpuEngine::RunTask, &call);
+      Return(std::move(scratch));
     } catch (const std::exception& error) {
-      return {Code::kInternal, std::string("no memory for an image's activations: ") + error.what()};
+      return {Code::kInternal, std::string("no memory for a call's work: ") + error.what()};
     }
-    Call call{this, images, &outputs, scratch.get()};
-    pool_.Run(n, &CpuEngine::RunTask, &call);
-    Return(std::move(scratch));
     return {};
   }
 

@@ -25,7 +25,9 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kChunk = 256;  // images a launch
 
+// The runtime remembers an error until it is asked: forget it here, so that no later call answers for it.
 Status Failed(const char* call, cudaError_t error) {
+  cudaGetLastError();
   const bool memory = error == cudaErrorMemoryAllocation;
   return {memory ? Code::kUnavailable : Code::kInternal,
           std::string("CUDA: ") + call + ": " + cudaGetErrorString(error)};
@@ -181,6 +183,15 @@ class CudaEngine final : public Engine {
   Status Predict(const uint8_t* const* images, int64_t n, const Outputs& outputs) override {
     SSR_RETURN_IF_ERROR(CheckPredict(*model_, images, n, outputs));
     if (n == 0) return {};
+    try {
+      return Run(images, n, outputs);
+    } catch (const std::exception& error) {
+      return {Code::kInternal, std::string("CUDA: ") + error.what()};
+    }
+  }
+
+ private:
+  Status Run(const uint8_t* const* images, int64_t n, const Outputs& outputs) {
     const DeviceScope scope(device_);
     SSR_CUDA_RETURN_IF_ERROR(scope.error());
     std::unique_ptr<Workspace> workspace;
@@ -197,7 +208,6 @@ class CudaEngine final : public Engine {
     return {};
   }
 
- private:
   int64_t AnswerFloats() const {
     return 1 + 2 * int64_t{model_->architecture.TotalBins()} + head_.num_stages;
   }
