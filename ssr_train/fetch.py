@@ -9,6 +9,7 @@ Standard library only, but for the progress bar.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import http.client
 import os
@@ -226,7 +227,27 @@ class _Truncated(Exception):
     """The connection ended early; what arrived is kept and the next attempt goes on from there."""
 
 
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """One process or thread at a time writes ``target``; the others wait."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    path = target.with_name(f".{target.name}.lock")
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
 def _download(asset: Asset, target: Path, progress: Progress | None) -> Path:
+    with _alone(target):
+        if target.is_file() and _sha256(target) == asset.sha256:
+            return target  # somebody else fetched it meanwhile
+        return _download_alone(asset, target, progress)
+
+
+def _download_alone(asset: Asset, target: Path, progress: Progress | None) -> Path:
     part = target.with_name(target.name + ".part")
     with _bar(asset.name, progress) as report:
         for attempt in range(ATTEMPTS):

@@ -123,7 +123,8 @@ def test_pictures_of_every_kind_become_bgr() -> None:
         (bgr[..., :2], "expected shape"),
         (bgr[:0], "no pixels"),
         ("photo.jpg", "expected uint8"),
-        (None, "expected uint8"),
+        (None, "cv2.imread gives that"),
+        ([[1, 2], [3]], "not an array of pixels"),
     ):
         with pytest.raises(BadInput, match=fault):
             as_bgr(wrong)
@@ -669,6 +670,56 @@ def test_a_request_past_its_deadline_is_not_computed(url: str, client: AgeClient
     raw.close()
 
 
+@pytest.mark.server
+def test_closing_under_way_is_told_as_such(url: str) -> None:
+    """Threads whose client is closed under them get the client's own error, at once."""
+    opened = AgeClient(url)
+    opened.open()
+    crops, found = noise(400), []
+
+    def work() -> None:
+        try:
+            while True:
+                opened.predict(crops)
+        except Exception as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    opened.close()
+    for thread in threads:
+        thread.join(20)
+    assert [type(error) for error in found] == [ServerUnavailable] * 4, found
+
+
+@pytest.mark.server
+def test_async_calls_are_not_held_back(url: str, engine: Engine) -> None:
+    """``in_flight`` bounds the parts of one call, not the calls: the server gets to merge them."""
+    crops = noise(64)
+
+    async def go() -> tuple[list[Any], int]:
+        async with AsyncAgeClient(url, in_flight=1) as opened:
+            now = most = 0
+            send = opened._client.infer
+
+            async def counted(*arguments: Any, **keywords: Any) -> Any:
+                nonlocal now, most
+                now, most = now + 1, max(most, now + 1)
+                try:
+                    return await send(*arguments, **keywords)
+                finally:
+                    now -= 1
+
+            opened._client.infer = counted
+            return await asyncio.gather(*(opened.predict(c[None]) for c in crops)), most
+
+    answers, most = asyncio.run(go())
+    np.testing.assert_array_equal(np.concatenate(answers), engine.predict(crops))
+    assert most > 8
+
+
 @pytest.fixture
 def own_server(tmp_path: Path, tritonserver: Any) -> Iterator[Any]:
     """A server that a test may stop, restart and rebuild: ``(server, rebuild)``."""
@@ -811,9 +862,13 @@ def test_command_faults(url: str, tmp_path: Path, closed_port: int) -> None:
         (["image", copy, "--url", url, "--detector", "x"], 1, "detector 'x' is unknown"),
         (["image", copy, "--url", url, "--out", copy], 1, "would overwrite this photo"),
         (["image", copy, ASTRONAUT, "--url", url, "--out", copy], 1, "is a file, expected a folder"),
+        (["image", copy, ASTRONAUT, "--url", url, "--out", "all.jpg"], 1, "names one picture"),
+        (["image", copy, "--url", url, "--wait", "inf"], 1, "wait: must be seconds"),
+        (["image", copy, "--url", url, "--root-certificates", "x.pem"], 1, "ask for one"),
+        (["image", copy, "--url", url, "--tls", "--root-certificates", "x.pem"], 1, "no such file"),
         (["image"], 2, "Missing argument"),
         (["bench", "--batch", "0"], 2, "--batch"),
-        (["bench", "--url", url, "--duration", "0"], 1, "duration must be positive"),
+        (["bench", "--url", url, "--duration", "0"], 1, "duration must be 0.1 to 3600"),
     ):
         result = command(*arguments)
         assert result.returncode == status, result.stderr

@@ -266,3 +266,25 @@ def test_needs_the_standard_library_only() -> None:
     code = "import sys, ssr_train.fetch; print([m for m in ('numpy', 'rich', 'torch') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_many_fetch_one_file_at_once(server: Server, asset: Asset) -> None:
+    """Workers that start together share one download and all get the file."""
+    found: list[Path | Exception] = []
+
+    def work() -> None:
+        try:
+            found.append(fetch("x"))
+        except Exception as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(found) == 6
+    assert len(set(found)) == 1, found
+    assert isinstance(found[0], Path)
+    assert found[0].read_bytes() == CONTENT
+    assert [f.name for f in found[0].parent.iterdir()] == [found[0].name]

@@ -41,6 +41,7 @@ def demo(
     from ssr_client.annotate import annotate, write_picture
     from ssr_client.cli import SYNTHETIC, answer
     from ssr_client.client import AgeClient
+    from ssr_client.detectors import check_name
     from ssr_client.preprocess import read_picture
 
     from triton_repo.repository import build
@@ -49,6 +50,9 @@ def demo(
     began = time.perf_counter()
     source = photo or Path(str(ssr_client.__file__)).parent / "assets" / "astronaut.jpg"
     picture = read_picture(source)
+    check_name(detector)
+    if out.is_dir() or not out.suffix:
+        raise SsrError(f"{out}: expected a picture to write, such as demo/annotated.jpg")
     if out.exists() and out.samefile(source):
         raise SsrError(f"{out}: --out would overwrite the photo")
     with tempfile.TemporaryDirectory(prefix="ssr-demo-") as temporary:

@@ -64,7 +64,6 @@ class AsyncAgeClient:
         if self._client is None:
             self._client = InferenceServerClient(self.url, **self.options.channel(self.url))
             self._lock = asyncio.Lock()
-            self._slots = asyncio.Semaphore(self.options.in_flight)
         await self._wait()
         self._served = await self._read_config()
 
@@ -138,7 +137,8 @@ class AsyncAgeClient:
         self, images: Picture, colour: str, served: Served, only_value: bool, deadline: Deadline
     ) -> Arrays:
         parts = shared.requests_of(images, colour, served)
-        jobs = [asyncio.ensure_future(self._infer(p, served, only_value, deadline)) for p in parts]
+        slots = asyncio.Semaphore(self.options.in_flight)
+        jobs = [asyncio.ensure_future(self._infer(p, served, only_value, deadline, slots)) for p in parts]
         try:
             answers = await asyncio.gather(*jobs)
         finally:
@@ -146,14 +146,16 @@ class AsyncAgeClient:
                 job.cancel()
         return shared.join(answers, served, only_value)
 
-    async def _infer(self, part: Any, served: Served, only_value: bool, deadline: Deadline) -> Arrays:
+    async def _infer(
+        self, part: Any, served: Served, only_value: bool, deadline: Deadline, slots: asyncio.Semaphore
+    ) -> Arrays:
         """One request, tried again while the server is unavailable."""
         from tritonclient.utils import InferenceServerException
 
         attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
         while True:
             try:
-                async with self._slots:
+                async with slots:
                     result = await self._connected().infer(
                         self.model,
                         [part],

@@ -50,8 +50,10 @@ def bench(
     for name, value, least in (("concurrency", concurrency, 1), ("batch", batch, 1)):
         if value < least:
             raise BadInput(f"{name}: must be at least {least}, got {value}")
-    if not seconds > 0 or not warm_up >= 0:
-        raise BadInput("duration must be positive and warm-up not negative")
+    if not 0.1 <= seconds <= 3600 or not 0 <= warm_up <= 3600:
+        raise BadInput(
+            f"duration must be 0.1 to 3600 seconds and warm-up 0 to 3600, got {seconds} and {warm_up}"
+        )
     crops = np.random.default_rng(0).integers(0, 256, (batch, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     expected = validate(client, crops)
     _loop(client, crops, expected, concurrency, warm_up)

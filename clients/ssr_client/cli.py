@@ -27,6 +27,8 @@ RootCertificates = Annotated[Path | None, typer.Option(help="PEM file of root ce
 Token = Annotated[str | None, typer.Option(help="Sent as a bearer token.", envvar="SSR_TOKEN")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
 SYNTHETIC = (
     "these ages come from weights that learned from drawn faces, not from photos: they show that everything "
     "works, not how old anybody is. For real ages: `ssr-train fetch imdb`, `ssr-train import-keras`, "
@@ -153,6 +155,8 @@ def _targets(photos: list[Path], out: Path | None) -> list[Path | None]:
     else:
         if out.is_file():
             raise SsrError(f"{out}: is a file, expected a folder for {len(photos)} annotated pictures")
+        if out.suffix.lower() in PICTURES and not out.is_dir():
+            raise SsrError(f"{out}: names one picture, expected a folder for {len(photos)} of them")
         targets, taken = [], set()
         for photo in photos:
             name, number = photo.stem, 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
@@ -175,9 +175,14 @@ class AgeClient:
             pool = self._pool
             if pool is None:
                 raise ServerUnavailable(f"{self.url}: the client is closed")
-            jobs = [pool.submit(self._infer, part, served, only_value, deadline) for part in parts]
+            try:
+                jobs = [pool.submit(self._infer, part, served, only_value, deadline) for part in parts]
+            except RuntimeError:  # the pool was shut down since
+                raise ServerUnavailable(f"{self.url}: the client is closed") from None
             try:
                 answers = [job.result() for job in jobs]
+            except CancelledError:
+                raise ServerUnavailable(f"{self.url}: the client is closed") from None
             finally:
                 for job in jobs:
                     job.cancel()
@@ -200,6 +205,9 @@ class AgeClient:
             except InferenceServerException as error:
                 time.sleep(attempts.pause(error))
                 continue
+            except ValueError:  # how gRPC says that the channel was closed under the call
+                self._connected()
+                raise
             self._budget.earn()
             answer, self.last = shared.read_answer(result, part.shape()[0], served, only_value)
             return answer

@@ -127,11 +127,16 @@ class Haar:
         return left_to_right(suppress(inside(found, picture), overlap=0.3))
 
 
+def check_name(name: str) -> None:
+    """Raise :class:`SsrError` unless ``name`` is a detector's."""
+    if name not in NAMES:
+        raise SsrError(f"detector {name!r} is unknown, expected one of {', '.join(NAMES)}")
+
+
 def open_detector(name: str = "auto") -> Detector:
     """A detector by name. ``auto``: YuNet if its model is here or can be fetched, else the Haar cascade,
     with a :class:`FallbackWarning` that says so."""
-    if name not in NAMES:
-        raise SsrError(f"detector {name!r} is unknown, expected one of {', '.join(NAMES)}")
+    check_name(name)
     if name == "haar":
         return Haar()
     if name == "yunet":

@@ -18,6 +18,8 @@ class Finder:
     """Finds faces with a detector that is opened on first use, and cuts them as an interface says."""
 
     def __init__(self, detector: Detector | str) -> None:
+        if isinstance(detector, str):
+            detectors.check_name(detector)
         self._given = detector
         self._opened: Detector | None = None if isinstance(detector, str) else detector
         self._warned: set[str] = set()

@@ -44,7 +44,12 @@ def as_bgr(image: Any, colour: str = "bgr") -> Picture:
     range cannot be known.
     """
     check_colour(colour)
-    picture = np.asarray(image)
+    if image is None:
+        raise BadInput("picture: None; cv2.imread gives that for a file that is missing or no image")
+    try:
+        picture = np.asarray(image)
+    except ValueError as error:
+        raise BadInput(f"picture: not an array of pixels ({error})") from None
     if picture.dtype == np.uint16:
         picture = (picture >> 8).astype(np.uint8)
     if picture.dtype != np.uint8:

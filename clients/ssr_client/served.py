@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
 ]
 
 READY_POLL_SECONDS = 0.1
+LONGEST_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,16 @@ class Options:
     headers: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise BadInput(f"timeout: must be positive seconds, got {self.timeout}")
-        if not self.wait >= 0:
-            raise BadInput(f"wait: must not be negative, got {self.wait}")
+        if not 0 < self.timeout <= LONGEST_SECONDS:
+            raise BadInput(f"timeout: must be seconds above 0, at most {LONGEST_SECONDS}, got {self.timeout}")
+        if not 0 <= self.wait <= LONGEST_SECONDS:
+            raise BadInput(f"wait: must be seconds from 0 to {LONGEST_SECONDS}, got {self.wait}")
+        for name in ("root_certificates", "private_key", "certificate_chain"):
+            path = getattr(self, name)
+            if path is not None and not self.ssl:
+                raise BadInput(f"{name}: is for an encrypted connection, ask for one (ssl, --tls)")
+            if path is not None and not Path(path).is_file():
+                raise BadInput(f"{name}: {path}: no such file")
         if self.retries < 0 or self.in_flight < 1:
             raise BadInput("retries must be at least 0 and in_flight at least 1")
 
@@ -143,6 +151,10 @@ class Deadline:
             raise self.exceeded()
         return left
 
+    @property
+    def over(self) -> bool:
+        return time.monotonic() >= self._end
+
     def exceeded(self, why: str = "") -> DeadlineExceeded:
         return DeadlineExceeded(f"no answer within {self.seconds:g} s" + (f" ({why})" if why else ""))
 
@@ -199,6 +211,8 @@ def translate(error: Exception, url: str, deadline: Deadline) -> Exception:
         return deadline.exceeded("it waited in the server's queue")
     if status == "UNAVAILABLE":
         return ServerUnavailable(f"{url}: {_connection(message)}")
+    if status == "CANCELLED" and not deadline.over:
+        return ServerUnavailable(f"{url}: the call was cancelled, the client or the server is closing")
     if status in ("DEADLINE_EXCEEDED", "CANCELLED"):
         return deadline.exceeded()
     if status == "NOT_FOUND":
