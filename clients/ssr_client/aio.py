@@ -11,38 +11,21 @@ from numpy.typing import NDArray
 
 from ssr_client import served as shared
 from ssr_client.client import changed_text
-from ssr_client.detectors import Detector
 from ssr_client.errors import BadInput, DeadlineExceeded, InterfaceChanged, ModelNotFound, ServerUnavailable
 from ssr_client.faces import Face
-from ssr_client.photo import Finder, faces_of
+from ssr_client.photo import faces_of
 from ssr_client.preprocess import Picture, as_bgr, check_colour, check_crops
-from ssr_client.served import Arrays, Attempts, Budget, Deadline, Options, Served, Version
-from ssr_train.contract import Interface
+from ssr_client.served import Arrays, Attempts, Deadline, Served
+from ssr_client.session import Session
 
 
-class AsyncAgeClient:
+class AsyncAgeClient(Session):
     """As :class:`ssr_client.client.AgeClient`, with ``async with`` and awaitable methods; one event loop.
 
     Detection runs in a worker thread, so that the loop stays free.
     """
 
-    def __init__(
-        self,
-        url: str = "localhost:8001",
-        model: str = "ssrnet",
-        version: str | int = "",
-        *,
-        detector: Detector | str = "auto",
-        **options: Any,
-    ) -> None:
-        self.url, self.model, self.version = url, model, str(version)
-        self.options = Options(**options)
-        self._headers = self.options.metadata()
-        self._finder = Finder(detector)
-        self._budget = Budget()
-        self._client: Any = None
-        self._served: Served | None = None
-        self.last: Version | None = None
+    _block = "an `async with`"
 
     async def __aenter__(self) -> AsyncAgeClient:
         try:
@@ -72,25 +55,6 @@ class AsyncAgeClient:
         client, self._client, self._served = self._client, None, None
         if client is not None:
             await client.close()
-
-    @property
-    def interface(self) -> Interface:
-        """The interface that the served configuration states."""
-        return self._now().interface
-
-    @property
-    def max_batch_size(self) -> int:
-        return self._now().max_batch_size
-
-    @property
-    def weights_sha256(self) -> str | None:
-        """Identity of the weights that gave the last answer."""
-        return self.last.weights_sha256 if self.last else None
-
-    @property
-    def synthetic(self) -> bool | None:
-        """Whether the weights of the last answer learned from drawn faces; None before any answer."""
-        return self.last.synthetic if self.last else None
 
     async def predict(self, crops: Any, colour: str = "bgr") -> NDArray[np.float32]:
         """As :meth:`AgeClient.predict`."""
@@ -213,15 +177,3 @@ class AsyncAgeClient:
             if now == used:
                 now = self._served = await self._read_config()
         return None if now == used else now
-
-    def _now(self) -> Served:
-        served = self._served
-        if served is None:
-            raise ServerUnavailable(f"{self.url}: the client is not open; use it in an `async with` block")
-        return served
-
-    def _connected(self) -> Any:
-        client = self._client
-        if client is None:
-            raise ServerUnavailable(f"{self.url}: the client is closed")
-        return client

@@ -65,9 +65,7 @@ def image(
 
     targets = _targets(photos, out)
     results: list[dict[str, Any]] = []
-    options = {"timeout": timeout, "wait": wait, "ssl": tls, "token": token}
-    if root_certificates is not None:
-        options["root_certificates"] = str(root_certificates)
+    options = _connection(timeout, wait, tls, root_certificates, token)
     with (
         warnings.catch_warnings(record=True) as caught,
         AgeClient(url, model, version, detector=detector, **options) as client,
@@ -129,9 +127,7 @@ def bench(
     from ssr_client.bench import bench as measure
     from ssr_client.client import AgeClient
 
-    options: dict[str, Any] = {"timeout": timeout, "wait": wait, "ssl": tls, "token": token}
-    if root_certificates is not None:
-        options["root_certificates"] = str(root_certificates)
+    options = _connection(timeout, wait, tls, root_certificates, token)
     with AgeClient(url, model, version, **options) as client:
         result = measure(client, concurrency, batch, duration, warm_up)
     if as_json:
@@ -144,6 +140,20 @@ def bench(
     print(f"latency ms      p50 {result.p50_ms:.2f}   p90 {result.p90_ms:.2f}   p99 {result.p99_ms:.2f}")
     print(f"on the server   {result.mean_batch:.1f} images an execution, {result.queue_ms:.2f} ms queued")
     print(f"client CPU      {result.client_cpu:.2f} cores, on the same machine not left to a local server")
+
+
+def _connection(
+    timeout: float, wait: float, tls: bool, root_certificates: Path | None, token: str | None
+) -> dict[str, Any]:
+    """The client's options as both commands take them."""
+    certificates = None if root_certificates is None else str(root_certificates)
+    return {
+        "timeout": timeout,
+        "wait": wait,
+        "ssl": tls,
+        "root_certificates": certificates,
+        "token": token,
+    }
 
 
 def _targets(photos: list[Path], out: Path | None) -> list[Path | None]:

@@ -15,13 +15,13 @@ from ssr_client import served as shared
 from ssr_client.detectors import Detector
 from ssr_client.errors import BadInput, DeadlineExceeded, InterfaceChanged, ModelNotFound, ServerUnavailable
 from ssr_client.faces import Face
-from ssr_client.photo import Finder, faces_of
+from ssr_client.photo import faces_of
 from ssr_client.preprocess import Picture, as_bgr, check_colour, check_crops
-from ssr_client.served import Arrays, Attempts, Budget, Deadline, Options, Served, Version
-from ssr_train.contract import Interface
+from ssr_client.served import Arrays, Attempts, Deadline, Served
+from ssr_client.session import Session
 
 
-class AgeClient:
+class AgeClient(Session):
     """Asks a served SSR-Net; use it as a context manager. Safe to use from several threads.
 
     ``url``: host:port of gRPC. ``version``: empty for the newest. ``detector``: ``auto``, ``yunet``,
@@ -45,16 +45,9 @@ class AgeClient:
         detector: Detector | str = "auto",
         **options: Any,
     ) -> None:
-        self.url, self.model, self.version = url, model, str(version)
-        self.options = Options(**options)
-        self._headers = self.options.metadata()
-        self._finder = Finder(detector)
-        self._budget = Budget()
+        super().__init__(url, model, version, detector=detector, **options)
         self._lock = threading.Lock()
-        self._client: Any = None
         self._pool: ThreadPoolExecutor | None = None
-        self._served: Served | None = None
-        self.last: Version | None = None
 
     def __enter__(self) -> AgeClient:
         try:
@@ -86,25 +79,6 @@ class AgeClient:
         if self._client is not None:
             self._client.close()
         self._pool = self._client = self._served = None
-
-    @property
-    def interface(self) -> Interface:
-        """The interface that the served configuration states: how to cut faces, what the answer is."""
-        return self._now().interface
-
-    @property
-    def max_batch_size(self) -> int:
-        return self._now().max_batch_size
-
-    @property
-    def weights_sha256(self) -> str | None:
-        """Identity of the weights that gave the last answer."""
-        return self.last.weights_sha256 if self.last else None
-
-    @property
-    def synthetic(self) -> bool | None:
-        """Whether the weights of the last answer learned from drawn faces; None before any answer."""
-        return self.last.synthetic if self.last else None
 
     def predict(self, crops: Any, colour: str = "bgr") -> NDArray[np.float32]:
         """Ages (N,) float32 of crops uint8 (N, 64, 64, 3) in ``colour`` order; N = 0 asks nobody.
@@ -256,18 +230,6 @@ class AgeClient:
             if now == used:
                 now = self._served = self._read_config()
         return None if now == used else now
-
-    def _now(self) -> Served:
-        served = self._served
-        if served is None:
-            raise ServerUnavailable(f"{self.url}: the client is not open; use it in a `with` block")
-        return served
-
-    def _connected(self) -> Any:
-        client = self._client
-        if client is None:
-            raise ServerUnavailable(f"{self.url}: the client is closed")
-        return client
 
 
 def changed_text(model: str) -> str:

@@ -1,0 +1,66 @@
+"""What the two clients hold alike: whom they talk to, how, and what they learned of the served model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ssr_client.detectors import Detector
+from ssr_client.errors import ServerUnavailable
+from ssr_client.photo import Finder
+from ssr_client.served import Budget, Options, Served, Version
+from ssr_train.contract import Interface
+
+
+class Session:
+    """Base of :class:`ssr_client.AgeClient` and :class:`ssr_client.AsyncAgeClient`."""
+
+    _block = "a `with`"
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        model: str = "ssrnet",
+        version: str | int = "",
+        *,
+        detector: Detector | str = "auto",
+        **options: Any,
+    ) -> None:
+        self.url, self.model, self.version = url, model, str(version)
+        self.options = Options(**options)
+        self._headers = self.options.metadata()
+        self._finder = Finder(detector)
+        self._budget = Budget()
+        self._client: Any = None
+        self._served: Served | None = None
+        self.last: Version | None = None
+
+    @property
+    def interface(self) -> Interface:
+        """The interface that the served configuration states: how to cut faces, what the answer is."""
+        return self._now().interface
+
+    @property
+    def max_batch_size(self) -> int:
+        return self._now().max_batch_size
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Identity of the weights that gave the last answer."""
+        return self.last.weights_sha256 if self.last else None
+
+    @property
+    def synthetic(self) -> bool | None:
+        """Whether the weights of the last answer learned from drawn faces; None before any answer."""
+        return self.last.synthetic if self.last else None
+
+    def _now(self) -> Served:
+        served = self._served
+        if served is None:
+            raise ServerUnavailable(f"{self.url}: the client is not open; use it in {self._block} block")
+        return served
+
+    def _connected(self) -> Any:
+        client = self._client
+        if client is None:
+            raise ServerUnavailable(f"{self.url}: the client is closed")
+        return client
