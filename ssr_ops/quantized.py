@@ -6,10 +6,18 @@ portable) gives the same bytes. RNE below is rounding to the nearest, ties to ev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from ssr_ops import reference
+from ssr_ops.reference import Parameters, Stages
+from ssr_train.contract import BLOCKS, Architecture, Quantization
 
 F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
 
 TANH_LIMIT = np.float32(3.2)
 """127 * tanh is within half a step of 127 from here on."""
@@ -56,3 +64,228 @@ def tanh_127(v: F32) -> F32:
     for coefficient in TANH_COEFFICIENTS[-2::-1]:
         p = fma(p, u, np.full_like(v, coefficient))
     return v * p
+
+
+class Layer(NamedTuple):
+    """A convolution with its batch norm folded in: weights (O, I, kh, kw) and bias (O,), float32."""
+
+    weights: F32
+    bias: F32
+
+
+class IntegerLayer(NamedTuple):
+    """weights (O, I, kh, kw) and bias (O,) as int64 multiples of ``step`` (O,) float32."""
+
+    weights: I64
+    bias: I64
+    step: F32
+
+
+class Network(NamedTuple):
+    """What one run gives: ``maps`` by name and the stages (p, eta, delta, unclipped age).
+
+    Maps of int8: ``<layer>.sum`` (N, H, W, O) int64 accumulators before the activation, and per block
+    ``x.0`` .. ``s.3`` (N, H, W, C) the stored bytes. Maps of bf16: the blocks' stored values as float32.
+    Both: ``stages.<k>.fuse_x`` and ``fuse_s`` (N, H, W, F) float32 after their pool.
+    """
+
+    maps: dict[str, NDArray[Any]]
+    stages: Stages
+
+
+def fold(parameters: Parameters, architecture: Architecture) -> dict[str, Layer]:
+    """Every convolution by name (``x.0`` .. ``s.3``, ``stages.<k>.fuse_x``, ``fuse_s``), norm folded in.
+
+    Computed in float64 and rounded once, as the native engine does.
+    """
+    w = {name: np.asarray(value, np.float64) for name, value in parameters.items()}
+    layers = {}
+    for name in blocks():
+        scale = w[f"{name}.norm.weight"] / np.sqrt(
+            w[f"{name}.norm.running_var"] + architecture.batch_norm_epsilon
+        )
+        bias = (w[f"{name}.conv.bias"] - w[f"{name}.norm.running_mean"]) * scale + w[f"{name}.norm.bias"]
+        weights = w[f"{name}.conv.weight"] * scale[:, None, None, None]
+        layers[name] = Layer(weights.astype(np.float32), bias.astype(np.float32))
+    for k in range(len(architecture.stages)):
+        for name in (f"stages.{k}.fuse_x", f"stages.{k}.fuse_s"):
+            layers[name] = Layer(w[f"{name}.weight"].astype(np.float32), w[f"{name}.bias"].astype(np.float32))
+    return layers
+
+
+def blocks() -> list[str]:
+    """Names of the eight 3x3 convolutions, an order in which each comes after its input."""
+    return [f"{stream}.{block}" for block in range(BLOCKS) for stream in "xs"]
+
+
+def integer_layer(
+    layer: Layer, input_steps: ArrayLike, correction: ArrayLike, *, limit: int = 127, zero_point: int = 0
+) -> IntegerLayer:
+    """Integers of a layer whose input bytes q stand for ``input_steps`` (I,) * (q - ``zero_point``).
+
+    One step an output channel, the smallest with which every weight lies within ``limit`` and the bias
+    within 2^26; both rounded RNE. ``correction`` (O,) is added to the bias before.
+    """
+    weights = layer.weights.astype(np.float64) * np.asarray(input_steps, np.float64)[None, :, None, None]
+    bias = layer.bias.astype(np.float64) + np.asarray(correction, np.float64)
+    largest = np.abs(weights).max(axis=(1, 2, 3))
+    step = np.maximum(np.maximum(largest / limit, np.abs(bias) / 2.0**26), 1e-30).astype(np.float32)
+    unit = step.astype(np.float64)
+    whole = np.rint(weights / unit[:, None, None, None]).astype(np.int64)
+    start = np.rint(bias / unit).astype(np.int64) - zero_point * whole.sum(axis=(1, 2, 3))
+    return IntegerLayer(whole, start, step)
+
+
+def int8_layers(
+    parameters: Parameters, architecture: Architecture, quantization: Quantization
+) -> dict[str, IntegerLayer]:
+    """The integers of every convolution of the int8 network, by name."""
+    correction = quantization.bias_correction["int8"]
+    result = {}
+    for name, layer in fold(parameters, architecture).items():
+        origin = source(name, architecture)
+        steps = byte_steps(origin, architecture, quantization)
+        zero_point = 128 if origin.startswith("s") else 0
+        result[name] = integer_layer(layer, steps, correction[name], zero_point=zero_point)
+    return result
+
+
+def int8(
+    parameters: Parameters, architecture: Architecture, quantization: Quantization, images: ArrayLike
+) -> Network:
+    """The int8 network on (N, 64, 64, 3) uint8, colour order of the contract. All but the last dense
+    layers is exact: sums are integers, the rest single float32 operations in the order written."""
+    layers = int8_layers(parameters, architecture, quantization)
+    maps: dict[str, NDArray[Any]] = {"image": np.asarray(images, np.uint8).astype(np.int64)}
+    for name in blocks():
+        pool = pool_of(name, architecture)
+        maps[f"{name}.sum"] = sums = convolve_integers(maps[source(name, architecture)], layers[name])
+        if name.startswith("x"):
+            steps = byte_steps(name, architecture, quantization)
+            maps[name] = requantize_x(sums, layers[name].step, steps, pool)
+        else:
+            maps[name] = requantize_s(sums, layers[name].step, pool)
+    for k, tap in enumerate(architecture.taps):
+        for stream in "xs":
+            name = f"stages.{k}.fuse_{stream}"
+            layer = layers[name]
+            maps[f"{name}.sum"] = sums = convolve_integers(maps[source(name, architecture)], layer)
+            positive = windows(np.maximum(sums, 0), tap.pool)
+            if stream == "x":
+                scale = (layer.step.astype(np.float64) / tap.pool**2).astype(np.float32)
+                maps[name] = positive.sum(axis=(2, 4)).astype(np.float32) * scale
+            else:
+                maps[name] = positive.max(axis=(2, 4)).astype(np.float32) * layer.step
+    return Network(maps, head(parameters, architecture, maps))
+
+
+def requantize_x(sums: I64, step: F32, output_steps: F32, pool: int) -> I64:
+    """ReLU, then the mean over pool x pool windows, as bytes 0..255 of ``output_steps`` (O,)."""
+    total = windows(np.maximum(sums, 0), pool).sum(axis=(2, 4))
+    scale = (step.astype(np.float64) / pool**2 / output_steps.astype(np.float64)).astype(np.float32)
+    rounded = np.rint(total.astype(np.float32) * scale)
+    return np.asarray(np.minimum(rounded, np.float32(255)).astype(np.int64))
+
+
+def requantize_s(sums: I64, step: F32, pool: int) -> I64:
+    """Maximum over pool x pool windows, then tanh, as bytes 1..255: 128 + 127 * tanh."""
+    largest = windows(sums, pool).max(axis=(2, 4))
+    return np.rint(tanh_127(largest.astype(np.float32) * step)).astype(np.int64) + 128
+
+
+def convolve_integers(v: I64, layer: IntegerLayer) -> I64:
+    """Valid convolution of bytes (N, H, W, I); float64 carries it, exact below 2^53."""
+    return convolve(v.astype(np.float64), layer.weights, layer.bias).astype(np.int64)
+
+
+def convolve(v: NDArray[Any], weights: NDArray[Any], bias: NDArray[Any]) -> NDArray[np.float64]:
+    """Valid convolution in float64: v (N, H, W, I), weights (O, I, kh, kw), to (N, H', W', O)."""
+    size = weights.shape[2:]
+    patches = np.lib.stride_tricks.sliding_window_view(v, size, axis=(1, 2))
+    wide = weights.astype(np.float64)
+    out = np.tensordot(patches, wide, axes=((3, 4, 5), (1, 2, 3))) + bias.astype(np.float64)
+    return np.asarray(out)
+
+
+def windows(v: NDArray[Any], size: int) -> NDArray[Any]:
+    """(N, H, W, C) as (N, H/size, size, W/size, size, C), floor division: pool over axes 2 and 4."""
+    n, h, w, c = v.shape
+    h, w = h // size, w // size
+    return v[:, : h * size, : w * size].reshape(n, h, size, w, size, c)
+
+
+def bfloat16(v: ArrayLike) -> F32:
+    """Float32 values rounded RNE to the nearest bfloat16, as float32."""
+    bits = np.ascontiguousarray(v, np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32)
+
+
+def bf16(
+    parameters: Parameters, architecture: Architecture, quantization: Quantization, images: ArrayLike
+) -> Network:
+    """The bf16 network: folded weights and stored maps in bfloat16. Sums here are float64, the engine's
+    float32 in its own order, so stored values may differ by one unit in the last place."""
+    correction = quantization.bias_correction["bf16"]
+    maps: dict[str, NDArray[Any]] = {"image": np.asarray(images, np.float32)}
+
+    def convolved(name: str, layer: Layer) -> NDArray[np.float64]:
+        bias = layer.bias.astype(np.float64) + np.asarray(correction[name], np.float64)
+        return convolve(maps[source(name, architecture)], bfloat16(layer.weights), bias)
+
+    for name, layer in fold(parameters, architecture).items():
+        pooled = activate(name, convolved(name, layer), pool_of(name, architecture))
+        maps[name] = pooled.astype(np.float32) if name.startswith("stages") else bfloat16(pooled)
+    return Network(maps, head(parameters, architecture, maps))
+
+
+def activate(name: str, v: NDArray[np.float64], pool: int) -> NDArray[np.float64]:
+    """What follows layer ``name``'s convolution in the real network: ReLU or tanh, then its pool."""
+    v = np.tanh(v) if name.startswith("s.") else np.maximum(v, 0.0)
+    cut = windows(v, pool)
+    return np.asarray(cut.mean(axis=(2, 4)) if stream_of(name) == "x" else cut.max(axis=(2, 4)))
+
+
+def head(parameters: Parameters, architecture: Architecture, maps: Mapping[str, NDArray[Any]]) -> Stages:
+    """Dense layers and soft stagewise regression in float64 on the float32 fuse maps."""
+    parts = []
+    for k in range(len(architecture.stages)):
+        x, s = (maps[f"stages.{k}.fuse_{stream}"].astype(np.float64) for stream in "xs")
+        parts.append(reference.predict_stage(parameters, f"stages.{k}", x, s))
+    p, eta, delta = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+    a = architecture
+    age = reference.soft_stagewise_regression(
+        p, eta, delta, a.stages, a.value_range, a.lambda_index, a.lambda_width, a.denominator_floor
+    )
+    return Stages(p, eta, delta, age)
+
+
+def stream_of(name: str) -> str:
+    """``x`` or ``s``: the stream that layer ``name`` belongs to."""
+    return name[-1] if name.startswith("stages") else name[0]
+
+
+def source(name: str, architecture: Architecture) -> str:
+    """The map that layer ``name`` reads: ``image`` or a block."""
+    if name.startswith("stages"):
+        tap = architecture.taps[int(name.split(".")[1])]
+        return f"{stream_of(name)}.{tap.level - 1}"
+    block = int(name[2:])
+    return "image" if block == 0 else f"{name[0]}.{block - 1}"
+
+
+def pool_of(name: str, architecture: Architecture) -> int:
+    """Side of the windows pooled after layer ``name``, 1 for none."""
+    if name.startswith("stages"):
+        return architecture.taps[int(name.split(".")[1])].pool
+    return 1 if name.endswith(str(BLOCKS - 1)) else 2
+
+
+def byte_steps(name: str, architecture: Architecture, quantization: Quantization) -> F32:
+    """What one unit of map ``name``'s bytes stands for, by channel: (C,) float32."""
+    if name == "image":
+        return np.ones(3, np.float32)
+    if name.startswith("s"):
+        return np.full(architecture.width_s, np.float64(1) / 127, np.float32)
+    ranges = np.broadcast_to(np.asarray(quantization.ranges[name], np.float64), architecture.width_x)
+    return (ranges / 255).astype(np.float32)

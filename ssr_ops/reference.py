@@ -81,14 +81,21 @@ def network(parameters: Parameters, architecture: Architecture, images: ArrayLik
 def _stage(w: Parameters, prefix: str, x: Array, s: Array, pool: int) -> tuple[Array, Array, Array]:
     """Fusion block of one stage (paper Figure 1b): features (N, H, W, C) to p, eta, delta."""
 
-    def dense(name: str, v: Array) -> Array:
-        return v @ w[f"{prefix}.{name}.weight"].T + w[f"{prefix}.{name}.bias"]
-
     def fuse(name: str, v: Array) -> Array:
         return np.maximum(v @ w[f"{prefix}.{name}.weight"][:, :, 0, 0].T + w[f"{prefix}.{name}.bias"], 0.0)
 
-    fx = _windows(fuse("fuse_x", x), pool).mean(axis=(2, 4)).reshape(len(x), -1)
-    fs = _windows(fuse("fuse_s", s), pool).max(axis=(2, 4)).reshape(len(s), -1)
+    fx = _windows(fuse("fuse_x", x), pool).mean(axis=(2, 4))
+    fs = _windows(fuse("fuse_s", s), pool).max(axis=(2, 4))
+    return predict_stage(w, prefix, fx, fs)
+
+
+def predict_stage(w: Parameters, prefix: str, fx: Array, fs: Array) -> tuple[Array, Array, Array]:
+    """Prediction block of one stage: pooled features (N, H, W, F) of both streams to p, eta, delta."""
+
+    def dense(name: str, v: Array) -> Array:
+        return v @ w[f"{prefix}.{name}.weight"].T + w[f"{prefix}.{name}.bias"]
+
+    fx, fs = fx.reshape(len(fx), -1), fs.reshape(len(fs), -1)
     delta = np.tanh(dense("delta", fs * fx))
     mixed = np.maximum(dense("bins_s", fs), 0.0) * np.maximum(dense("bins_x", fx), 0.0)
     mixed = np.maximum(dense("mix", mixed), 0.0)

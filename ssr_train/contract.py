@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal, cast
@@ -52,6 +52,9 @@ _SMALLEST_FLOOR = 1e-6
 
 _MAX_DEPTH = 32
 """How deep a contract may nest; the C++ core holds to the same."""
+
+_QUANTIZATION_LIMIT = 1e9
+"""Ranges lie in 1/this..this and corrections within +-this: then every scale is a normal float32."""
 
 BLOCKS = 4
 """Convolution blocks in a stream (paper, Figure 1a)."""
@@ -345,6 +348,73 @@ class Interval:
         return cls(coverage, tuple(map(float, edges)), tuple(map(float, widths)))
 
 
+PRECISIONS = ("bf16", "int8")
+"""Precisions that need a calibrated ``quantization``, as its keys name them."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What the int8 and bf16 networks need beside the weights; all in real units, no stored integers.
+
+    ``ranges``: for each map of stream X (``x.0`` .. ``x.3``) the value that its largest byte stands for,
+    after ReLU and pool: one number, or one for each channel. Maps of stream S are tanh: 1, not stored.
+    ``bias_correction``: by precision (:data:`PRECISIONS`), for each convolution, what is added to the
+    bias of each output channel after batch norm is folded in.
+    ``calibration``: how these were found, and how far the answers then drift.
+    """
+
+    ranges: dict[str, float | tuple[float, ...]]
+    bias_correction: dict[str, dict[str, tuple[float, ...]]]
+    calibration: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "ranges": {k: list(v) if isinstance(v, tuple) else v for k, v in self.ranges.items()},
+            "bias_correction": {
+                precision: {name: list(values) for name, values in layers.items()}
+                for precision, layers in self.bias_correction.items()
+            },
+            "calibration": self.calibration,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, architecture: Architecture) -> Quantization | None:
+        """Read and check the ``quantization`` object against the network's layers; None for null."""
+        if data is None:
+            return None
+        block = _object(data, "quantization")
+        widths = convolution_widths(architecture)
+        ranges = _keyed(block, "ranges", "quantization", [name for name in widths if name.startswith("x.")])
+        corrections = _keyed(block, "bias_correction", "quantization", PRECISIONS)
+        return cls(
+            ranges={
+                name: _range(value, widths[name], f"quantization.ranges.{name}")
+                for name, value in ranges.items()
+            },
+            bias_correction={
+                precision: {
+                    name: _numbers(values, widths[name], f"quantization.bias_correction.{precision}.{name}")
+                    for name, values in _keyed(
+                        corrections, precision, "quantization.bias_correction", list(widths)
+                    ).items()
+                }
+                for precision in PRECISIONS
+            },
+            calibration=dict(_object(_get(block, "calibration", "quantization"), "quantization.calibration")),
+        )
+
+
+def convolution_widths(architecture: Architecture) -> dict[str, int]:
+    """Every convolution by name (``x.0``, ``s.0`` .. ``s.3``, ``stages.<k>.fuse_x``, ``fuse_s``) with its
+    output channels."""
+    widths: dict[str, int] = {}
+    for block in range(BLOCKS):
+        widths |= {f"x.{block}": architecture.width_x, f"s.{block}": architecture.width_s}
+    for k in range(len(architecture.stages)):
+        widths |= {f"stages.{k}.fuse_{stream}": architecture.width_fusion for stream in "xs"}
+    return widths
+
+
 @dataclass(frozen=True)
 class File:
     """One file of the bundle, as the contract pins it."""
@@ -361,7 +431,7 @@ class Contract:
     interface: Interface
     architecture: Architecture
     provenance: dict[str, Any] = field(default_factory=dict)
-    quantization: dict[str, Any] | None = None
+    quantization: Quantization | None = None
     interval: Interval | None = None
     files: dict[str, File] = field(default_factory=dict)
 
@@ -387,7 +457,7 @@ class Contract:
             "interface": self.interface.to_json(),
             "interface_sha256": self.interface.sha256,
             "architecture": self.architecture.to_json(),
-            "quantization": self.quantization,
+            "quantization": None if self.quantization is None else self.quantization.to_json(),
             "interval": None if self.interval is None else self.interval.to_json(),
             "provenance": self.provenance,
             "files": {name: asdict(entry) for name, entry in self.files.items()},
@@ -431,14 +501,14 @@ class Contract:
                 f"interface_sha256 is {block['interface_sha256']}, "
                 f"but the interface hashes to {interface.sha256}"
             )
-        quantization = _get(block, "quantization", "contract")
+        architecture = Architecture.from_json(_get(block, "architecture", "contract"))
         files = _object(_get(block, "files", "contract"), "files")
         return cls(
             name=str(_get(block, "name", "contract")),
             interface=interface,
-            architecture=Architecture.from_json(_get(block, "architecture", "contract")),
+            architecture=architecture,
             provenance=dict(_object(_get(block, "provenance", "contract"), "provenance")),
-            quantization=None if quantization is None else dict(_object(quantization, "quantization")),
+            quantization=Quantization.from_json(_get(block, "quantization", "contract"), architecture),
             interval=Interval.from_json(_get(block, "interval", "contract")),
             files={name: _file(name, entry) for name, entry in files.items()},
         )
@@ -459,6 +529,41 @@ def _depth(data: Any) -> int:
         if not containers:
             break
     return depth
+
+
+def _keyed(block: Mapping[str, Any], key: str, where: str, names: Sequence[str]) -> Mapping[str, Any]:
+    """``block[key]``, an object with exactly ``names`` for keys."""
+    value = _object(_get(block, key, where), f"{where}.{key}")
+    for name in names:
+        _get(value, name, f"{where}.{key}")
+    if foreign := sorted(set(value) - set(names)):
+        raise ContractError(f"{where}.{key}.{foreign[0]}: is not this network's, expected {', '.join(names)}")
+    return {name: value[name] for name in names}
+
+
+def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
+    """A positive number, or a list of ``width`` of them."""
+    if not isinstance(value, list) and not _is_number(value):
+        raise ContractError(f"{where}: expected a positive number or a list of {width}, got {value!r}")
+    numbers = _numbers(value, width, where) if isinstance(value, list) else _numbers([value], 1, where)
+    if not all(1 / _QUANTIZATION_LIMIT <= v <= _QUANTIZATION_LIMIT for v in numbers):
+        raise ContractError(
+            f"{where}: must lie in {1 / _QUANTIZATION_LIMIT:g}..{_QUANTIZATION_LIMIT:g}, got {min(numbers)!r}"
+        )
+    return numbers if isinstance(value, list) else numbers[0]
+
+
+def _numbers(value: Any, width: int, where: str) -> tuple[float, ...]:
+    """A list of ``width`` finite numbers."""
+    if not isinstance(value, list) or len(value) != width or not all(map(_is_number, value)):
+        what = f"{len(value)} values" if isinstance(value, list) else repr(value)
+        raise ContractError(f"{where}: expected {width} finite numbers, got {what}")
+    numbers = tuple(map(float, value))
+    if any(abs(v) > _QUANTIZATION_LIMIT for v in numbers):
+        raise ContractError(
+            f"{where}: must lie within +-{_QUANTIZATION_LIMIT:g}, got {max(numbers, key=abs)!r}"
+        )
+    return numbers
 
 
 def _file(name: str, data: Any) -> File:
