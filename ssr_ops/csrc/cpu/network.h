@@ -18,10 +18,17 @@ constexpr int Padded(int channels) { return (channels + kChannelPad - 1) / kChan
 // of the kernel and the input channels of its three columns run on as they lie in the picture.
 struct Convolution {
   const float* weights;
-  const float* bias;  // [width]
-  int in_stride;      // floats a pixel of the input
-  int width;          // output channels, padded; also floats a pixel of the output
+  const float* transformed;  // for Winograd: [16 positions][in_stride][width]; only at released widths
+  const float* bias;         // [width]
+  int in_stride;             // floats a pixel of the input
+  int width;                 // output channels, padded; also floats a pixel of the output
 };
+
+// Width of the released network's streams, for which the kernels have their fast paths.
+constexpr int kReleasedX = 32, kReleasedS = 16;
+
+// Scratch of a Winograd layer: 16 positions and one to move by, of up to 14 windows of up to 32 channels.
+constexpr int kWinogradFloats = 17 * 14 * 32;
 
 // One stage's fusion block and the dense layers that read its features.
 struct StageWeights {

@@ -153,15 +153,21 @@ void ConvolveLayer(const float* in, int size, const Convolution& layer, float* o
   }
 }
 
-template <bool kIsX, bool kPooled>
-void Convolve(const float* in, int size, const Convolution& layer, float* out) {
-  constexpr int kReleased = kIsX ? 32 : 16;  // the released network's width gets the fast path
-  constexpr int kVectors = kIsX ? Tuning::kVectorsX : Tuning::kVectorsS;
-  constexpr int kColumns = kIsX ? Tuning::kColumnsX : Tuning::kColumnsS;
-  if (layer.in_stride == kReleased && layer.width == kReleased) {
-    ConvolveLayer<kIsX, kVectors, kColumns, kReleased, kPooled>(in, size, layer, out);
+#include "cpu/winograd_body.h"
+
+// One stream's layer over a (kSize, kSize) input. The released widths have the fast paths: Winograd before a
+// pool, else the direct sum in wide blocks.
+template <bool kIsX, int kSize, bool kPooled>
+void Convolve(const float* in, const Convolution& layer, float* work, float* out) {
+  constexpr int kReleased = kIsX ? kReleasedX : kReleasedS;
+  if (layer.in_stride != kReleased || layer.width != kReleased) {
+    ConvolveLayer<kIsX, 1, 2, 0, kPooled>(in, kSize, layer, out);
+  } else if constexpr (kPooled) {
+    ConvolveWinograd<kIsX, kReleased, kSize>(in, layer, work, out);
   } else {
-    ConvolveLayer<kIsX, 1, 2, 0, kPooled>(in, size, layer, out);
+    constexpr int kVectors = kIsX ? Tuning::kVectorsX : Tuning::kVectorsS;
+    ConvolveLayer<kIsX, kVectors, kIsX ? Tuning::kColumnsX : Tuning::kColumnsS, kReleased, false>(in, kSize,
+                                                                                                  layer, out);
   }
 }
 
@@ -243,7 +249,7 @@ void FuseVector(const float* in, int size, int width, const float* weights, cons
 template <bool kIsX, int kPool>
 void Fuse(const float* in, int size, int width, const float* weights, const float* bias, int fusion, int side,
           float* out) {
-  constexpr int kReleased = kIsX ? 32 : 16;
+  constexpr int kReleased = kIsX ? kReleasedX : kReleasedS;
   for (int v = 0; v < fusion; v += Vec::kLanes) {
     if (width == kReleased) {
       FuseVector<kIsX, kPool, kReleased>(in, size, width, weights + v, bias + v, fusion, side, out + v);
@@ -294,7 +300,8 @@ void Dense(const float* weights, const float* features, int64_t count, int rows,
 void RunNetwork(const NetworkWeights& network, const uint8_t* image, float* scratch, float* dots) {
   constexpr int kSizes[4] = {31, 14, 6, 4};
   float* strip = scratch;
-  scratch += 4 * 64 * 3;
+  float* work = strip + 4 * 64 * 3;
+  scratch = work + kWinogradFloats;
   float *x[4], *s[4];
   for (int level = 0; level < 4; ++level) {
     x[level] = scratch;
@@ -302,12 +309,12 @@ void RunNetwork(const NetworkWeights& network, const uint8_t* image, float* scra
     scratch = s[level] + kSizes[level] * kSizes[level] * network.width_s;
   }
   ConvolveFirst(network, image, strip, x[0], s[0]);
-  Convolve<true, true>(x[0], 31, network.x[1], x[1]);
-  Convolve<false, true>(s[0], 31, network.s[1], s[1]);
-  Convolve<true, true>(x[1], 14, network.x[2], x[2]);
-  Convolve<false, true>(s[1], 14, network.s[2], s[2]);
-  Convolve<true, false>(x[2], 6, network.x[3], x[3]);
-  Convolve<false, false>(s[2], 6, network.s[3], s[3]);
+  Convolve<true, 31, true>(x[0], network.x[1], work, x[1]);
+  Convolve<false, 31, true>(s[0], network.s[1], work, s[1]);
+  Convolve<true, 14, true>(x[1], network.x[2], work, x[2]);
+  Convolve<false, 14, true>(s[1], network.s[2], work, s[2]);
+  Convolve<true, 6, false>(x[2], network.x[3], work, x[3]);
+  Convolve<false, 6, false>(s[2], network.s[3], work, s[3]);
   for (int k = 0; k < network.num_stages; ++k) {
     const StageWeights& stage = network.stages[k];
     const int level = stage.level - 1;

@@ -41,7 +41,7 @@ PackedNetwork::PackedNetwork(const Model& model) {
     stage.bins_s = PackDense(tensor("bins_s.weight"), cells);
     dots_ += 1 + 2 * stage.bins;
   }
-  scratch_floats_ = 4 * kImageSize * 3 + 3 * int64_t{most_cells} * w.width_fusion;
+  scratch_floats_ = 4 * kImageSize * 3 + kWinogradFloats + 3 * int64_t{most_cells} * w.width_fusion;
   for (int level = 1; level <= kBlocks; ++level) {
     scratch_floats_ += int64_t{LevelSize(level)} * LevelSize(level) * (w.width_x + w.width_s);
   }
@@ -65,7 +65,26 @@ Convolution PackedNetwork::PackConvolution(const Model& model, char stream, int 
       }
     }
   }
-  return {packed, PackBias(folded.bias), stride, width};
+  const int released = stream == 'x' ? kReleasedX : kReleasedS;
+  const bool transform = stride == released && width == released;
+  return {packed, transform ? PackTransformed(packed, width) : nullptr, PackBias(folded.bias), stride, width};
+}
+
+// Winograd's G g G^T of each 3x3 kernel g of a layer packed as [9][width][width].
+const float* PackedNetwork::PackTransformed(const float* weights, int width) {
+  constexpr double kG[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+  const int64_t pairs = int64_t{width} * width;
+  float* packed = Allocate(16 * pairs);
+  for (int position = 0; position < 16; ++position) {
+    for (int64_t pair = 0; pair < pairs; ++pair) {
+      double sum = 0;
+      for (int tap = 0; tap < 9; ++tap) {
+        sum += kG[position / 4][tap / 3] * kG[position % 4][tap % 3] * weights[tap * pairs + pair];
+      }
+      packed[position * pairs + pair] = static_cast<float>(sum);
+    }
+  }
+  return packed;
 }
 
 const float* PackedNetwork::PackFuse(const Tensor& weights, int width) {

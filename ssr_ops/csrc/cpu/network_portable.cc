@@ -44,6 +44,8 @@ struct Tuning {
   static constexpr int kFirstX = 1, kFirstS = 1, kFirstColumns = 2;
   static constexpr int kVectorsX = 2, kColumnsX = 2;
   static constexpr int kVectorsS = 2, kColumnsS = 2;
+  static constexpr int kWinogradVectorsX = 2, kWinogradWindowsX = 5;
+  static constexpr int kWinogradVectorsS = 2, kWinogradWindowsS = 5;
 };
 
 #include "cpu/network_body.h"
