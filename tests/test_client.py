@@ -42,6 +42,7 @@ from ssr_client import (  # noqa: E402
     ModelNotFound,
     ServerUnavailable,
 )
+from ssr_client import bench as load_test  # noqa: E402
 from ssr_client import detectors as detection  # noqa: E402
 from ssr_client.annotate import annotate, label, write_picture  # noqa: E402
 from ssr_client.preprocess import as_bgr, crop_faces, read_picture  # noqa: E402
@@ -881,16 +882,54 @@ def test_command_faults(url: str, tmp_path: Path, closed_port: int) -> None:
 
 @pytest.mark.server
 def test_command_bench(url: str) -> None:
-    arguments = ["bench", "--url", url, "--duration", "0.5", "--warm-up", "0.1", "--batch", "20"]
+    arguments = ["bench", "--url", url, "--duration", "0.5", "--warm-up", "0.1", "--batch", "12"]
     result = command(*arguments, "--json")
     assert result.returncode == 0, result.stderr
     measured = json.loads(result.stdout)
-    assert measured["images_per_second"] == pytest.approx(measured["requests"] * 20 / measured["seconds"])
+    assert measured["images_per_second"] == pytest.approx(measured["requests"] * 12 / measured["seconds"])
     assert 0 < measured["p50_ms"] <= measured["p90_ms"] <= measured["p99_ms"]
     assert 1 <= measured["mean_batch"] <= 16
-    text = command(*arguments)
+    assert measured["engine"] == f"fp32 {Engine(default_bundle()).implementation}"
+    text = command(*arguments, "--rate", "100")
     assert "images/s" in text.stdout
     assert "answers validated" in text.stdout
+    assert "open loop, 100 requests/s" in text.stdout
+    assert command(*arguments, "--batch", "17").stderr.endswith("takes at most 16 crops a request\n")
+    refused = command(*arguments, "--rate", "1")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "at least 10 requests" in refused.stderr
+
+
+def test_arrivals_are_a_poisson_process() -> None:
+    moments = np.array(list(load_test._arrivals(np.random.default_rng(3), 1000, 20)))
+    gaps = np.diff(moments)
+    assert moments[0] > 0
+    assert moments[-1] < 20
+    assert len(moments) == pytest.approx(20_000, rel=0.03)
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.03)
+    assert (gaps > 0).all()
+
+
+@pytest.mark.server
+def test_an_open_loop_counts_from_the_intended_moment(
+    client: AgeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that stalls for 0.3 s sends what was due meanwhile late, and the latencies say so."""
+    regular = [0.01 * k for k in range(60)]
+    monkeypatch.setattr(load_test, "_arrivals", lambda *_: iter(regular))
+    send = load_test._Load._send
+
+    def stalls(self: Any, since: float) -> None:
+        if len(self.late) == 10:
+            time.sleep(0.3)
+        send(self, since)
+
+    monkeypatch.setattr(load_test._Load, "_send", stalls)
+    result = load_test.bench(client, batch=1, seconds=0.6, warm_up=0.0, rate=100)
+    assert result.requests == 60
+    assert result.late_p99_ms > 250
+    assert result.p99_ms > 250
+    assert result.p90_ms > 100
 
 
 @pytest.mark.server

@@ -137,6 +137,7 @@ def test_config_declares_intervals_and_debug_outputs_only_when_meant(
         ({"max_batch": 0}, "max-batch"),
         ({"queue_timeout_ms": -1}, "queue-timeout-ms"),
         ({"device": "tpu"}, "expected cpu or gpu, got 'tpu'"),
+        ({"precision": "int3"}, "precision: expected fp32, bf16, int8, got 'int3'"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], text: str) -> None:
@@ -202,10 +203,28 @@ def test_build_refuses(bundle: Bundle, repo: Path, tmp_path: Path) -> None:
     refused("given twice", [("a", bundle.path), ("a", bundle.path)], tmp_path / "new")
     refused("cannot name a model", [("../a", bundle.path)], tmp_path / "new")
     refused("no bundle given", [], tmp_path / "new")
-    refused("int3|precision", [("a", bundle.path)], tmp_path / "new", Options(precision="int3"))
     (tmp_path / "file").write_text("")
     refused("is a file", [("a", bundle.path)], tmp_path / "file")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_precisions_need_a_calibrated_bundle(bundle: Bundle, repo: Path, precision: str) -> None:
+    """Refused at build and at publish with the command to run; what was there stays as it was."""
+    plain = write_bundle(
+        repo.parent / "plain", replace(bundle.contract, quantization=None), bundle.parameters()
+    ).path
+    told = f"plain: cannot be served in {precision}, .*`ssr-train quantize .*plain --images DIR`"
+    with pytest.raises(SsrError, match=told):
+        repository.build([("a", plain)], repo.parent / "new", Options(precision=precision))
+    assert not (repo.parent / "new").exists()
+    text = config.render("ssrnet", bundle.contract, Options(precision=precision))
+    (repo / "ssrnet" / "config.pbtxt").write_text(text)
+    before = {p.name for p in (repo / "ssrnet").iterdir()}
+    with pytest.raises(SsrError, match=told):
+        repository.publish(plain, repo, "ssrnet")
+    assert {p.name for p in (repo / "ssrnet").iterdir()} == before
+    assert cli.list_versions(repo)[0]["precision"] == precision
 
 
 def test_force_replaces_the_model(bundle: Bundle, repo: Path) -> None:

@@ -58,7 +58,12 @@ def build_command(
     repo: Repo,
     instances: Annotated[int, typer.Option(help="Copies of the engine that work at once.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads of each copy.")] = 1,
-    precision: Annotated[str, typer.Option(help="Arithmetic of the engine: fp32.")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Arithmetic of the engine: fp32, bf16 or int8; the last two need `ssr-train quantize`."
+        ),
+    ] = "fp32",
     max_batch: Annotated[
         int, typer.Option(help="Crops in one execution; more saves nothing on a CPU, only waits longer.")
     ] = 64,
@@ -93,6 +98,8 @@ def build_command(
         ssr-serve build --bundle default --repo models
 
         ssr-serve build --bundle bundles/morph2 --bundle gender=bundles/imdb --repo models --instances 2
+
+        ssr-serve build --bundle default --repo models --precision int8
     """
     from triton_repo.config import Options
     from triton_repo.repository import build, parse_bundle, summary
@@ -115,7 +122,10 @@ def build_command(
         contract = model.versions[0].contract
         assert contract is not None
         facts = summary(contract)
-        print(f"{model.path}: version 1, weights {facts['weights'][:12]}, learned from {facts['data']}")
+        print(
+            f"{model.path}: version 1 in {precision}, weights {facts['weights'][:12]}, "
+            f"learned from {facts['data']}"
+        )
         if facts["synthetic"] == "yes":
             print("  these weights learned from drawn faces: good for trying things out, not for real ages")
     print(f"next: ssr-serve run --repo {repo}")
@@ -222,19 +232,24 @@ def versions_command(
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    columns = ["model", "version", "state", "weights", "data", "MAE", *(["server"] if url else [])]
+    columns = ["model", "version", "state", "precision", "weights", "data", "MAE"]
+    columns += ["server"] if url else []
     table = _table(*columns)
     for row in rows:
         data = row["data"] + (" (drawn faces)" if row["synthetic"] == "yes" else "")
         state = row["state"] + (f": {row['reason']}" if row["reason"] else "")
-        cells = [row["model"], str(row["version"] or "-"), state, row["weights"][:12], data, row["mae"]]
-        table.add_row(*(escape(c) for c in [*cells, *([row["server"]] if url else [])]))
+        cells = [row["model"], str(row["version"] or "-"), state, row["precision"]]
+        cells += [row["weights"][:12], data, row["mae"], *([row["server"]] if url else [])]
+        table.add_row(*(escape(c) for c in cells))
     _print(table)
 
 
 def list_versions(repo: Path, url: str | None = None) -> list[dict[str, Any]]:
-    """One row a version: model, version, state, reason, weights, data, mae, synthetic, server."""
-    from triton_repo import repository
+    """One row a version: model, version, state, reason, precision, weights, data, mae, synthetic, server.
+
+    ``precision`` is what the configuration serves the model in; empty for a model of another backend.
+    """
+    from triton_repo import config, repository
     from triton_repo.control import Control
 
     live: dict[tuple[str, int | None], str] = {}
@@ -245,7 +260,7 @@ def list_versions(repo: Path, url: str | None = None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
 
     def add(model: str, version: int | None, state: str, reason: str, facts: Any) -> None:
-        empty = {"weights": "", "data": "", "mae": "", "synthetic": "no"}
+        empty = {"precision": "", "weights": "", "data": "", "mae": "", "synthetic": "no"}
         row = {"model": model, "version": version, "state": state, "reason": reason, **empty, **facts}
         rows.append({**row, "server": live.get((model, version), "") if url else ""})
 
@@ -255,6 +270,7 @@ def list_versions(repo: Path, url: str | None = None) -> list[dict[str, Any]]:
             add(model.name, None, "broken", model.fault, {})
             continue
         kept = [v.number for v in model.kept()]
+        served = {} if model.foreign else {"precision": config.precision(model.config)}
         for version in model.versions:
             facts = repository.summary(version.contract) if version.contract else {}
             if version.fault:
@@ -263,11 +279,11 @@ def list_versions(repo: Path, url: str | None = None) -> list[dict[str, Any]]:
                 state = "serving" if version.number == kept[0] else "loaded"
             else:
                 state = "available"
-            add(model.name, version.number, state, version.fault, facts)
+            add(model.name, version.number, state, version.fault, {**served, **facts})
         for number, path in sorted(repository.withdrawn(folder).items(), reverse=True):
             held = repository.read_version(number, path, model.config)
             facts = repository.summary(held.contract) if held.contract else {}
-            add(model.name, number, "withdrawn", held.fault, facts)
+            add(model.name, number, "withdrawn", held.fault, {**served, **facts})
     return rows
 
 

@@ -11,6 +11,7 @@ from ssr_train.errors import SsrError
 
 BACKEND = "ssr"
 CONFIG_FILE = "config.pbtxt"
+PRECISIONS = ("fp32", "bf16", "int8")
 
 
 class ConfigError(SsrError):
@@ -20,6 +21,9 @@ class ConfigError(SsrError):
 @dataclass(frozen=True)
 class Options:
     """How a model is served.
+
+    ``precision``: arithmetic of the engine, one of :data:`PRECISIONS`; all but fp32 need bundles that
+    ``ssr-train quantize`` calibrated.
 
     ``max_batch`` 64: the engine works image by image, so that a larger batch saves nothing on a CPU
     and only keeps the merged requests waiting for each other. ``queue_delay_us`` 0: requests are
@@ -61,6 +65,8 @@ class Options:
                 raise ConfigError(f"{name.replace('_', '-')}: must lie in {low}..{high}, got {value}")
         if self.device not in ("cpu", "gpu"):
             raise ConfigError(f"device: expected cpu or gpu, got {self.device!r}")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"precision: expected {', '.join(PRECISIONS)}, got {self.precision!r}")
 
 
 def render(name: str, contract: Contract, options: Options) -> str:
@@ -135,6 +141,11 @@ def read(model_folder: Path) -> Any:
 def parameter(config: Any, key: str) -> str:
     """A string parameter, empty if it is not set."""
     return str(config.parameters[key].string_value) if key in config.parameters else ""
+
+
+def precision(config: Any) -> str:
+    """Arithmetic that a model is served in."""
+    return parameter(config, "precision") or "fp32"
 
 
 def declared(config: Any) -> dict[str, list[int]]:

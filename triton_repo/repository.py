@@ -117,6 +117,7 @@ def check_fits(contract: Contract, config: Any, where: str) -> None:
             f"{where}: its interface (sha256 {contract.interface.sha256[:12]}) is not the one that "
             f"{config.name} is served with ({served[:12] or 'none'}): another interface is another model name"
         )
+    check_precision(contract, configuration.precision(config), where)
     possible = configuration.outputs(contract, debug=True)
     for name, dims in configuration.declared(config).items():
         if possible.get(name) != dims:
@@ -124,6 +125,15 @@ def check_fits(contract: Contract, config: Any, where: str) -> None:
             raise RepositoryError(
                 f"{where}: {config.name} declares the output {name} {dims}, but this bundle {why}"
             )
+
+
+def check_precision(contract: Contract, precision: str, where: str) -> None:
+    """Raise :class:`RepositoryError` if the bundle holds no calibration for a precision that needs one."""
+    if precision != "fp32" and contract.quantization is None:
+        raise RepositoryError(
+            f"{where}: cannot be served in {precision}, it is not calibrated for it: run "
+            f"`ssr-train quantize {where} --images DIR` first, with photos of faces in DIR"
+        )
 
 
 def build(
@@ -156,6 +166,8 @@ def build(
             )
         opened[name] = bundle
     for bundle in opened.values():
+        check_precision(bundle.contract, options.precision, str(bundle.path))
+    for bundle in opened.values():
         replay(bundle, options.precision)
     texts = {name: configuration.render(name, b.contract, options) for name, b in opened.items()}
     root.mkdir(parents=True, exist_ok=True)
@@ -186,7 +198,7 @@ def publish(
     if config.backend != BACKEND:
         raise RepositoryError(f"{folder}: a model of the backend {config.backend!r}, not of {BACKEND!r}")
     check_fits(opened.contract, config, str(opened.path))
-    replay(opened, configuration.parameter(config, "precision") or "fp32")
+    replay(opened, configuration.precision(config))
     with _locked(folder), _temporary(folder, "version") as temporary:
         _copy(opened, temporary / "bundle")
         number = max([*version_folders(folder), *withdrawn(folder), 0]) + 1

@@ -1,32 +1,50 @@
-"""A closed-loop load test of a served model: each worker sends its next request when the last is answered."""
+"""Load tests of a served model.
+
+Closed loop: so many requests are under way at any time, each answered one is followed by the next; that
+measures throughput. Open loop: requests arrive by chance (a Poisson process) at a given rate, whether or
+not the earlier ones were answered, as cameras send them. A latency is then counted from the moment at
+which the request *should* have been sent, so that a server that stalls, or a client that falls behind,
+cannot hide the waiting of the requests that it held up ("coordinated omission").
+"""
 
 from __future__ import annotations
 
 import os
 import platform
-import threading
+import queue
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_client import served as shared
 from ssr_client.client import AgeClient
-from ssr_client.errors import BadInput, ClientError
+from ssr_client.errors import BadInput, ClientError, DeadlineExceeded
 from ssr_client.preprocess import Picture
+from ssr_client.served import Deadline
 from ssr_train.contract import IMAGE_SIZE
+
+MOST_UNDER_WAY = 10_000
+"""Requests without an answer at which an open loop gives up: the server does not carry the rate."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run measured. ``mean_batch``: images per execution on the server, from its statistics;
-    ``client_cpu``: share of one core that this process used, which the server did not get."""
+    """What a run measured. ``concurrency``: requests under way in a closed loop, 0 in an open one;
+    ``rate``: requests a second that an open loop offered, 0 in a closed one; ``engine``: precision and
+    implementation that answered; ``mean_batch``: images per execution on the server, from its statistics;
+    ``client_cpu``: share of one core that this process used, which a server on the same machine did not
+    get; ``late_p99_ms``: how late after its moment an open loop's client sent, contained in the latencies."""
 
     url: str
     model: str
     weights_sha256: str
+    engine: str
     concurrency: int
+    rate: float
     batch: int
     seconds: float
     requests: int
@@ -37,6 +55,7 @@ class Result:
     mean_batch: float
     queue_ms: float
     client_cpu: float
+    late_p99_ms: float
     machine: str
 
     def to_json(self) -> dict[str, Any]:
@@ -44,9 +63,21 @@ class Result:
 
 
 def bench(
-    client: AgeClient, concurrency: int = 4, batch: int = 16, seconds: float = 5.0, warm_up: float = 1.0
+    client: AgeClient,
+    concurrency: int = 4,
+    batch: int = 16,
+    seconds: float = 5.0,
+    warm_up: float = 1.0,
+    *,
+    rate: float = 0.0,
+    seed: int = 0,
 ) -> Result:
-    """Validate the answers, warm up, measure. Raises :class:`ClientError` when answers are wrong."""
+    """Validate the answers, warm up, measure; every answer is compared with the validated one.
+
+    ``rate`` above 0: an open loop of so many requests a second, ``concurrency`` is then not used.
+    Raises :class:`BadInput` for settings that make no sense and :class:`ClientError` when answers are wrong
+    or the server does not carry the rate.
+    """
     for name, value, least in (("concurrency", concurrency, 1), ("batch", batch, 1)):
         if value < least:
             raise BadInput(f"{name}: must be at least {least}, got {value}")
@@ -54,31 +85,47 @@ def bench(
         raise BadInput(
             f"duration must be 0.1 to 3600 seconds and warm-up 0 to 3600, got {seconds} and {warm_up}"
         )
+    if not 0 <= rate <= 1e6 or 0 < rate * seconds < 10:
+        raise BadInput(f"rate: must give at least 10 requests in {seconds:g} s, at most 1e6/s, got {rate:g}")
+    if batch > client.max_batch_size:
+        raise BadInput(f"batch: {client.model} takes at most {client.max_batch_size} crops a request")
     crops = np.random.default_rng(0).integers(0, 256, (batch, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    expected = validate(client, crops)
-    _loop(client, crops, expected, concurrency, warm_up)
+    load = _Load(client, crops, validate(client, crops))
+    rng = np.random.default_rng(seed)
+
+    def run(duration: float) -> None:
+        if rate:
+            load.open_loop(_arrivals(rng, rate, duration))
+        else:
+            load.closed_loop(concurrency, duration)
+
+    run(warm_up)
+    load.forget()
     before, cpu = _statistics(client), time.process_time()
     begin = time.perf_counter()
-    latencies = _loop(client, crops, expected, concurrency, seconds)
+    run(seconds)
     wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
     after = _statistics(client)
     images, executions, queue_ns, queued = (b - a for a, b in zip(before, after, strict=True))
-    p50, p90, p99 = np.percentile(latencies, [50, 90, 99]) * 1e3
+    p50, p90, p99 = np.percentile(load.latencies, [50, 90, 99]) * 1e3
     return Result(
         url=client.url,
         model=client.model,
         weights_sha256=client.weights_sha256 or "",
-        concurrency=concurrency,
+        engine=client.last.engine if client.last else "",
+        concurrency=0 if rate else concurrency,
+        rate=rate,
         batch=batch,
         seconds=wall,
-        requests=len(latencies),
-        images_per_second=len(latencies) * batch / wall,
+        requests=len(load.latencies),
+        images_per_second=len(load.latencies) * batch / wall,
         p50_ms=float(p50),
         p90_ms=float(p90),
         p99_ms=float(p99),
         mean_batch=images / executions if executions else 0.0,
         queue_ms=queue_ns / queued / 1e6 if queued else 0.0,
         client_cpu=cpu / wall,
+        late_p99_ms=float(np.percentile(load.late, 99)) * 1e3 if load.late else 0.0,
         machine=f"{platform.machine()}, {os.cpu_count()} CPUs",
     )
 
@@ -97,33 +144,99 @@ def validate(client: AgeClient, crops: Picture) -> NDArray[np.float32]:
     return together
 
 
-def _loop(
-    client: AgeClient, crops: Picture, expected: NDArray[np.float32], workers: int, seconds: float
-) -> list[float]:
-    """Seconds that each request took; every answer is compared with the validated one."""
-    colour = client.interface.input.colour
-    end = time.perf_counter() + seconds
-    taken: list[list[float]] = [[] for _ in range(workers)]
-    failures: list[Exception] = []
+class _Load:
+    """One request, sent again and again; seconds that each took, and how late each of an open loop was."""
 
-    def work(mine: list[float]) -> None:
+    def __init__(self, client: AgeClient, crops: Picture, expected: NDArray[np.float32]) -> None:
+        self.latencies: list[float] = []
+        self.late: list[float] = []
+        self._client, self._expected = client, expected
+        served = client._now()
+        self._served = served
+        [self._tensor] = shared.requests_of(crops, served.interface.input.colour, served)
+        self._done: queue.SimpleQueue[tuple[float, Any, Any]] = queue.SimpleQueue()
+
+    def forget(self) -> None:
+        """Drop what the warm-up measured."""
+        self.latencies.clear()
+        self.late.clear()
+
+    def closed_loop(self, under_way: int, seconds: float) -> None:
+        """Keep ``under_way`` requests with the server until ``seconds`` are over."""
+        end = time.perf_counter() + seconds
+        open_requests = 0
+        while True:
+            now = time.perf_counter()
+            while open_requests < under_way and now < end:
+                self._send(now)
+                open_requests += 1
+            if not open_requests:
+                return
+            self._take()
+            open_requests -= 1
+
+    def open_loop(self, arrivals: Iterator[float]) -> None:
+        """Send at each of ``arrivals`` (seconds from now, rising), then wait for the last answers."""
+        begin = time.perf_counter()
+        sent = taken = 0
+        for arrival in arrivals:
+            due = begin + arrival
+            while (pause := due - time.perf_counter()) > 0:
+                time.sleep(pause)
+            self._send(due)
+            self.late.append(time.perf_counter() - due)
+            sent += 1
+            while not self._done.empty():
+                self._take()
+                taken += 1
+            if sent - taken > MOST_UNDER_WAY:
+                raise ClientError(
+                    f"{self._client.model}: {sent - taken} requests wait for their answers: the server does "
+                    "not carry this rate"
+                )
+        for _ in range(sent - taken):
+            self._take()
+
+    def _send(self, since: float) -> None:
+        """Send the request; its latency counts from ``since``."""
+        client = self._client
+
+        def done(result: Any, error: Any) -> None:
+            self._done.put((time.perf_counter() - since, result, error))
+
+        client._connected().async_infer(
+            client.model,
+            [self._tensor],
+            done,
+            model_version=client.version,
+            headers=client._headers,
+            **shared.request_arguments(self._served, True, client.options.timeout),
+        )
+
+    def _take(self) -> None:
+        """Wait for one answer and check it."""
         try:
-            while (begin := time.perf_counter()) < end and not failures:
-                answer = client.predict(crops, colour)
-                mine.append(time.perf_counter() - begin)
-                if not np.array_equal(answer, expected):
-                    raise ClientError(f"{client.model}: an answer differed under load")
-        except Exception as error:
-            failures.append(error)
+            latency, result, error = self._done.get(timeout=self._client.options.timeout + 10)
+        except queue.Empty:
+            raise DeadlineExceeded(f"{self._client.url}: an answer never came") from None
+        if error is not None:
+            raise shared.translate(error, self._client.url, Deadline(self._client.options.timeout)) from None
+        name = self._served.interface.output.name
+        answer, _ = shared.read_answer(result, len(self._expected), self._served, True)
+        if not np.array_equal(answer[name], self._expected):
+            raise ClientError(f"{self._client.model}: an answer differed under load")
+        self.latencies.append(latency)
 
-    threads = [threading.Thread(target=work, args=(mine,)) for mine in taken]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]
-    return [latency for mine in taken for latency in mine]
+
+def _arrivals(rng: np.random.Generator, rate: float, seconds: float) -> Iterator[float]:
+    """Moments of a Poisson process, in seconds from its start."""
+    moment = 0.0
+    while True:
+        for gap in rng.exponential(1 / rate, 1024).tolist():
+            moment += gap
+            if moment >= seconds:
+                return
+            yield moment
 
 
 def _statistics(client: AgeClient) -> tuple[int, int, int, int]:

@@ -112,7 +112,12 @@ def bench(
     url: Url = "localhost:8001",
     model: Model = "ssrnet",
     version: Version = "",
-    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Requests at once.")] = 4,
+    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Requests at once, closed loop.")] = 4,
+    rate: Annotated[
+        float,
+        typer.Option(min=0, help="Requests a second, arriving by chance whether or not the server keeps up."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the arrivals, with --rate.")] = 0,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Crops a request.")] = 16,
     duration: Annotated[float, typer.Option(help="Seconds to measure.")] = 5.0,
     warm_up: Annotated[float, typer.Option(help="Seconds before that.")] = 1.0,
@@ -123,23 +128,38 @@ def bench(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Load the server in a closed loop and print images a second, latencies and the batches it made."""
+    """Load the server and print images a second, latencies and the batches that it made.
+
+    A closed loop keeps --concurrency requests under way: that measures throughput. --rate makes it an open
+    loop of Poisson arrivals, each latency counted from the moment at which its request was due: that
+    measures what a user of a server that is not full waits, stalls included.
+
+    Examples:
+
+        ssr-client bench --batch 64 --concurrency 8
+
+        ssr-client bench --batch 1 --rate 1500 --duration 20
+    """
     from ssr_client.bench import bench as measure
     from ssr_client.client import AgeClient
 
     options = _connection(timeout, wait, tls, root_certificates, token)
     with AgeClient(url, model, version, **options) as client:
-        result = measure(client, concurrency, batch, duration, warm_up)
+        result = measure(client, concurrency, batch, duration, warm_up, rate=rate, seed=seed)
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
         return
-    print(f"{model} at {url}, weights {result.weights_sha256[:12]}; {result.machine}")
+    engine = f", {result.engine}" if result.engine else ""
+    print(f"{model} at {url}, weights {result.weights_sha256[:12]}{engine}; {result.machine}")
     print("answers validated: finite, in range, the same bits alone and in a batch")
-    print(f"closed loop, {concurrency} at once, {batch} crops a request, {result.seconds:.1f} s")
+    loop = f"open loop, {rate:g} requests/s" if rate else f"closed loop, {concurrency} at once"
+    print(f"{loop}, {batch} crops a request, {result.seconds:.1f} s")
     print(f"images/s        {result.images_per_second:,.0f}   ({result.requests} requests)")
     print(f"latency ms      p50 {result.p50_ms:.2f}   p90 {result.p90_ms:.2f}   p99 {result.p99_ms:.2f}")
     print(f"on the server   {result.mean_batch:.1f} images an execution, {result.queue_ms:.2f} ms queued")
     print(f"client CPU      {result.client_cpu:.2f} cores, on the same machine not left to a local server")
+    if rate:
+        print(f"client sent     {result.late_p99_ms:.2f} ms late at p99, which the latencies contain")
 
 
 def _connection(

@@ -130,11 +130,13 @@ class Served:
 
 @dataclass(frozen=True)
 class Version:
-    """Which weights gave an answer. ``synthetic``: they learned from drawn faces, not from photos."""
+    """What gave an answer. ``synthetic``: the weights learned from drawn faces, not from photos;
+    ``engine``: precision and implementation that computed, ``int8 amx`` (empty from an older backend)."""
 
     model_version: str
     weights_sha256: str
     synthetic: bool
+    engine: str = ""
 
 
 class Deadline:
@@ -274,9 +276,14 @@ def read_answer(result: Any, count: int, served: Served, only_value: bool) -> tu
             raise ClientError(f"output {name!r}: the server sent {what}, expected float32 for {count} crops")
         arrays[name] = array.reshape(count) if array.shape[1:] == (1,) else array
     parameters = response.parameters
-    weights = parameters["weights_sha256"].string_param if "weights_sha256" in parameters else ""
-    synthetic = "synthetic" in parameters and parameters["synthetic"].string_param == "true"
-    return arrays, Version(response.model_version, weights, synthetic)
+
+    def stated(key: str) -> str:
+        return str(parameters[key].string_param) if key in parameters else ""
+
+    version = Version(
+        response.model_version, stated("weights_sha256"), stated("synthetic") == "true", stated("engine")
+    )
+    return arrays, version
 
 
 def join(parts: Sequence[Arrays], served: Served, only_value: bool) -> Arrays:

@@ -103,8 +103,9 @@ void CheckAnswered(const FakeOutcome& outcome, const std::vector<float>& expecte
   const TRITONBACKEND_Output& age = outcome.outputs.at("age");
   CHECK((age.shape == std::vector<int64_t>{static_cast<int64_t>(expected.size()), 1}));
   CHECK(age.values == expected);
-  CHECK((outcome.parameters ==
-         std::map<std::string, std::string>{{"weights_sha256", "cafe"}, {"synthetic", "true"}}));
+  CHECK((outcome.parameters == std::map<std::string, std::string>{{"weights_sha256", "cafe"},
+                                                                  {"engine", "fp32 fake"},
+                                                                  {"synthetic", "true"}}));
 }
 
 void CheckRefused(const FakeOutcome& outcome, TRITONSERVER_Error_Code code, const std::string& words) {

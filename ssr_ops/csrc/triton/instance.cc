@@ -35,6 +35,7 @@ Instance::Instance(TRITONBACKEND_ModelInstance* handle, const ModelState& state,
     : handle_(handle),
       state_(state),
       engine_(std::move(engine)),
+      computes_(state.config.precision + " " + engine_->implementation()),
       scratch_(state.config.mode.outputs.size()) {}
 
 Error Instance::Create(TRITONBACKEND_ModelInstance* handle, std::unique_ptr<Instance>* instance) {
@@ -81,7 +82,7 @@ Error Instance::Execute(TRITONBACKEND_Request** requests, uint32_t count) {
       const char* message = TRITONSERVER_ErrorMessage(failed.get());
       request.error.reset(TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_INTERNAL, message));
     } else {
-      request.error = Guard([&] { return FillResponse(state_, results_, request); });
+      request.error = Guard([&] { return FillResponse(state_, computes_, results_, request); });
     }
   }
   times.end = Now();

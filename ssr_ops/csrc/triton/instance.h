@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "triton/request.h"
@@ -30,6 +31,7 @@ class Instance {
   TRITONBACKEND_ModelInstance* handle_;
   const ModelState& state_;
   std::unique_ptr<Engine> engine_;
+  const std::string computes_;  // precision and implementation, for the responses
   std::vector<Request> batch_;
   std::vector<Buffer> buffers_;
   Gatherer gatherer_;

@@ -116,9 +116,12 @@ Error ReadRequest(const ModelState& state, std::vector<Buffer>* buffers, Gathere
   return ReadInput(mode.inputs.front(), buffers, gatherer, request);
 }
 
-Error FillResponse(const ModelState& state, const Outputs& results, const Request& request) {
+Error FillResponse(const ModelState& state, const std::string& engine, const Outputs& results,
+                   const Request& request) {
   SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_ResponseSetStringParameter(request.response, "weights_sha256",
                                                                       state.model->weights_sha256.c_str()));
+  SSR_RETURN_IF_TRITON_ERROR(
+      TRITONBACKEND_ResponseSetStringParameter(request.response, "engine", engine.c_str()));
   if (state.model->synthetic) {
     SSR_RETURN_IF_TRITON_ERROR(
         TRITONBACKEND_ResponseSetStringParameter(request.response, "synthetic", "true"));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "triton/error.h"
@@ -23,7 +24,9 @@ struct Request {
 Error ReadRequest(const ModelState& state, std::vector<Buffer>* buffers, Gatherer* gatherer,
                   Request* request);
 
-// Puts the request's rows of `results` and the response parameters into its response.
-Error FillResponse(const ModelState& state, const Outputs& results, const Request& request);
+// Puts the request's rows of `results` and the response parameters into its response. `engine`: what
+// computed, "int8 amx".
+Error FillResponse(const ModelState& state, const std::string& engine, const Outputs& results,
+                   const Request& request);
 
 }  // namespace ssr::triton
