@@ -1,52 +1,98 @@
-// Concurrent Predict calls on one engine with helper threads give the bits of a lone call. Built with
-// SSR_SANITIZE=thread it also shows that nothing races. Usage: concurrency_test BUNDLE
+// Concurrent Predict calls on one engine with helper threads, beside engines that come and go over the same
+// model, give the bits of a lone call. Built with SSR_SANITIZE=thread it also shows that nothing races.
+// Usage: concurrency_test BUNDLE
 #include <atomic>
-#include <cstdio>
-#include <memory>
-#include <random>
 #include <thread>
-#include <vector>
 
-#include "ssr/engine.h"
+#include "core_testing.h"
 
-int main(int argc, char** argv) {
-  if (argc != 2) return std::fprintf(stderr, "usage: %s BUNDLE\n", argv[0]), 2;
-  std::shared_ptr<const ssr::Model> model;
-  std::unique_ptr<ssr::Engine> engine;
-  ssr::EngineOptions options;
-  options.threads = 3;
-  ssr::Status status = ssr::Model::Load(argv[1], &model);
-  if (status.ok()) status = ssr::Engine::Create(model, options, &engine);
-  if (!status.ok()) return std::fprintf(stderr, "%s\n", status.message().c_str()), 1;
+namespace {
 
-  constexpr int kImages = 9, kCallers = 4, kRounds = 20;
-  const size_t stages = model->architecture.stages.size();
-  std::mt19937 random(3);
-  std::vector<uint8_t> pictures(kImages * ssr::kImageBytes);
-  for (uint8_t& value : pictures) value = static_cast<uint8_t>(random());
-  std::vector<const uint8_t*> pointers;
-  for (int i = 0; i < kImages; ++i) pointers.push_back(pictures.data() + i * ssr::kImageBytes);
-  const auto deltas = [&](int begin, int count) {
-    std::vector<float> delta(static_cast<size_t>(count) * stages);
-    ssr::Outputs outputs;
-    outputs.delta = delta.data();
-    if (!engine->Predict(pointers.data() + begin, count, outputs).ok()) delta.clear();
-    return delta;
-  };
-  const std::vector<float> expected = deltas(0, kImages);
-  std::atomic<int> wrong{0};
-  std::vector<std::thread> callers;
+using testing::Kind;
+using Rows = std::vector<std::vector<float>>;
+
+constexpr int kImages = 7, kCallers = 4, kRounds = 5, kComers = 2;
+
+struct Check {
+  const std::vector<const uint8_t*>& images;
+  std::atomic<int> calls{0}, wrong{0};
+
+  // `count` images from `begin` on, against the rows of a lone call.
+  void operator()(ssr::Engine* engine, int begin, int count, const Rows& expected) {
+    const Rows found = testing::PredictRows(engine, images.data() + begin, count);
+    bool good = found.size() == static_cast<size_t>(count);
+    for (int i = 0; good && i < count; ++i) {
+      good = testing::SameBits(found[static_cast<size_t>(i)], expected[static_cast<size_t>(begin + i)]);
+    }
+    ++calls;
+    if (!good) ++wrong;
+  }
+};
+
+void Join(std::vector<std::thread>* threads) {
+  for (std::thread& thread : *threads) thread.join();
+}
+
+// Callers of one engine, while others make an engine of their own, use it and destroy it.
+void Share(const std::shared_ptr<const ssr::Model>& model, const Kind& kind, ssr::Engine* engine,
+           const Rows& expected, Check* check) {
+  std::vector<std::thread> threads;
   for (int caller = 0; caller < kCallers; ++caller) {
-    callers.emplace_back([&, caller] {
+    threads.emplace_back([&, caller] {
       for (int round = 0; round < kRounds; ++round) {
-        const int begin = (caller + round) % kImages, count = kImages - begin;
-        const std::vector<float> found = deltas(begin, count);
-        const auto from = expected.begin() + static_cast<std::ptrdiff_t>(begin * stages);
-        if (found != std::vector<float>(from, expected.end())) ++wrong;
+        const int begin = (caller + round) % kImages;
+        (*check)(engine, begin, kImages - begin, expected);
       }
     });
   }
-  for (std::thread& caller : callers) caller.join();
-  if (wrong > 0) std::printf("%d of %d calls differ\n", wrong.load(), kCallers * kRounds);
-  return wrong > 0 || expected.empty() ? 1 : 0;
+  for (int comer = 0; comer < kComers; ++comer) {
+    threads.emplace_back([&, comer] {
+      for (int round = 0; round < kRounds; ++round) {
+        const auto own = testing::MakeEngine(model, kind, 1 + (comer + round) % 3);
+        if (round > 0) (*check)(own.get(), comer, 2, expected);  // one is destroyed unused
+      }
+    });
+  }
+  Join(&threads);
+}
+
+// Every thread walks over all engines, so that each follows each on one thread.
+void Mix(const std::vector<std::unique_ptr<ssr::Engine>>& engines, const std::vector<Rows>& expected,
+         Check* check) {
+  std::vector<std::thread> threads;
+  for (int caller = 0; caller < kCallers; ++caller) {
+    threads.emplace_back([&, caller] {
+      const size_t count = engines.size(), step = static_cast<size_t>(caller) + 1;
+      for (size_t i = 0; i < 2 * count; ++i) {
+        const size_t at = i * step % count;
+        (*check)(engines[at].get(), caller, 3, expected[at]);
+      }
+    });
+  }
+  Join(&threads);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) return std::fprintf(stderr, "usage: %s BUNDLE\n", argv[0]), 2;
+  const std::shared_ptr<const ssr::Model> model = testing::LoadModel(argv[1]);
+  const std::vector<uint8_t> pictures = testing::Pictures(kImages);
+  const std::vector<const uint8_t*> images = testing::Pointers(pictures);
+  Check check{images};
+  std::vector<std::unique_ptr<ssr::Engine>> engines;
+  std::vector<Rows> expected;
+  const auto report = [&](const std::string& what) {
+    std::printf("%s: %d of %d calls differ\n", what.c_str(), check.wrong.load(), check.calls.load());
+    return check.wrong > 0;
+  };
+  for (const Kind& kind : testing::Kinds()) {
+    engines.push_back(testing::MakeEngine(model, kind, 3));
+    expected.push_back(testing::PredictRows(engines.back().get(), images.data(), kImages));
+    CHECK(expected.back().size() == kImages);
+    Share(model, kind, engines.back().get(), expected.back(), &check);
+    if (report(kind.Text())) return 1;
+  }
+  Mix(engines, expected, &check);
+  return report("all engines") ? 1 : 0;
 }

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "core/json_depth.h"
 #include "core/sha256.h"
 
 namespace ssr {
@@ -333,33 +334,8 @@ std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& 
   return shapes;
 }
 
-// Brackets may nest this deep: what walks a contract recurses, and a hostile one must not end the process.
-constexpr int kMaxDepth = 32;
-
-bool NestsTooDeep(const std::string& text) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') {
-        ++i;
-      } else if (c == '"') {
-        quoted = false;
-      }
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 Status ParseContract(const std::string& text, Model* model, std::map<std::string, FileEntry>* files) {
-  if (NestsTooDeep(text)) return Bad("nested more than " + std::to_string(kMaxDepth) + " deep");
+  if (NestsTooDeep(text)) return Bad("nested more than " + std::to_string(kMaxJsonDepth) + " deep");
   const json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (root.is_discarded()) return Bad("not JSON");
   const Node node{root, "contract"};

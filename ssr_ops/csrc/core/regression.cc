@@ -80,7 +80,7 @@ Status Check(const RegressionBackward<T>& params) {
 }
 
 template <class Params>
-Status Dispatch(const Params& params, Isa isa) {
+Status Dispatch(const Params& params, [[maybe_unused]] Isa isa) {
   SSR_RETURN_IF_ERROR(Check(params));
 #ifdef SSR_X86
   if (HasEqualStages(params.shape, 3, 3)) {

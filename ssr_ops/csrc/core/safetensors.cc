@@ -6,6 +6,8 @@
 #include <tuple>
 #include <vector>
 
+#include "core/json_depth.h"
+
 namespace ssr {
 namespace {
 
@@ -79,6 +81,10 @@ Status ParseSafetensors(const std::string& bytes, std::map<std::string, Tensor>*
                std::to_string(bytes.size()));
   }
   const char* const data = bytes.data() + 8 + header_size;
+  if (NestsTooDeep({bytes.data() + 8, static_cast<size_t>(header_size)})) {
+    return Bad("not a safetensors file: its header nests more than " + std::to_string(kMaxJsonDepth) +
+               " deep");
+  }
   const json header = json::parse(bytes.data() + 8, data, nullptr, /*allow_exceptions=*/false);
   if (!header.is_object()) return Bad("not a safetensors file: the header is not a JSON object");
   const uint64_t data_size = bytes.size() - 8 - header_size;
