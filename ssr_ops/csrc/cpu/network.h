@@ -15,20 +15,22 @@ constexpr int kChannelPad = 16;
 constexpr int Padded(int channels) { return (channels + kChannelPad - 1) / kChannelPad * kChannelPad; }
 
 // A valid 3x3 convolution with batch norm folded in. weights: [3 rows][3 * in_stride][width], where a row
-// of the kernel and the input channels of its three columns run on as they lie in the picture.
+// of the kernel and the input channels of its three columns run on as they lie in the picture. Transformed
+// they are, in the first layer, [4 rows][9][width], and with `winograd` [16 positions][in_stride][width].
 struct Convolution {
   const float* weights;
-  const float* transformed;  // for Winograd: [16 positions][in_stride][width]; only at released widths
-  const float* bias;         // [width]
-  int in_stride;             // floats a pixel of the input
-  int width;                 // output channels, padded; also floats a pixel of the output
+  const float* bias;  // [width]
+  int in_stride;      // floats a pixel of the input
+  int width;          // output channels, padded; also floats a pixel of the output
+  bool winograd;
 };
 
 // Width of the released network's streams, for which the kernels have their fast paths.
 constexpr int kReleasedX = 32, kReleasedS = 16;
 
-// Scratch of a Winograd layer: 16 positions and one to move by, of up to 14 windows of up to 32 channels.
-constexpr int kWinogradFloats = 17 * 14 * 32;
+// Scratch of a layer while it runs; a Winograd layer takes most: 16 positions and one to move by, of up to 14
+// windows of up to 32 channels.
+constexpr int kWorkFloats = 17 * 14 * 32;
 
 // One stage's fusion block and the dense layers that read its features.
 struct StageWeights {

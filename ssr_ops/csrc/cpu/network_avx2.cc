@@ -39,8 +39,6 @@ struct Vec {
 struct Tuning {
   static constexpr int kPeakSums = 12;
   static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 2;
-  static constexpr int kVectorsX = 1, kColumnsX = 6;
-  static constexpr int kVectorsS = 1, kColumnsS = 6;
   static constexpr int kWinogradVectorsX = 2, kWinogradWindowsX = 6;
   static constexpr int kWinogradVectorsS = 1, kWinogradWindowsS = 12;
 };

@@ -44,8 +44,6 @@ struct Vec {
 struct Tuning {
   static constexpr int kPeakSums = 24;
   static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 4;
-  static constexpr int kVectorsX = 2, kColumnsX = 6;
-  static constexpr int kVectorsS = 1, kColumnsS = 14;
   static constexpr int kWinogradVectorsX = 2, kWinogradWindowsX = 14;
   static constexpr int kWinogradVectorsS = 1, kWinogradWindowsS = 14;
 };

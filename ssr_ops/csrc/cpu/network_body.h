@@ -35,170 +35,28 @@ SSR_INLINE void TanhInPlace(float* values, int64_t count) {
   for (int64_t i = 0; i < count; i += Vec::kLanes) Tanh(Vec::Load(values + i)).Store(values + i);
 }
 
-// Where a layer of one stream reads its weights and writes its outputs.
-struct Side {
-  const float* weights = nullptr;
-  const float* bias = nullptr;
-  float* out = nullptr;
-  int width = 0;        // channels of the layer: floats a pixel of the output, and a row of the weights
-  int64_t out_row = 0;  // floats a row of the output
-};
-
-// Outputs (two rows) x kColumns: kX vectors of X channels (ReLU), kS vectors of S channels (tanh, which is
-// left to the caller: it is monotone, so the maximum comes first). kStride: floats an input pixel, 0 if
-// known only at run time. kPooled: a 2x2 pool follows, average for X, maximum for S.
-template <int kX, int kS, int kColumns, int kStride, bool kPooled>
-SSR_INLINE void ConvolveBlock(const float* in, int64_t in_row, int in_stride, const Side& x, const Side& s) {
-  constexpr int kV = kX + kS;
-  const int stride = kStride > 0 ? kStride : in_stride;
-  const float *weights_x = x.weights, *weights_s = s.weights;
-  Vec sum[2][kColumns][kV];
-  SSR_UNROLL for (int v = 0; v < kV; ++v) {
-    const Vec b = Vec::Load(v < kX ? x.bias + v * Vec::kLanes : s.bias + (v - kX) * Vec::kLanes);
-    SSR_UNROLL for (int c = 0; c < kColumns; ++c) sum[0][c][v] = sum[1][c][v] = b;
-  }
-  SSR_ROLLED for (int ky = 0; ky < 3; ++ky) {
-    const float* upper = in + ky * in_row;
-    const float* lower = upper + in_row;
-    SSR_ROLLED for (int j = 0; j < 3 * stride; ++j) {
-      Vec w[kV];
-      SSR_UNROLL for (int v = 0; v < kV; ++v) {
-        w[v] = Vec::Load(v < kX ? weights_x + v * Vec::kLanes : weights_s + (v - kX) * Vec::kLanes);
-      }
-      if (kX > 0) weights_x += x.width;
-      if (kS > 0) weights_s += s.width;
-      SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
-        const Vec a = Vec::Broadcast(upper[j + c * stride]);
-        SSR_UNROLL for (int v = 0; v < kV; ++v) sum[0][c][v] = Vec::Fma(a, w[v], sum[0][c][v]);
-      }
-      SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
-        const Vec a = Vec::Broadcast(lower[j + c * stride]);
-        SSR_UNROLL for (int v = 0; v < kV; ++v) sum[1][c][v] = Vec::Fma(a, w[v], sum[1][c][v]);
-      }
-    }
-  }
+// A 2x2 pool of sums: the mean of ReLU for X, the maximum for S.
+template <bool kIsX>
+SSR_INLINE Vec Pool(Vec a, Vec b, Vec c, Vec d) {
+  if (!kIsX) return Vec::Max(Vec::Max(a, b), Vec::Max(c, d));
   const Vec zero = Vec::Broadcast(0.0f);
-  if constexpr (kPooled) {
-    static_assert(kColumns % 2 == 0, "a 2x2 pool needs an even number of columns");
-    const Vec quarter = Vec::Broadcast(0.25f);
-    SSR_UNROLL for (int c = 0; c < kColumns; c += 2) {
-      SSR_UNROLL for (int v = 0; v < kX; ++v) {
-        const Vec above = Vec::Max(sum[0][c][v], zero) + Vec::Max(sum[0][c + 1][v], zero);
-        const Vec below = Vec::Max(sum[1][c][v], zero) + Vec::Max(sum[1][c + 1][v], zero);
-        ((above + below) * quarter).Store(x.out + c / 2 * x.width + v * Vec::kLanes);
-      }
-      SSR_UNROLL for (int v = kX; v < kV; ++v) {
-        const Vec above = Vec::Max(sum[0][c][v], sum[0][c + 1][v]);
-        const Vec below = Vec::Max(sum[1][c][v], sum[1][c + 1][v]);
-        Vec::Max(above, below).Store(s.out + c / 2 * s.width + (v - kX) * Vec::kLanes);
-      }
-    }
-  } else {
-    SSR_UNROLL for (int r = 0; r < 2; ++r) {
-      SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
-        SSR_UNROLL for (int v = 0; v < kX; ++v) {
-          Vec::Max(sum[r][c][v], zero).Store(x.out + r * x.out_row + c * x.width + v * Vec::kLanes);
-        }
-        SSR_UNROLL for (int v = kX; v < kV; ++v) {
-          sum[r][c][v].Store(s.out + r * s.out_row + c * s.width + (v - kX) * Vec::kLanes);
-        }
-      }
-    }
-  }
+  const Vec above = Vec::Max(a, zero) + Vec::Max(b, zero), below = Vec::Max(c, zero) + Vec::Max(d, zero);
+  return (above + below) * Vec::Broadcast(0.25f);
 }
 
-// As many blocks of kColumns as fit into columns [column, end); returns the first column left over.
-template <int kX, int kS, int kColumns, int kStride, bool kPooled>
-SSR_INLINE int ConvolveColumns(const float* in, int64_t in_row, int in_stride, int column, int end, Side x,
-                               Side s) {
-  constexpr int kShrink = kPooled ? 2 : 1;
-  x.out += column / kShrink * x.width;
-  s.out += column / kShrink * s.width;
-  for (; column + kColumns <= end; column += kColumns) {
-    ConvolveBlock<kX, kS, kColumns, kStride, kPooled>(in + column * in_stride, in_row, in_stride, x, s);
-    x.out += kColumns / kShrink * x.width;
-    s.out += kColumns / kShrink * s.width;
-  }
-  return column;
-}
-
-// All (an even number of) columns of two rows: wide blocks, then narrower ones for the rest.
-template <int kX, int kS, int kColumns, int kStride, bool kPooled>
-void ConvolveRows(const float* in, int64_t in_row, int in_stride, int columns, const Side& x, const Side& s) {
-  int column = 0;
-  column = ConvolveColumns<kX, kS, kColumns, kStride, kPooled>(in, in_row, in_stride, column, columns, x, s);
-  if constexpr (kColumns > 4) {
-    column = ConvolveColumns<kX, kS, 4, kStride, kPooled>(in, in_row, in_stride, column, columns, x, s);
-  }
-  if constexpr (kColumns > 2) {
-    ConvolveColumns<kX, kS, 2, kStride, kPooled>(in, in_row, in_stride, column, columns, x, s);
-  }
-}
-
-// One stream's layer over a (size, size) input.
-template <bool kIsX, int kVectors, int kColumns, int kStride, bool kPooled>
-void ConvolveLayer(const float* in, int size, const Convolution& layer, float* out) {
-  const int outputs = kPooled ? (size - 2) / 2 * 2 : size - 2;
-  const int64_t in_row = int64_t{size} * layer.in_stride;
-  const int64_t out_row = int64_t{kPooled ? outputs / 2 : outputs} * layer.width;
-  for (int y = 0; y < outputs; y += 2) {
-    for (int channel = 0; channel < layer.width; channel += kVectors * Vec::kLanes) {
-      const Side side{layer.weights + channel, layer.bias + channel, out + channel, layer.width, out_row};
-      ConvolveRows<kIsX ? kVectors : 0, kIsX ? 0 : kVectors, kColumns, kStride, kPooled>(
-          in + y * in_row, in_row, layer.in_stride, outputs, side, side);
-    }
-    const int64_t finished = kPooled ? out_row : 2 * out_row;
-    if (!kIsX) TanhInPlace(out, finished);
-    out += finished;
-  }
-}
-
+#include "cpu/direct_body.h"
 #include "cpu/winograd_body.h"
+// The first layer transforms its inputs as Winograd's layers do.
+#include "cpu/first_body.h"
 
-// One stream's layer over a (kSize, kSize) input. The released widths have the fast paths: Winograd before a
-// pool, else the direct sum in wide blocks.
+// One stream's layer over a (kSize, kSize) input.
 template <bool kIsX, int kSize, bool kPooled>
 void Convolve(const float* in, const Convolution& layer, float* work, float* out) {
-  constexpr int kReleased = kIsX ? kReleasedX : kReleasedS;
-  if (layer.in_stride != kReleased || layer.width != kReleased) {
-    ConvolveLayer<kIsX, 1, 2, 0, kPooled>(in, kSize, layer, out);
-  } else if constexpr (kPooled) {
-    ConvolveWinograd<kIsX, kReleased, kSize>(in, layer, work, out);
-  } else {
-    constexpr int kVectors = kIsX ? Tuning::kVectorsX : Tuning::kVectorsS;
-    ConvolveLayer<kIsX, kVectors, kIsX ? Tuning::kColumnsX : Tuning::kColumnsS, kReleased, false>(in, kSize,
-                                                                                                  layer, out);
+  if constexpr (kPooled) {
+    constexpr int kReleased = kIsX ? kReleasedX : kReleasedS;
+    if (layer.winograd) return ConvolveWinograd<kIsX, kReleased, kSize>(in, layer, work, out);
   }
-}
-
-// Both streams' first layer, straight from the bytes through a strip of four rows.
-void ConvolveFirst(const NetworkWeights& network, const uint8_t* image, float* strip, float* out_x,
-                   float* out_s) {
-  constexpr int kOutputs = 62, kRow = 64 * 3, kX = Tuning::kFirstX, kS = Tuning::kFirstS;
-  const Convolution &x = network.x[0], &s = network.s[0];
-  const int64_t row_x = kOutputs / 2 * int64_t{x.width}, row_s = kOutputs / 2 * int64_t{s.width};
-  const auto side = [](const Convolution& layer, int channel, float* out, int64_t row) {
-    return Side{layer.weights + channel, layer.bias + channel, out + channel, layer.width, row};
-  };
-  for (int y = 0; y < kOutputs; y += 2, out_x += row_x, out_s += row_s) {
-    const uint8_t* bytes = image + y * kRow;
-    for (int i = 0; i < 4 * kRow; i += Vec::kLanes) Vec::Bytes(bytes + i).Store(strip + i);
-    // While both streams have channels left they share a block, so that each pixel is broadcast once.
-    int done_x = 0, done_s = 0;
-    while (done_x + kX * Vec::kLanes <= x.width && done_s + kS * Vec::kLanes <= s.width) {
-      ConvolveRows<kX, kS, Tuning::kFirstColumns, 3, true>(
-          strip, kRow, 3, kOutputs, side(x, done_x, out_x, row_x), side(s, done_s, out_s, row_s));
-      done_x += kX * Vec::kLanes;
-      done_s += kS * Vec::kLanes;
-    }
-    for (; done_x < x.width; done_x += Vec::kLanes) {
-      ConvolveRows<1, 0, 2, 3, true>(strip, kRow, 3, kOutputs, side(x, done_x, out_x, row_x), {});
-    }
-    for (; done_s < s.width; done_s += Vec::kLanes) {
-      ConvolveRows<0, 1, 2, 3, true>(strip, kRow, 3, kOutputs, {}, side(s, done_s, out_s, row_s));
-    }
-    TanhInPlace(out_s, row_s);
-  }
+  ConvolveDirect<kIsX, kSize, kPooled>(in, layer, out);
 }
 
 // A 1x1 convolution with ReLU and a kPool x kPool pool (average for X, maximum for S; 1: none), for one
@@ -299,16 +157,15 @@ void Dense(const float* weights, const float* features, int64_t count, int rows,
 
 void RunNetwork(const NetworkWeights& network, const uint8_t* image, float* scratch, float* dots) {
   constexpr int kSizes[4] = {31, 14, 6, 4};
-  float* strip = scratch;
-  float* work = strip + 4 * 64 * 3;
-  scratch = work + kWinogradFloats;
+  float* work = scratch;
+  scratch += kWorkFloats;
   float *x[4], *s[4];
   for (int level = 0; level < 4; ++level) {
     x[level] = scratch;
     s[level] = x[level] + kSizes[level] * kSizes[level] * network.width_x;
     scratch = s[level] + kSizes[level] * kSizes[level] * network.width_s;
   }
-  ConvolveFirst(network, image, strip, x[0], s[0]);
+  ConvolveFirst(network, image, work, x[0], s[0]);
   Convolve<true, 31, true>(x[0], network.x[1], work, x[1]);
   Convolve<false, 31, true>(s[0], network.s[1], work, s[1]);
   Convolve<true, 14, true>(x[1], network.x[2], work, x[2]);

@@ -7,6 +7,26 @@
 #include "core/fold.h"
 
 namespace ssr::cpu {
+namespace {
+
+// Winograd's G along one axis of a kernel: [outer][3][inner] to [outer][4][inner].
+std::vector<double> Transform(const std::vector<double>& kernel, size_t outer, size_t inner) {
+  std::vector<double> result(outer * 4 * inner);
+  for (size_t i = 0; i < outer; ++i) {
+    for (size_t j = 0; j < inner; ++j) {
+      const double* g = kernel.data() + i * 3 * inner + j;
+      const double middle = g[inner], ends = g[0] + g[2 * inner];
+      double* out = result.data() + i * 4 * inner + j;
+      out[0] = g[0];
+      out[inner] = (ends + middle) / 2;
+      out[2 * inner] = (ends - middle) / 2;
+      out[3 * inner] = g[2 * inner];
+    }
+  }
+  return result;
+}
+
+}  // namespace
 
 PackedNetwork::PackedNetwork(const Model& model) {
   const Architecture& a = model.architecture;
@@ -41,7 +61,7 @@ PackedNetwork::PackedNetwork(const Model& model) {
     stage.bins_s = PackDense(tensor("bins_s.weight"), cells);
     dots_ += 1 + 2 * stage.bins;
   }
-  scratch_floats_ = 4 * kImageSize * 3 + kWinogradFloats + 3 * int64_t{most_cells} * w.width_fusion;
+  scratch_floats_ = kWorkFloats + 3 * int64_t{most_cells} * w.width_fusion;
   for (int level = 1; level <= kBlocks; ++level) {
     scratch_floats_ += int64_t{LevelSize(level)} * LevelSize(level) * (w.width_x + w.width_s);
   }
@@ -57,34 +77,23 @@ Convolution PackedNetwork::PackConvolution(const Model& model, char stream, int 
   const int outputs = static_cast<int>(folded.bias.size());
   const int inputs = static_cast<int>(folded.weights.size()) / outputs / 9;
   const int stride = block == 0 ? inputs : Padded(inputs), width = Padded(outputs);
-  float* packed = Allocate(int64_t{9} * stride * width);
+  const size_t pairs = static_cast<size_t>(stride) * static_cast<size_t>(width);
+  std::vector<double> packed(9 * pairs);
   for (int o = 0; o < outputs; ++o) {
     for (int i = 0; i < inputs; ++i) {
       for (int tap = 0; tap < 9; ++tap) {
-        packed[(int64_t{tap} * stride + i) * width + o] = folded.weights[(o * inputs + i) * 9 + tap];
+        packed[(size_t(tap) * size_t(stride) + size_t(i)) * size_t(width) + size_t(o)] =
+            folded.weights[size_t((o * inputs + i) * 9 + tap)];
       }
     }
   }
   const int released = stream == 'x' ? kReleasedX : kReleasedS;
-  const bool transform = stride == released && width == released;
-  return {packed, transform ? PackTransformed(packed, width) : nullptr, PackBias(folded.bias), stride, width};
-}
-
-// Winograd's G g G^T of each 3x3 kernel g of a layer packed as [9][width][width].
-const float* PackedNetwork::PackTransformed(const float* weights, int width) {
-  constexpr double kG[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
-  const int64_t pairs = int64_t{width} * width;
-  float* packed = Allocate(16 * pairs);
-  for (int position = 0; position < 16; ++position) {
-    for (int64_t pair = 0; pair < pairs; ++pair) {
-      double sum = 0;
-      for (int tap = 0; tap < 9; ++tap) {
-        sum += kG[position / 4][tap / 3] * kG[position % 4][tap % 3] * weights[tap * pairs + pair];
-      }
-      packed[position * pairs + pair] = static_cast<float>(sum);
-    }
-  }
-  return packed;
+  const bool winograd = (block == 1 || block == 2) && stride == released && width == released;
+  if (block == 0 || winograd) packed = Transform(packed, 1, 3 * pairs);
+  if (winograd) packed = Transform(packed, 4, pairs);
+  float* weights = Allocate(static_cast<int64_t>(packed.size()));
+  std::copy(packed.begin(), packed.end(), weights);
+  return {weights, PackBias(folded.bias), stride, width, winograd};
 }
 
 const float* PackedNetwork::PackFuse(const Tensor& weights, int width) {

@@ -20,7 +20,6 @@ class PackedNetwork {
  private:
   float* Allocate(int64_t count);
   Convolution PackConvolution(const Model& model, char stream, int block);
-  const float* PackTransformed(const float* weights, int width);
   const float* PackFuse(const Tensor& weights, int width);
   const float* PackDense(const Tensor& weights, int cells);
   const float* PackBias(const std::vector<float>& bias);

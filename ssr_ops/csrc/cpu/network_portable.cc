@@ -42,8 +42,6 @@ struct Vec {
 struct Tuning {
   static constexpr int kPeakSums = 12;
   static constexpr int kFirstX = 1, kFirstS = 1, kFirstColumns = 2;
-  static constexpr int kVectorsX = 2, kColumnsX = 2;
-  static constexpr int kVectorsS = 2, kColumnsS = 2;
   static constexpr int kWinogradVectorsX = 2, kWinogradWindowsX = 5;
   static constexpr int kWinogradVectorsS = 2, kWinogradWindowsS = 5;
 };

@@ -5,7 +5,8 @@
 // (B^T d B), multiplied position by position with transformed weights (one small matrix product over the
 // channels for each of the 16 positions), and transformed back (A^T m A), where bias, activation and
 // pool follow in registers. No value on the way exceeds 36 times the layer's bound that core/fold.cc holds
-// far enough below float32's range. Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
+// far enough below float32's range. Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks",
+// 2016.
 
 constexpr int kPositions = 16;
 
@@ -14,7 +15,7 @@ struct Four {
   Vec v[4];
 };
 
-SSR_INLINE Four TransformInput(Vec a, Vec b, Vec c, Vec d) { return {{a - c, b + c, c - b, b - d}}; }
+SSR_INLINE Four TransformInput(Vec a, Vec b, Vec c, Vec d) { return {{a - c, b + c, c - b, d - b}}; }
 
 // in: the top left pixel of the first window's inputs. kWindows windows in a row, each two pixels right of
 // the last. out: [position][step: floats between positions][window][kWidth].
@@ -88,32 +89,28 @@ SSR_INLINE void Multiply(const float* in, const float* weights, const float* bia
 // The pooled outputs of kWindows windows: mean of ReLU for X, maximum for S. in: as TransformInputs' out.
 template <bool kIsX, int kWidth, int kWindows>
 SSR_INLINE void TransformOutputs(const float* in, int64_t step, float* out) {
-  const Vec zero = Vec::Broadcast(0.0f), quarter = Vec::Broadcast(0.25f);
   SSR_ROLLED for (int i = 0; i < kWindows * kWidth; i += Vec::kLanes) {
     Vec upper[4], lower[4];
     SSR_UNROLL for (int x = 0; x < 4; ++x) {
       const float* from = in + i + x * step;
       const Vec m1 = Vec::Load(from + 4 * step), m2 = Vec::Load(from + 8 * step);
       upper[x] = Vec::Load(from) + m1 + m2;
-      lower[x] = m1 - m2 - Vec::Load(from + 12 * step);
+      lower[x] = m1 - m2 + Vec::Load(from + 12 * step);
     }
-    const Vec a = upper[0] + upper[1] + upper[2], b = upper[1] - upper[2] - upper[3];
-    const Vec c = lower[0] + lower[1] + lower[2], d = lower[1] - lower[2] - lower[3];
-    const Vec pooled =
-        kIsX ? ((Vec::Max(a, zero) + Vec::Max(b, zero)) + (Vec::Max(c, zero) + Vec::Max(d, zero))) * quarter
-             : Vec::Max(Vec::Max(a, b), Vec::Max(c, d));
-    pooled.Store(out + i);
+    const Vec a = upper[0] + upper[1] + upper[2], b = upper[1] - upper[2] + upper[3];
+    const Vec c = lower[0] + lower[1] + lower[2], d = lower[1] - lower[2] + lower[3];
+    Pool<kIsX>(a, b, c, d).Store(out + i);
   }
 }
 
 // One stream's layer of kWidth to kWidth channels over a (kSize, kSize) input, 12 or 14 windows at a time.
-// work: kWinogradFloats, which stay in the first-level cache. Position p's products go to where position p -
+// work: kWorkFloats, which stay in the first-level cache. Position p's products go to where position p -
 // 1's inputs were read from.
 template <bool kIsX, int kWidth, int kSize>
 void ConvolveWinograd(const float* in, const Convolution& layer, float* work, float* out) {
   constexpr int kSide = (kSize - 2) / 2, kRows = kSide < 14 ? 2 : 1, kWindows = kRows * kSide,
                 kStep = kWindows * kWidth;
-  static_assert(kSide % kRows == 0 && (kPositions + 1) * kStep <= kWinogradFloats, "");
+  static_assert(kSide % kRows == 0 && (kPositions + 1) * kStep <= kWorkFloats, "");
   constexpr int64_t kInRow = int64_t{kSize} * kWidth;
   constexpr int kVectors = kIsX ? Tuning::kWinogradVectorsX : Tuning::kWinogradVectorsS;
   constexpr int kMost = kIsX ? Tuning::kWinogradWindowsX : Tuning::kWinogradWindowsS;
@@ -125,7 +122,7 @@ void ConvolveWinograd(const float* in, const Convolution& layer, float* work, fl
     SSR_ROLLED for (int p = 0; p < kPositions; ++p) {
       // The product at position (1, 1) enters all four outputs as it is, so the bias starts there.
       Multiply<kWidth, kVectors, kMost, kWindows>(work + (p + 1) * kStep,
-                                                  layer.transformed + int64_t{p} * kWidth * kWidth,
+                                                  layer.weights + int64_t{p} * kWidth * kWidth,
                                                   p == 5 ? layer.bias : nullptr, work + p * kStep);
     }
     TransformOutputs<kIsX, kWidth, kWindows>(work, kStep, out);
