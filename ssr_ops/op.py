@@ -27,9 +27,16 @@ MAX_STAGES: int = native.max_stages
 _NATIVE = {np.dtype(np.float32): native.regress_float, np.dtype(np.float64): native.regress_double}
 
 
-def implementations() -> list[str]:
-    """Names of the CPU implementations that this machine runs, best first."""
-    return list(native.implementations())
+def implementations(precision: str = "fp32") -> list[str]:
+    """Names of the CPU implementations that this machine runs in ``precision``, best first.
+
+    ``precision``: fp32 (the operator's, and the engine's), bf16 or int8 (the engine's). Raises ``SsrError``
+    for another.
+    """
+    try:
+        return list(native.implementations(precision))
+    except ValueError as error:
+        raise SsrError(str(error)) from None
 
 
 def implementation() -> str:

@@ -334,6 +334,78 @@ std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& 
   return shapes;
 }
 
+namespace {
+
+constexpr double kSmallestRange = 1e-20, kLargestRange = 1e20;
+
+// A range a channel, or one for all channels.
+Status ParseRange(const Node& ranges, const char* key, int width, std::vector<double>* out) {
+  const json* found = nullptr;
+  SSR_RETURN_IF_ERROR(ranges.Get(key, &found));
+  if (found->is_array()) {
+    SSR_RETURN_IF_ERROR(ranges.Numbers(key, out));
+  } else {
+    double one = 0;
+    SSR_RETURN_IF_ERROR(ranges.Number(key, &one));
+    out->assign(static_cast<size_t>(width), one);
+  }
+  if (out->size() != static_cast<size_t>(width)) {
+    return Bad(ranges.At(key) + ": expected a number or " + std::to_string(width) + " of them, got " +
+               std::to_string(out->size()));
+  }
+  for (const double value : *out) {
+    if (value < kSmallestRange || value > kLargestRange) {
+      return Bad(ranges.At(key) + ": ranges must lie in 1e-20..1e20, got " + PythonRepr(value));
+    }
+  }
+  return {};
+}
+
+Status ParseCorrection(const Node& node, const Architecture& a,
+                       std::map<std::string, std::vector<double>>* out) {
+  const auto layer = [&](const std::string& name, int width) -> Status {
+    std::vector<double>& values = (*out)[name];
+    SSR_RETURN_IF_ERROR(node.Numbers(name.c_str(), &values));
+    if (values.size() == static_cast<size_t>(width)) return {};
+    return Bad(node.At(name.c_str()) + ": expected " + std::to_string(width) + " numbers, got " +
+               std::to_string(values.size()));
+  };
+  for (int block = 0; block < kBlocks; ++block) {
+    SSR_RETURN_IF_ERROR(layer("x." + std::to_string(block), a.width_x));
+    SSR_RETURN_IF_ERROR(layer("s." + std::to_string(block), a.width_s));
+  }
+  for (size_t k = 0; k < a.stages.size(); ++k) {
+    const std::string prefix = "stages." + std::to_string(k) + ".";
+    SSR_RETURN_IF_ERROR(layer(prefix + "fuse_x", a.width_fusion));
+    SSR_RETURN_IF_ERROR(layer(prefix + "fuse_s", a.width_fusion));
+  }
+  return {};
+}
+
+Status ParseQuantization(const json& value, const Architecture& architecture,
+                         std::optional<Quantization>* out) {
+  if (value.is_null()) return {};
+  const Node node{value, "quantization"};
+  const json *ranges = nullptr, *corrections = nullptr, *int8 = nullptr, *bf16 = nullptr;
+  SSR_RETURN_IF_ERROR(node.Get("ranges", &ranges));
+  SSR_RETURN_IF_ERROR(node.Get("bias_correction", &corrections));
+  Quantization parsed;
+  const Node by_block{*ranges, node.At("ranges")};
+  for (int block = 0; block < kBlocks; ++block) {
+    const std::string name = "x." + std::to_string(block);
+    SSR_RETURN_IF_ERROR(ParseRange(by_block, name.c_str(), architecture.width_x, &parsed.ranges[block]));
+  }
+  const Node by_precision{*corrections, node.At("bias_correction")};
+  SSR_RETURN_IF_ERROR(by_precision.Get("int8", &int8));
+  SSR_RETURN_IF_ERROR(by_precision.Get("bf16", &bf16));
+  SSR_RETURN_IF_ERROR(ParseCorrection({*int8, by_precision.At("int8")}, architecture, &parsed.int8));
+  SSR_RETURN_IF_ERROR(ParseCorrection({*bf16, by_precision.At("bf16")}, architecture, &parsed.bf16));
+  *out = std::move(parsed);
+  return {};
+}
+
+}  // namespace
+
 Status ParseContract(const std::string& text, Model* model, std::map<std::string, FileEntry>* files) {
   if (NestsTooDeep(text)) return Bad("nested more than " + std::to_string(kMaxJsonDepth) + " deep");
   const json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -364,10 +436,7 @@ Status ParseContract(const std::string& text, Model* model, std::map<std::string
   SSR_RETURN_IF_ERROR(node.Get("architecture", &found));
   SSR_RETURN_IF_ERROR(ParseArchitecture(*found, &model->architecture));
   SSR_RETURN_IF_ERROR(node.Get("quantization", &found));
-  if (!found->is_null() && !found->is_object()) {
-    return Bad("quantization: expected an object, got " + found->dump());
-  }
-  model->has_quantization = found->is_object();
+  SSR_RETURN_IF_ERROR(ParseQuantization(*found, model->architecture, &model->quantization));
   SSR_RETURN_IF_ERROR(node.Get("interval", &found));
   SSR_RETURN_IF_ERROR(ParseInterval(*found, &model->interval));
   SSR_RETURN_IF_ERROR(node.Get("provenance", &found));

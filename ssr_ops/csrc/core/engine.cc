@@ -27,18 +27,13 @@ Status ParseDevice(const std::string& device, int* index) {
   return {};
 }
 
-Status CheckPrecision(const Model& model, const EngineOptions& options) {
-  const std::string& precision = options.precision;
-  if (precision == "fp32") return {};
-  if (precision != "bf16" && precision != "fp16" && precision != "int8") {
-    return {Code::kInvalidArgument, "precision '" + precision + "' is unknown, expected fp32, bf16 or int8"};
-  }
-  std::string message = "precision " + precision + " is not in this build, which has fp32";
-  if ((precision == "int8" || precision == "bf16") && !model.has_quantization) {
-    message += "; the bundle '" + model.name +
-               "' has no quantization ranges for it either: measure them with 'ssr-train quantize'";
-  }
-  return {Code::kUnsupported, message};
+Status CheckPrecision(const Model& model, Precision precision, int device) {
+  if (precision == Precision::kFp32) return {};
+  const std::string name = PrecisionName(precision);
+  if (device >= 0) return {Code::kUnsupported, "precision " + name + " runs on the cpu; the GPU has fp32"};
+  if (model.quantization) return {};
+  return {Code::kUnsupported, "precision " + name + " needs a quantized bundle, and '" + model.name +
+                                  "' is not: 'ssr-train quantize' measures what it takes"};
 }
 
 Status CreateUnguarded(std::shared_ptr<const Model> model, const EngineOptions& options,
@@ -50,9 +45,11 @@ Status CreateUnguarded(std::shared_ptr<const Model> model, const EngineOptions& 
   }
   int device = -1;
   SSR_RETURN_IF_ERROR(ParseDevice(options.device, &device));
-  SSR_RETURN_IF_ERROR(CheckPrecision(*model, options));
+  Precision precision = Precision::kFp32;
+  SSR_RETURN_IF_ERROR(ParsePrecision(options.precision, &precision));
+  SSR_RETURN_IF_ERROR(CheckPrecision(*model, precision, device));
   SSR_RETURN_IF_ERROR(CheckRange(*model));
-  if (device < 0) return CreateCpuEngine(std::move(model), options, engine);
+  if (device < 0) return CreateCpuEngine(std::move(model), options, precision, engine);
   return CreateCudaEngine(std::move(model), options, device, engine);
 }
 

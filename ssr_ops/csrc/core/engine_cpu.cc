@@ -8,36 +8,10 @@
 #include "core/fold.h"
 #include "core/head.h"
 #include "core/thread_pool.h"
-#include "cpu/network_pack.h"
+#include "cpu/prepared.h"
 
 namespace ssr {
 namespace {
-
-cpu::NetworkKernel KernelFor(Isa isa) {
-  switch (isa) {
-#ifdef SSR_X86
-    case Isa::kAvx512:
-      return cpu::RunNetworkAvx512;
-    case Isa::kAvx2:
-      return cpu::RunNetworkAvx2;
-#endif
-    default:
-      return cpu::RunNetworkPortable;
-  }
-}
-
-cpu::MultiplyAddKernel MultiplyAddFor(Isa isa) {
-  switch (isa) {
-#ifdef SSR_X86
-    case Isa::kAvx512:
-      return cpu::MultiplyAddAvx512;
-    case Isa::kAvx2:
-      return cpu::MultiplyAddAvx2;
-#endif
-    default:
-      return cpu::MultiplyAddPortable;
-  }
-}
 
 // What one thread needs to work on one image.
 struct Scratch {
@@ -47,11 +21,11 @@ struct Scratch {
 
 class CpuEngine final : public Engine {
  public:
-  CpuEngine(std::shared_ptr<const Model> model, const EngineOptions& options, Isa isa)
+  CpuEngine(std::shared_ptr<const Model> model, const EngineOptions& options, Precision precision, Isa isa)
       : isa_(isa),
-        kernel_(KernelFor(isa)),
-        network_(*model),
+        network_(cpu::Prepare(*model, precision, isa)),
         head_(MakeHead(*model)),
+        dots_(model->architecture.TotalBins() * 2 + head_.num_stages),
         pool_(options.threads - 1) {
     model_ = std::move(model);
     options_ = options;
@@ -90,7 +64,7 @@ class CpuEngine final : public Engine {
   }
 
   void RunImage(const uint8_t* image, int64_t i, const Outputs& outputs, Scratch* scratch) const {
-    kernel_(network_.weights(), image, scratch->floats.get(), scratch->dots.get());
+    network_->Run(image, scratch->floats.get(), scratch->dots.get());
     const int64_t bins = model_->architecture.TotalBins(), stages = head_.num_stages;
     float value = 0;
     FinishHead(
@@ -103,8 +77,8 @@ class CpuEngine final : public Engine {
 
   std::unique_ptr<Scratch> MakeScratch() const {
     auto scratch = std::make_unique<Scratch>();
-    scratch->floats = MakeAligned(network_.scratch_floats());
-    scratch->dots = MakeAligned(network_.dots());
+    scratch->floats = MakeAligned(network_->scratch_bytes() / static_cast<int64_t>(sizeof(float)));
+    scratch->dots = MakeAligned(dots_);
     scratch->head.resize(static_cast<size_t>(HeadWork(head_)));
     return scratch;
   }
@@ -128,9 +102,9 @@ class CpuEngine final : public Engine {
   }
 
   const Isa isa_;
-  const cpu::NetworkKernel kernel_;
-  const cpu::PackedNetwork network_;
+  const std::unique_ptr<const cpu::Prepared> network_;
   const Head head_;
+  const int dots_;  // floats that network_ writes for one image
   std::mutex mutex_;
   std::vector<std::unique_ptr<Scratch>> idle_;  // guarded by mutex_: one a concurrent call
   size_t scratches_ = 1;                        // guarded by mutex_: how many there are
@@ -141,18 +115,21 @@ class CpuEngine final : public Engine {
 }  // namespace
 
 Status CreateCpuEngine(std::shared_ptr<const Model> model, const EngineOptions& options,
-                       std::unique_ptr<Engine>* engine) {
+                       Precision precision, std::unique_ptr<Engine>* engine) {
   Isa isa = Isa::kPortable;
-  SSR_RETURN_IF_ERROR(ChooseIsa(options.implementation, &isa));
-  *engine = std::make_unique<CpuEngine>(std::move(model), options, isa);
+  SSR_RETURN_IF_ERROR(ChooseIsa(options.implementation, &isa, precision));
+  *engine = std::make_unique<CpuEngine>(std::move(model), options, precision, isa);
   return {};
 }
 
-Status MeasureMultiplyAdds(const std::string& implementation, double seconds, double* rate) {
+Status MeasureMultiplyAdds(const std::string& implementation, const std::string& precision_name,
+                           double seconds, double* rate) {
   using Clock = std::chrono::steady_clock;
+  Precision precision = Precision::kFp32;
+  SSR_RETURN_IF_ERROR(ParsePrecision(precision_name, &precision));
   Isa isa = Isa::kPortable;
-  SSR_RETURN_IF_ERROR(ChooseIsa(implementation, &isa));
-  const cpu::MultiplyAddKernel kernel = MultiplyAddFor(isa);
+  SSR_RETURN_IF_ERROR(ChooseIsa(implementation, &isa, precision));
+  const cpu::MultiplyAddKernel kernel = cpu::MultiplyAddFor(precision, isa);
   volatile float start = 1;
   float value = start;
   double spent = 0, done = 0;

@@ -53,13 +53,26 @@ Status CheckRange(const Model& model) {
             "the weights of " + layer + " are so large that its values can leave float32's range"};
   };
   const Architecture& a = model.architecture;
+  // What rounding, ranges and corrections can add to a layer of a quantized model.
+  const auto correction = [&](const std::string& layer) {
+    double most = 0;
+    if (!model.quantization) return most;
+    for (const auto* precision : {&model.quantization->int8, &model.quantization->bf16}) {
+      for (const double value : precision->at(layer)) most = std::max(most, std::fabs(value));
+    }
+    return most;
+  };
   double levels[kBlocks];  // of X; S lies in -1..1
   for (const char stream : {'x', 's'}) {
     double input = 255;
     for (int block = 0; block < kBlocks; ++block) {
       const FoldedConvolution folded = Fold(model, stream, block);
-      const double bound = Bound(folded.weights, folded.bias, input);
-      SSR_RETURN_IF_ERROR(check(std::string(1, stream) + "." + std::to_string(block), bound));
+      const std::string layer = std::string(1, stream) + "." + std::to_string(block);
+      double bound = Bound(folded.weights, folded.bias, input) + correction(layer);
+      SSR_RETURN_IF_ERROR(check(layer, bound));
+      if (stream == 'x' && model.quantization) {
+        for (const double range : model.quantization->ranges[block]) bound = std::max(bound, range);
+      }
       if (stream == 'x') levels[block] = bound;
       input = stream == 'x' ? bound : 1;
     }
@@ -73,9 +86,9 @@ Status CheckRange(const Model& model) {
       return check(prefix + name, bound);
     };
     SSR_RETURN_IF_ERROR(layer("fuse_x", levels[a.taps[k].level - 1]));
-    const double x = bound;
+    const double x = bound + correction(prefix + "fuse_x");
     SSR_RETURN_IF_ERROR(layer("fuse_s", 1));
-    const double s = bound;
+    const double s = bound + correction(prefix + "fuse_s");
     SSR_RETURN_IF_ERROR(check(prefix + "delta", x * s));
     SSR_RETURN_IF_ERROR(layer("delta", x * s));
     SSR_RETURN_IF_ERROR(layer("bins_x", x));

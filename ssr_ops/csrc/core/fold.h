@@ -21,7 +21,8 @@ struct FoldedConvolution {
 FoldedConvolution Fold(const Model& model, char stream, int block);
 
 // kInvalidArgument naming the layer whose values could leave float32's range for some picture, so that
-// whatever passes here never yields NaN or infinity. Bounds every layer by the sum of its weights' sizes.
+// whatever passes here never yields NaN or infinity, in any precision. Bounds every layer by the sum of its
+// weights' sizes.
 Status CheckRange(const Model& model);
 
 const Tensor& Parameter(const Model& model, const std::string& name);

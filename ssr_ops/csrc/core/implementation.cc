@@ -2,12 +2,93 @@
 
 #include <cstdlib>
 
+#ifdef SSR_AMX
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace ssr {
+namespace {
+
+#ifdef SSR_X86
+bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+bool HasAvx512() {
+  return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+#ifdef SSR_VNNI
+// Compilers name these features at different times; the processor always the same way (leaf 7).
+struct Leaf7 {
+  unsigned ecx0 = 0, edx0 = 0, eax1 = 0;
+  Leaf7() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0, most = 0;
+    Ask(0, 0, &most, &ebx, &ecx, &edx);
+    if (most < 7) return;
+    Ask(7, 0, &eax, &ebx, &ecx0, &edx0);
+    if (eax >= 1) Ask(7, 1, &eax1, &ebx, &ecx, &edx);
+  }
+  static void Ask(unsigned leaf, unsigned part, unsigned* a, unsigned* b, unsigned* c, unsigned* d) {
+    asm volatile("cpuid" : "=a"(*a), "=b"(*b), "=c"(*c), "=d"(*d) : "a"(leaf), "c"(part));
+  }
+};
+
+bool HasAvxVnni() { return HasAvx2() && (Leaf7().eax1 >> 4 & 1) != 0; }
+bool HasAvx512Vnni() { return HasAvx512() && (Leaf7().ecx0 >> 11 & 1) != 0; }
+bool HasAvx512Bf16() { return HasAvx512() && (Leaf7().eax1 >> 5 & 1) != 0; }
+#endif
+
+#ifdef SSR_AMX
+// Tiles take the kernel's leave, once a process: Linux switches their 8 KB only for those who asked.
+bool HasAmx() {
+  static const bool granted = [] {
+    constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25, kAll = kBf16 | kTile | kInt8;
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+    return HasAvx512Vnni() && HasAvx512Bf16() && (Leaf7().edx0 & kAll) == kAll &&
+           syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  }();
+  return granted;
+}
+#endif
+
+}  // namespace
+
+const char* PrecisionName(Precision precision) {
+  switch (precision) {
+    case Precision::kFp32:
+      return "fp32";
+    case Precision::kBf16:
+      return "bf16";
+    case Precision::kInt8:
+      return "int8";
+  }
+  return "unknown";
+}
+
+Status ParsePrecision(const std::string& name, Precision* precision) {
+  for (const Precision known : {Precision::kFp32, Precision::kBf16, Precision::kInt8}) {
+    if (name == PrecisionName(known)) {
+      *precision = known;
+      return {};
+    }
+  }
+  return {Code::kInvalidArgument, "precision '" + name + "' is unknown, expected fp32, bf16 or int8"};
+}
 
 const char* IsaName(Isa isa) {
   switch (isa) {
+    case Isa::kAmx:
+      return "amx";
+    case Isa::kAvx512Bf16:
+      return "avx512bf16";
+    case Isa::kAvx512Vnni:
+      return "avx512vnni";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvxVnni:
+      return "avxvnni";
     case Isa::kAvx2:
       return "avx2";
     case Isa::kPortable:
@@ -16,28 +97,37 @@ const char* IsaName(Isa isa) {
   return "unknown";
 }
 
-std::vector<Isa> SupportedIsas() {
+std::vector<Isa> SupportedIsas(Precision precision) {
   std::vector<Isa> isas;
+  [[maybe_unused]] const auto add = [&](bool runs, Isa isa) {
+    if (runs) isas.push_back(isa);
+  };
 #ifdef SSR_X86
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    isas.push_back(Isa::kAvx512);
-  }
-  if (avx2) isas.push_back(Isa::kAvx2);
+#endif
+#ifdef SSR_AMX
+  add(precision != Precision::kFp32 && HasAmx(), Isa::kAmx);
+#endif
+#ifdef SSR_VNNI
+  add(precision == Precision::kBf16 && HasAvx512Bf16(), Isa::kAvx512Bf16);
+  add(precision == Precision::kInt8 && HasAvx512Vnni(), Isa::kAvx512Vnni);
+  add(precision == Precision::kInt8 && HasAvxVnni(), Isa::kAvxVnni);
+#endif
+#ifdef SSR_X86
+  add(precision != Precision::kInt8 && HasAvx512(), Isa::kAvx512);
+  add(HasAvx2(), Isa::kAvx2);
 #endif
   isas.push_back(Isa::kPortable);
   return isas;
 }
 
-Status ChooseIsa(const std::string& forced, Isa* isa) {
+Status ChooseIsa(const std::string& forced, Isa* isa, Precision precision) {
   std::string name = forced;
   if (name.empty()) {
     const char* variable = std::getenv("SSR_FORCE_IMPLEMENTATION");
     if (variable != nullptr) name = variable;
   }
-  const std::vector<Isa> supported = SupportedIsas();
+  const std::vector<Isa> supported = SupportedIsas(precision);
   if (name.empty()) {
     *isa = supported.front();
     return {};
@@ -50,8 +140,9 @@ Status ChooseIsa(const std::string& forced, Isa* isa) {
     }
     names += (names.empty() ? "" : ", ") + std::string(IsaName(candidate));
   }
+  const std::string where = precision == Precision::kFp32 ? "" : std::string(" in ") + PrecisionName(precision);
   return {Code::kInvalidArgument,
-          "implementation '" + name + "' is not available here, expected one of " + names};
+          "implementation '" + name + "' is not available here" + where + ", expected one of " + names};
 }
 
 }  // namespace ssr

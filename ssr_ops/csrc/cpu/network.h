@@ -57,6 +57,15 @@ void RunNetworkPortable(const NetworkWeights&, const uint8_t*, float*, float*);
 void RunNetworkAvx2(const NetworkWeights&, const uint8_t*, float*, float*);
 void RunNetworkAvx512(const NetworkWeights&, const uint8_t*, float*, float*);
 
+// The dense layers of one stage over its `count` fusion features fx and fs; product: count floats of
+// scratch. Writes the stage's dots and returns where the next stage's begin.
+using SumStageKernel = float* (*)(const StageWeights& stage, int64_t count, const float* fx, const float* fs,
+                                  float* product, float* dots);
+
+float* SumStagePortable(const StageWeights&, int64_t, const float*, const float*, float*, float*);
+float* SumStageAvx2(const StageWeights&, int64_t, const float*, const float*, float*, float*);
+float* SumStageAvx512(const StageWeights&, int64_t, const float*, const float*, float*, float*);
+
 // Independent multiply-adds and nothing else: what the instruction set can do at best on this core, for
 // benchmarks. Returns how many were done; *value goes in and out so that none can be left out.
 using MultiplyAddKernel = int64_t (*)(int64_t rounds, float* value);

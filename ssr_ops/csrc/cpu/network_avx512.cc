@@ -56,6 +56,11 @@ void RunNetworkAvx512(const NetworkWeights& network, const uint8_t* image, float
   RunNetwork(network, image, scratch, dots);
 }
 
+float* SumStageAvx512(const StageWeights& stage, int64_t count, const float* fx, const float* fs, float* product,
+                     float* dots) {
+  return SumStage(stage, count, fx, fs, product, dots);
+}
+
 int64_t MultiplyAddAvx512(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

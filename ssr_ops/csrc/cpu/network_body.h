@@ -155,6 +155,18 @@ void Dense(const float* weights, const float* features, int64_t count, int rows,
   }
 }
 
+// See SumStageKernel.
+float* SumStage(const StageWeights& stage, int64_t count, const float* fx, const float* fs, float* product,
+                float* dots) {
+  for (int64_t i = 0; i < count; i += Vec::kLanes) {
+    (Vec::Load(fs + i) * Vec::Load(fx + i)).Store(product + i);
+  }
+  Dense(stage.delta, product, count, 1, dots);
+  Dense(stage.bins_x, fx, count, stage.bins, dots + 1);
+  Dense(stage.bins_s, fs, count, stage.bins, dots + 1 + stage.bins);
+  return dots + 1 + 2 * stage.bins;
+}
+
 void RunNetwork(const NetworkWeights& network, const uint8_t* image, float* scratch, float* dots) {
   constexpr int kSizes[4] = {31, 14, 6, 4};
   float* work = scratch;
@@ -179,13 +191,7 @@ void RunNetwork(const NetworkWeights& network, const uint8_t* image, float* scra
     float *fx = scratch, *fs = fx + count, *product = fs + count;
     FuseStage<true>(network, stage, x[level], kSizes[level], fx);
     FuseStage<false>(network, stage, s[level], kSizes[level], fs);
-    for (int64_t i = 0; i < count; i += Vec::kLanes) {
-      (Vec::Load(fs + i) * Vec::Load(fx + i)).Store(product + i);
-    }
-    Dense(stage.delta, product, count, 1, dots);
-    Dense(stage.bins_x, fx, count, stage.bins, dots + 1);
-    Dense(stage.bins_s, fs, count, stage.bins, dots + 1 + stage.bins);
-    dots += 1 + 2 * stage.bins;
+    dots = SumStage(stage, count, fx, fs, product, dots);
   }
 }
 

@@ -54,6 +54,11 @@ void RunNetworkPortable(const NetworkWeights& network, const uint8_t* image, flo
   RunNetwork(network, image, scratch, dots);
 }
 
+float* SumStagePortable(const StageWeights& stage, int64_t count, const float* fx, const float* fs, float* product,
+                     float* dots) {
+  return SumStage(stage, count, fx, fs, product, dots);
+}
+
 int64_t MultiplyAddPortable(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

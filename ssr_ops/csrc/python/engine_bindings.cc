@@ -82,17 +82,17 @@ py::dict Run(Engine& engine, const py::array_t<uint8_t>& images, bool stages, bo
 void BindEngine(py::module_& m) {
   m.def(
       "measure_multiply_adds",
-      [](const std::string& implementation, double seconds) {
+      [](const std::string& implementation, double seconds, const std::string& precision) {
         double rate = 0;
         Status status;
         {
           const py::gil_scoped_release release;
-          status = MeasureMultiplyAdds(implementation, seconds, &rate);
+          status = MeasureMultiplyAdds(implementation, precision, seconds, &rate);
         }
         RaiseIfError(status);
         return rate;
       },
-      py::arg("implementation"), py::arg("seconds"));
+      py::arg("implementation"), py::arg("seconds"), py::arg("precision") = "fp32");
   py::class_<Engine>(m, "Engine")
       .def(py::init(&MakeEngine), py::arg("bundle"), py::arg("device"), py::arg("precision"),
            py::arg("threads"), py::arg("implementation"))

@@ -8,11 +8,16 @@
 namespace py = pybind11;
 
 PYBIND11_MODULE(_native, m) {
-  m.def("implementations", [] {
-    std::vector<std::string> names;
-    for (const ssr::Isa isa : ssr::SupportedIsas()) names.emplace_back(ssr::IsaName(isa));
-    return names;
-  });
+  m.def(
+      "implementations",
+      [](const std::string& name) {
+        ssr::Precision precision = ssr::Precision::kFp32;
+        ssr::RaiseIfError(ssr::ParsePrecision(name, &precision));
+        std::vector<std::string> names;
+        for (const ssr::Isa isa : ssr::SupportedIsas(precision)) names.emplace_back(ssr::IsaName(isa));
+        return names;
+      },
+      py::arg("precision") = "fp32");
   ssr::BindEngine(m);
   ssr::BindRegression(m);
 #ifdef SSR_CUDA

@@ -13,7 +13,7 @@ namespace ssr {
 
 struct EngineOptions {
   std::string device = "cpu";      // "cpu", "cuda" or "cuda:N"
-  std::string precision = "fp32";  // what is not built is kUnsupported, naming what is
+  std::string precision = "fp32";  // "fp32"; "bf16" or "int8" on the cpu, from a quantized bundle
   int threads = 1;                 // worker threads of one Predict call, 1..256
   std::string implementation;      // empty: SSR_FORCE_IMPLEMENTATION, else the best
 };
@@ -39,7 +39,7 @@ class Engine {
 
   const Model& model() const { return *model_; }
   const EngineOptions& options() const { return options_; }
-  // What really runs: "avx512", "avx2", "portable" or "cuda".
+  // What really runs: "amx", "avx512vnni", "avx512", "avx2", "portable", ... or "cuda".
   virtual const char* implementation() const = 0;
 
  protected:
@@ -47,8 +47,9 @@ class Engine {
   EngineOptions options_;
 };
 
-// Multiply-adds a second of one core under `implementation` (as EngineOptions), timed for about `seconds`:
-// what benchmarks hold the engine against.
-Status MeasureMultiplyAdds(const std::string& implementation, double seconds, double* rate);
+// Multiply-adds a second of one core under `implementation` and `precision` (as EngineOptions), timed for
+// about `seconds`: what benchmarks hold the engine against.
+Status MeasureMultiplyAdds(const std::string& implementation, const std::string& precision, double seconds,
+                           double* rate);
 
 }  // namespace ssr

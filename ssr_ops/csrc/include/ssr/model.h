@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,14 @@ struct Interval {
   std::vector<double> edges, half_widths;
 };
 
+// What bf16 and int8 need besides the weights, measured by `ssr-train quantize`; see core/quantize.h.
+struct Quantization {
+  // One X stream block each: the largest value of every channel's map, real units.
+  std::vector<double> ranges[4];
+  // By layer ("x.0", "stages.1.fuse_s"): what is added to each output channel's folded bias.
+  std::map<std::string, std::vector<double>> int8, bf16;
+};
+
 class Model {
  public:
   // Reads <folder>/contract.json and model.safetensors, checking names, shapes, finiteness, and the
@@ -59,7 +68,7 @@ class Model {
   std::string interface_sha256;  // verified against the contract's interface block
   std::string weights_sha256;    // of model.safetensors
   bool synthetic = false;        // provenance.synthetic: learned from drawn faces
-  bool has_quantization = false;
+  std::optional<Quantization> quantization;
 };
 
 }  // namespace ssr

@@ -1,0 +1,142 @@
+#include "core/quantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "core/contract.h"
+
+namespace ssr {
+namespace {
+
+constexpr double kLimit = 127;
+// Biases in steps, so that sums (and sums over a pool, 64 for a fusion block) stay within int32.
+constexpr double kBiasLimit = 1 << 26, kFusionBiasLimit = 1 << 23;
+constexpr double kLargestScale = 1e30;
+constexpr int kZeroPoint = 128;  // of the S stream's bytes
+
+std::string BlockName(char stream, int block) { return std::string(1, stream) + "." + std::to_string(block); }
+
+std::string FusionName(char stream, int stage) {
+  return "stages." + std::to_string(stage) + ".fuse_" + stream;
+}
+
+// Real steps of the bytes that `channels` inputs come in.
+std::vector<double> InputSteps(const Model& model, char stream, int level, int channels) {
+  if (level == 0) return std::vector<double>(static_cast<size_t>(channels), 1.0);
+  if (stream == 's') return std::vector<double>(static_cast<size_t>(channels), double{1.0f / 127.0f});
+  std::vector<double> steps = model.quantization->ranges[level - 1];
+  for (double& step : steps) step = double{static_cast<float>(step / 255)};
+  return steps;
+}
+
+struct Limits {
+  double weight, bias;
+  bool around_zero_point;  // the inputs are bytes around 128
+};
+
+// `scale` is left as the real step of each output channel.
+IntegerConvolution InSteps(const FoldedConvolution& layer, const std::vector<double>& inputs,
+                           const Limits& limits) {
+  const size_t outputs = layer.bias.size(), count = layer.weights.size() / outputs;
+  const size_t taps = count / inputs.size();
+  IntegerConvolution result;
+  result.weights.resize(layer.weights.size());
+  for (size_t o = 0; o < outputs; ++o) {
+    const auto weight = [&](size_t i) { return double{layer.weights[o * count + i]} * inputs[i / taps]; };
+    double largest = 0;
+    for (size_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(weight(i)));
+    const double bias = layer.bias[o];
+    const auto step = static_cast<float>(
+        std::max(std::max(largest / limits.weight, std::fabs(bias) / limits.bias), 1e-30));
+    int32_t sum = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const auto q = static_cast<int16_t>(std::nearbyint(weight(i) / step));
+      result.weights[o * count + i] = q;
+      sum += q;
+    }
+    const auto whole = static_cast<int32_t>(std::nearbyint(bias / step));
+    result.bias.push_back(limits.around_zero_point ? whole - kZeroPoint * sum : whole);
+    result.scale.push_back(step);
+  }
+  return result;
+}
+
+FoldedConvolution Fusion(const Model& model, char stream, int stage) {
+  const std::string name = FusionName(stream, stage);
+  return {Parameter(model, name + ".weight").values, Parameter(model, name + ".bias").values};
+}
+
+void Correct(const std::map<std::string, std::vector<double>>& corrections, const std::string& layer,
+             std::vector<float>* bias) {
+  const std::vector<double>& values = corrections.at(layer);
+  for (size_t o = 0; o < bias->size(); ++o) {
+    (*bias)[o] = static_cast<float>(double{(*bias)[o]} + values[o]);
+  }
+}
+
+void RoundToBf16(std::vector<float>* values) {
+  for (float& value : *values) value = FromBf16(ToBf16(value));
+}
+
+}  // namespace
+
+uint16_t ToBf16(float value) {
+  uint32_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);  // finite values only
+}
+
+float FromBf16(uint16_t bits) {
+  const uint32_t wide = uint32_t{bits} << 16;
+  float value = 0;
+  std::memcpy(&value, &wide, sizeof(value));
+  return value;
+}
+
+IntegerConvolution QuantizeBlock(const Model& model, char stream, int block) {
+  FoldedConvolution folded = Fold(model, stream, block);
+  Correct(model.quantization->int8, BlockName(stream, block), &folded.bias);
+  const int channels = static_cast<int>(folded.weights.size() / folded.bias.size() / 9);
+  const Limits limits{block == 0 ? kFirstLimit : kLimit, kBiasLimit, stream == 's' && block > 0};
+  IntegerConvolution result = InSteps(folded, InputSteps(model, stream, block, channels), limits);
+  if (stream == 's') return result;  // the step is what tanh wants
+  const std::vector<double> outputs = InputSteps(model, stream, block + 1, 0);
+  const double pool = block + 1 < kBlocks ? 4 : 1;
+  for (size_t o = 0; o < result.scale.size(); ++o) {
+    result.scale[o] =
+        static_cast<float>(std::min(double{result.scale[o]} / pool / outputs[o], kLargestScale));
+  }
+  return result;
+}
+
+IntegerConvolution QuantizeFusion(const Model& model, char stream, int stage) {
+  FoldedConvolution fusion = Fusion(model, stream, stage);
+  Correct(model.quantization->int8, FusionName(stream, stage), &fusion.bias);
+  const Tap tap = model.architecture.taps[static_cast<size_t>(stage)];
+  const int channels = static_cast<int>(fusion.weights.size() / fusion.bias.size());
+  IntegerConvolution result = InSteps(fusion, InputSteps(model, stream, tap.level, channels),
+                                      {kLimit, kFusionBiasLimit, stream == 's'});
+  if (stream == 's') return result;
+  for (float& scale : result.scale) scale = static_cast<float>(double{scale} / (tap.pool * tap.pool));
+  return result;
+}
+
+FoldedConvolution FoldIn(const Model& model, Precision precision, char stream, int block) {
+  FoldedConvolution folded = Fold(model, stream, block);
+  if (precision != Precision::kBf16) return folded;
+  RoundToBf16(&folded.weights);
+  Correct(model.quantization->bf16, BlockName(stream, block), &folded.bias);
+  return folded;
+}
+
+FoldedConvolution FusionIn(const Model& model, Precision precision, char stream, int stage) {
+  FoldedConvolution fusion = Fusion(model, stream, stage);
+  if (precision != Precision::kBf16) return fusion;
+  RoundToBf16(&fusion.weights);
+  Correct(model.quantization->bf16, FusionName(stream, stage), &fusion.bias);
+  return fusion;
+}
+
+}  // namespace ssr

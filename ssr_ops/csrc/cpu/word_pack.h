@@ -1,0 +1,43 @@
+// Packs a quantized model into the words that the int8 and bf16 kernels read.
+#pragma once
+
+#include <functional>
+
+#include "core/fold.h"
+#include "core/quantize.h"
+#include "cpu/pack.h"
+#include "cpu/words.h"
+
+namespace ssr::cpu {
+
+class PackedWords {
+ public:
+  // amx: the first blocks in AMX's layout.
+  PackedWords(const Model& model, Words words, bool amx);
+
+  const WordNetwork& network() const { return network_; }
+  int64_t scratch_bytes() const { return scratch_bytes_; }
+
+ private:
+  // rows x columns taps over inputs that lie `stride` elements apart from one column to the next.
+  struct Kernel {
+    int outputs, inputs, rows, columns, stride;
+  };
+  using Weight = std::function<uint32_t(int output, int input, int row, int column)>;  // an element's bits
+
+  WordLayer Block(const Model& model, char stream, int block, bool amx);
+  WordLayer Fusion(const Model& model, char stream, int stage);
+  WordLayer Integers(const IntegerConvolution& layer, const Kernel& kernel, Words words);
+  WordLayer Bf16(const FoldedConvolution& layer, const Kernel& kernel);
+  WordLayer Terms(const IntegerConvolution& layer);
+  WordLayer Pack(const Kernel& kernel, int element_bytes, const Weight& weight);
+  const int32_t* PaddedIntegers(const std::vector<int32_t>& values);
+  void PlaceScratch();
+
+  const Words words_;
+  PackStorage storage_;
+  WordNetwork network_ = {};
+  int64_t scratch_bytes_ = 0;
+};
+
+}  // namespace ssr::cpu

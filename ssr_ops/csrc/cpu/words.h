@@ -1,0 +1,80 @@
+// The network in 32-bit words: what one multiply-add instruction takes of the inputs at once, 4 bytes,
+// 2 int16 or 2 bfloat16. Sums are int32 for int8 (see core/quantize.h), float32 for bf16.
+//
+// Plain, as cpu/network.h.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/network.h"
+
+namespace ssr::cpu {
+
+// A convolution. Inputs are (row, column, padded channel); a row of the kernel reads its columns' channels
+// as they lie in the map, in words.
+struct WordLayer {
+  const uint32_t* weights;  // [width / 16][kernel rows][words][16 output channels]
+  const int32_t* bias;      // [width]: what int8's sums begin with
+  const float* scale;       // [width]: of int8, see core/quantize.h
+  const float* real_bias;   // [width]: what bf16's sums begin with
+  int words;                // of a kernel row
+  int width;                // padded output channels
+};
+
+// As StageWeights, less its fusion blocks.
+struct WordStage {
+  WordLayer fuse_x, fuse_s;
+  StageWeights dense;
+};
+
+// In the first blocks a kernel row is 3 * 3 values of the picture and one of zero weight: 5 words of 16 bits,
+// int16 for int8. AMX has its own layout there: all three rows in one, 27 values and 5 of zero weight, in
+// bf16; for int8 twice, in two terms whose sum is the weight: [width / 16][terms][16 words][16].
+struct WordNetwork {
+  WordLayer x[4], s[4];
+  int width_x, width_s, width_fusion;  // padded
+  int num_stages;
+  WordStage stages[kMaxTaps];
+
+  // Bytes into the scratch: maps by level, each with kMapSlack readable bytes behind; then the fusion
+  // features (three times the most that a stage has), then kWorkBytes for the kernel's own use.
+  int64_t map_x[4], map_s[4], features, work;
+};
+
+constexpr int kMapSlack = 128;
+constexpr int kWorkBytes = 24 << 10;
+
+// What the words hold, and so the maps.
+enum class Words { kBytes, kInt16, kBf16 };
+
+// image and dots as NetworkKernel's. scratch: PackedWords::scratch_bytes(), on a cache
+// line's border, zero before the first image.
+using WordKernel = void (*)(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots);
+
+void RunInt8Portable(const WordNetwork&, const uint8_t*, uint8_t*, float*);    // kInt16
+void RunInt8Avx2(const WordNetwork&, const uint8_t*, uint8_t*, float*);        // kInt16
+void RunInt8AvxVnni(const WordNetwork&, const uint8_t*, uint8_t*, float*);     // kBytes
+void RunInt8Avx512Vnni(const WordNetwork&, const uint8_t*, uint8_t*, float*);  // kBytes
+void RunInt8Amx(const WordNetwork&, const uint8_t*, uint8_t*, float*);         // kBytes
+void RunBf16Avx512(const WordNetwork&, const uint8_t*, uint8_t*, float*);      // kBf16
+void RunBf16Amx(const WordNetwork&, const uint8_t*, uint8_t*, float*);         // kBf16
+
+// As MultiplyAddKernel, of these instructions.
+int64_t MultiplyAddInt8Portable(int64_t rounds, float* value);
+int64_t MultiplyAddInt8Avx2(int64_t rounds, float* value);
+int64_t MultiplyAddInt8AvxVnni(int64_t rounds, float* value);
+int64_t MultiplyAddInt8Avx512Vnni(int64_t rounds, float* value);
+int64_t MultiplyAddInt8Amx(int64_t rounds, float* value);
+int64_t MultiplyAddBf16Avx512(int64_t rounds, float* value);
+int64_t MultiplyAddBf16Amx(int64_t rounds, float* value);
+
+// round(127 tanh(v)) = round(v P(v^2)) with |v| held to kTanhLimit; Horner's rule by fused multiply-adds,
+// the highest power first. ssr_ops/quantized.py says where the numbers come from.
+constexpr float kTanhLimit = 3.2f;
+constexpr int kTanhTerms = 9;
+constexpr float kTanh127[kTanhTerms] = {126.85888671875f,         -41.26609420776367f,   14.479726791381836f,
+                                        -4.08075475692749f,       0.8249973654747009f,   -0.11151786893606186f,
+                                        0.009439040906727314f,    -0.0004493427986744791f,
+                                        9.147956916422118e-06f};
+
+}  // namespace ssr::cpu
