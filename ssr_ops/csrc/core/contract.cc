@@ -336,7 +336,7 @@ std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& 
 
 namespace {
 
-constexpr double kSmallestRange = 1e-20, kLargestRange = 1e20;
+constexpr double kSmallestRange = 1e-9, kLargestRange = 1e9, kLargestCorrection = 1e9;
 
 // A range a channel, or one for all channels.
 Status ParseRange(const Node& ranges, const char* key, int width, std::vector<double>* out) {
@@ -355,7 +355,7 @@ Status ParseRange(const Node& ranges, const char* key, int width, std::vector<do
   }
   for (const double value : *out) {
     if (value < kSmallestRange || value > kLargestRange) {
-      return Bad(ranges.At(key) + ": ranges must lie in 1e-20..1e20, got " + PythonRepr(value));
+      return Bad(ranges.At(key) + ": ranges must lie in 1e-9..1e9, got " + PythonRepr(value));
     }
   }
   return {};
@@ -366,9 +366,16 @@ Status ParseCorrection(const Node& node, const Architecture& a,
   const auto layer = [&](const std::string& name, int width) -> Status {
     std::vector<double>& values = (*out)[name];
     SSR_RETURN_IF_ERROR(node.Numbers(name.c_str(), &values));
-    if (values.size() == static_cast<size_t>(width)) return {};
-    return Bad(node.At(name.c_str()) + ": expected " + std::to_string(width) + " numbers, got " +
-               std::to_string(values.size()));
+    if (values.size() != static_cast<size_t>(width)) {
+      return Bad(node.At(name.c_str()) + ": expected " + std::to_string(width) + " numbers, got " +
+                 std::to_string(values.size()));
+    }
+    for (const double value : values) {
+      if (std::fabs(value) > kLargestCorrection) {
+        return Bad(node.At(name.c_str()) + ": corrections must lie in -1e9..1e9, got " + PythonRepr(value));
+      }
+    }
+    return {};
   };
   for (int block = 0; block < kBlocks; ++block) {
     SSR_RETURN_IF_ERROR(layer("x." + std::to_string(block), a.width_x));
