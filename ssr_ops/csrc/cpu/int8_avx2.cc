@@ -1,0 +1,67 @@
+// The network in int8 in AVX2: words of two int16, which vpmaddwd multiplies without saturating.
+#include "cpu/vec_avx2.h"
+#include "cpu/words.h"
+
+namespace ssr::cpu {
+namespace {
+
+struct Int32s {
+  static constexpr int kLanes = 8;
+  __m256i v;
+
+  static Int32s Load(const int32_t* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
+  static Int32s Broadcast(int32_t i) { return {_mm256_set1_epi32(i)}; }
+  static Int32s Zero() { return {_mm256_setzero_si256()}; }
+  friend Int32s operator+(Int32s a, Int32s b) { return {_mm256_add_epi32(a.v, b.v)}; }
+  friend Int32s Max(Int32s a, Int32s b) { return {_mm256_max_epi32(a.v, b.v)}; }
+  Vec Real() const { return {_mm256_cvtepi32_ps(v)}; }
+  static Int32s Nearest(Vec value) { return {_mm256_cvtps_epi32(value.v)}; }
+};
+
+void StoreBytes(Int32s values, uint8_t* out) {
+  const __m128i low = _mm256_castsi256_si128(values.v), high = _mm256_extracti128_si256(values.v, 1);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_packs_epi32(low, high));
+}
+
+#include "cpu/int8_outputs.h"
+
+struct Isa {
+  static constexpr int kElement = 2;
+  static constexpr SumStageKernel kSumStage = SumStageAvx2;
+  using Sums = Int32s;
+  using Outputs = Int8Outputs;
+  using Weights = __m256i;
+  using Inputs = __m256i;
+
+  static Inputs Broadcast(const uint8_t* p) {
+    int32_t word = 0;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return _mm256_set1_epi32(word);
+  }
+  static Weights Load(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  template <bool kFirst>
+  static Sums Dot(Sums sums, Inputs a, Weights b) {
+    return {_mm256_add_epi32(sums.v, _mm256_madd_epi16(a, b))};
+  }
+  static uint16_t Picture(uint8_t byte) { return byte; }
+};
+
+// 12 sums of the 16 registers.
+struct Tuning {
+  static constexpr int kPeakSums = 12;
+  static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 2;
+  static constexpr int kVectorsX = 1, kColumnsX = 6;
+  static constexpr int kVectorsS = 1, kColumnsS = 6;
+};
+
+#include "cpu/dot_body.h"
+
+}  // namespace
+
+void RunInt8Avx2(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+  RunNetwork(network, image, scratch, dots);
+}
+
+int64_t MultiplyAddInt8Avx2(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
+
+}  // namespace ssr::cpu
