@@ -114,8 +114,8 @@ class CpuEngine final : public Engine {
 
 }  // namespace
 
-Status CreateCpuEngine(std::shared_ptr<const Model> model, const EngineOptions& options,
-                       Precision precision, std::unique_ptr<Engine>* engine) {
+Status CreateCpuEngine(std::shared_ptr<const Model> model, const EngineOptions& options, Precision precision,
+                       std::unique_ptr<Engine>* engine) {
   Isa isa = Isa::kPortable;
   SSR_RETURN_IF_ERROR(ChooseIsa(options.implementation, &isa, precision));
   *engine = std::make_unique<CpuEngine>(std::move(model), options, precision, isa);

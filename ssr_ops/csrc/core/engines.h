@@ -7,8 +7,8 @@
 
 namespace ssr {
 
-Status CreateCpuEngine(std::shared_ptr<const Model> model, const EngineOptions& options,
-                       Precision precision, std::unique_ptr<Engine>* engine);
+Status CreateCpuEngine(std::shared_ptr<const Model> model, const EngineOptions& options, Precision precision,
+                       std::unique_ptr<Engine>* engine);
 
 // kUnsupported in a build without CUDA; `device` is N of "cuda:N".
 Status CreateCudaEngine(std::shared_ptr<const Model> model, const EngineOptions& options, int device,

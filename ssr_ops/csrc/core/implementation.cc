@@ -140,7 +140,8 @@ Status ChooseIsa(const std::string& forced, Isa* isa, Precision precision) {
     }
     names += (names.empty() ? "" : ", ") + std::string(IsaName(candidate));
   }
-  const std::string where = precision == Precision::kFp32 ? "" : std::string(" in ") + PrecisionName(precision);
+  const std::string where =
+      precision == Precision::kFp32 ? "" : std::string(" in ") + PrecisionName(precision);
   return {Code::kInvalidArgument,
           "implementation '" + name + "' is not available here" + where + ", expected one of " + names};
 }

@@ -48,8 +48,8 @@ IntegerConvolution InSteps(const FoldedConvolution& layer, const std::vector<dou
     double largest = 0;
     for (size_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(weight(i)));
     const double bias = layer.bias[o];
-    const auto step = static_cast<float>(
-        std::max(std::max(largest / limits.weight, std::fabs(bias) / limits.bias), 1e-30));
+    const auto step =
+        static_cast<float>(std::max(std::max(largest / limits.weight, std::fabs(bias) / limits.bias), 1e-30));
     int32_t sum = 0;
     for (size_t i = 0; i < count; ++i) {
       const auto q = static_cast<int16_t>(std::nearbyint(weight(i) / step));

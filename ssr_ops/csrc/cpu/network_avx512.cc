@@ -56,8 +56,8 @@ void RunNetworkAvx512(const NetworkWeights& network, const uint8_t* image, float
   RunNetwork(network, image, scratch, dots);
 }
 
-float* SumStageAvx512(const StageWeights& stage, int64_t count, const float* fx, const float* fs, float* product,
-                     float* dots) {
+float* SumStageAvx512(const StageWeights& stage, int64_t count, const float* fx, const float* fs,
+                      float* product, float* dots) {
   return SumStage(stage, count, fx, fs, product, dots);
 }
 

@@ -54,8 +54,8 @@ void RunNetworkPortable(const NetworkWeights& network, const uint8_t* image, flo
   RunNetwork(network, image, scratch, dots);
 }
 
-float* SumStagePortable(const StageWeights& stage, int64_t count, const float* fx, const float* fs, float* product,
-                     float* dots) {
+float* SumStagePortable(const StageWeights& stage, int64_t count, const float* fx, const float* fs,
+                        float* product, float* dots) {
   return SumStage(stage, count, fx, fs, product, dots);
 }
 

@@ -72,9 +72,9 @@ int64_t MultiplyAddBf16Amx(int64_t rounds, float* value);
 // the highest power first. ssr_ops/quantized.py says where the numbers come from.
 constexpr float kTanhLimit = 3.2f;
 constexpr int kTanhTerms = 9;
-constexpr float kTanh127[kTanhTerms] = {126.85888671875f,         -41.26609420776367f,   14.479726791381836f,
-                                        -4.08075475692749f,       0.8249973654747009f,   -0.11151786893606186f,
-                                        0.009439040906727314f,    -0.0004493427986744791f,
-                                        9.147956916422118e-06f};
+constexpr float kTanh127[kTanhTerms] = {
+    126.85888671875f,      -41.26609420776367f,     14.479726791381836f,
+    -4.08075475692749f,    0.8249973654747009f,     -0.11151786893606186f,
+    0.009439040906727314f, -0.0004493427986744791f, 9.147956916422118e-06f};
 
 }  // namespace ssr::cpu
