@@ -13,7 +13,7 @@ PACKAGES := ssr_train ssr_ops triton_repo clients/ssr_client
 # The environment's own tools (cmake, ninja) come before the machine's.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench peers clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make test              the whole test suite (adds PyTorch; ARGS='-k engine' to choose)"
 	@echo "make lint              ruff, mypy, clang-format"
 	@echo "make bench             every benchmark; tables go to benchmarks/results/"
+	@echo "make peers             install the runtimes that make bench compares with (1 GB; optional)"
 	@echo "make format            let ruff and clang-format rewrite"
 	@echo "make clean             remove the environment and the build folders"
 
@@ -44,6 +45,12 @@ format: $(VENV)/.test
 bench: $(VENV)/.test
 	@for question in fused_operator engine serving; do \
 	  echo "== $$question"; $(BIN)/python benchmarks/$$question.py || exit 1; done
+	@[ -e $(VENV)/.peers ] || echo "OpenVINO, TFLite and their quantizers join after: make peers"
+
+peers: $(VENV)/.test
+	@echo "installing OpenVINO, NNCF, LiteRT and its converter (1 GB)"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
+	@touch $(VENV)/.peers
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

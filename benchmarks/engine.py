@@ -1,198 +1,195 @@
-"""How fast is the engine, against peers running the same network in the same run?
+"""How fast is the engine beside every runtime that runs the same network, in the same run?
 
-``python benchmarks/engine.py [BUNDLE]`` validates every contestant on the bundle's golden record, then times
-them interleaved, one thread each, and writes ``benchmarks/results/engine-<cpu>.md``. ONNX Runtime runs the
-network as ``torch.onnx.export`` writes it here; torch runs it eagerly. Both peers are handed float NCHW
-arrays made beforehand, while ours starts from the uint8 crops.
+Validates every contestant, finds the configuration that each peer likes best, then times all of them in turns
+in one process, and writes ``benchmarks/results/engine-<cpu>.md`` with a plot beside it.
+
+* fp32 answers must lie within 2e-3 years of the float64 reference on the golden record's face crops. bf16 and
+  int8 are held to fp32 on crops that calibration never saw, and their drift is reported.
+* int8 of every peer is calibrated on the same crops: drawn faces, or the faces in the photos of --images.
+* A peer is handed float arrays in the layout it likes, made before the clock starts, the graph in the order
+  it likes, batches cut into the chunks it likes; on several threads, its own threads or single-threaded
+  copies, whichever is quicker. Ours starts from the uint8 crops, every time.
+
+Peers that are not installed cost a line of the report. To get them all:
+  pip install -c constraints.txt -e '.[bench]'       (or: make peers)
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import _report as report
 import numpy as np
-import onnxruntime
-import torch
-from numpy.typing import NDArray
+import peers
+from peers.contest import contest, peaks, scaling, validate
+from peers.contestant import Images, Material, Plan
+from peers.crops import drawn_crops, photographed_crops
+from peers.report import Cell, Results, write
+from peers.tuning import PAUSE, choose, survey
 
-from ssr_ops import _native
 from ssr_ops.engine import Engine
-from ssr_train.bundle import Bundle, default_bundle, load_model, read_bundle
+from ssr_train.bundle import Bundle, default_bundle, read_bundle
+from ssr_train.errors import SsrError
 
-PACKAGES = ("ssr-serve", "onnxruntime", "torch", "numpy")
-BATCHES = (1, 8, 32, 128)
-AGREEMENT = 2e-3
-"""Years on face crops (DESIGN section 6); the golden record begins with six of them."""
-FACES = 6
-MULTIPLY_ADDS = 4_981_824 + 9_031_680 + 1_658_880 + 184_320 + 353_280 + 2_380
-"""Of one image: the four levels' convolutions without outputs that no pool reads, the 1x1 convolutions under
-head pools, the dense layers. Holds for stages (3, 3, 3) and widths 32, 16, 10."""
-
-Predict = Callable[[NDArray[np.uint8]], Callable[[], NDArray[np.float32]]]
-"""Prepares a batch and gives the function to time."""
-
-
-def ours(bundle: Bundle, implementation: str) -> Predict:
-    engine = Engine(bundle, implementation=implementation)
-    return lambda images: lambda: engine.predict(images)
-
-
-def as_float(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
-
-
-def with_onnxruntime(bundle: Bundle) -> Predict:
-    low, high = bundle.contract.interface.output.clip
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        torch.onnx.export(
-            load_model(bundle),
-            (torch.zeros(2, 3, 64, 64),),
-            path,
-            dynamo=False,
-            input_names=["image"],
-            output_names=["age"],
-            dynamic_axes={"image": {0: "n"}, "age": {0: "n"}},
-        )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-
-    def prepare(images: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
-        given = {"image": as_float(images)}
-        return lambda: np.clip(session.run(None, given)[0][:, 0], low, high)
-
-    return prepare
-
-
-def with_torch(bundle: Bundle) -> Predict:
-    low, high = bundle.contract.interface.output.clip
-    model = load_model(bundle)
-    torch.set_num_threads(1)
-
-    def prepare(images: NDArray[np.uint8]) -> Callable[[], NDArray[np.float32]]:
-        given = torch.from_numpy(as_float(images))
-
-        def run() -> NDArray[np.float32]:
-            with torch.inference_mode():
-                result: NDArray[np.float32] = model(given)[:, 0].clamp(low, high).numpy()
-            return result
-
-        return run
-
-    return prepare
-
-
-def validate(bundle: Bundle, contestants: dict[str, Predict]) -> dict[str, float]:
-    """Largest difference in years from the float64 reference on the golden face crops."""
-    golden, scale = bundle.golden(), 101 / bundle.contract.architecture.value_range
-    errors = {}
-    for name, prepare in contestants.items():
-        answers = prepare(golden["images"][:FACES])()
-        errors[name] = float(np.abs(answers - golden["output"][:FACES]).max() * scale)
-        if not errors[name] <= AGREEMENT:
-            raise SystemExit(f"{name} is {errors[name]} years from the reference: nothing is timed")
-    return errors
-
-
-def measure(contestants: dict[str, Predict], batch: int, seconds: float) -> dict[str, float]:
-    """Images a second: the median of interleaved rounds."""
-    images = np.random.default_rng(batch).integers(0, 256, (batch, 64, 64, 3), dtype=np.uint8)
-    calls = {name: prepare(images) for name, prepare in contestants.items()}
-    for call in calls.values():
-        call()
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[next(iter(times))]) < 7:
-        for name, call in calls.items():
-            repeats = max(1, 32 // batch)
-            begin = time.perf_counter()
-            for _ in range(repeats):
-                call()
-            times[name].append((time.perf_counter() - begin) / repeats)
-    return {name: batch / statistics.median(values) for name, values in times.items()}
-
-
-def best_of(bundle: Bundle, implementation: str, seconds: float) -> tuple[float, float]:
-    """Images a second, and multiply-adds a second of a loop of nothing else: the best round of each.
-
-    Rounds last about a millisecond and alternate, so that what else runs on the machine leaves some of
-    both alone: a fraction of the two is the kernel's own, where medians would compare the disturbances.
-    """
-    engine = Engine(bundle, implementation=implementation)
-    images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)
-    engine.predict(images)
-    quickest, peak, end = float("inf"), 0.0, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        begin = time.perf_counter()
-        engine.predict(images)
-        quickest = min(quickest, time.perf_counter() - begin)
-        peak = max(peak, _native.measure_multiply_adds(implementation, 0.0005))
-    return len(images) / quickest, peak
+PRECISIONS = ("fp32", "bf16", "int8")
+CALIBRATION, FRESH = 300, 256
+"""How many crops int8 is calibrated on, and how many others drift is measured on."""
 
 
 def main() -> None:
+    options = arguments()
+    begin = time.perf_counter()
+    bundle = read_bundle(options.bundle)
+    a = bundle.contract.architecture
+    if (a.stages, a.width_x, a.width_s, a.width_fusion) != ((3, 3, 3), 32, 16, 10):
+        raise SystemExit("engine: the count of multiply-adds holds for the released architecture only")
+    with tempfile.TemporaryDirectory() as folder:
+        results = run(bundle, options, Path(folder))
+    results.seconds = time.perf_counter() - begin
+    for path in write(results, options.output):
+        print("written to", path)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "bundle", type=Path, nargs="?", default=default_bundle(), help="default: the shipped one"
     )
-    parser.add_argument("--seconds", type=float, default=4.0, help="for each batch size")
+    parser.add_argument(
+        "--peers",
+        type=names(peers.RUNTIMES),
+        default=peers.RUNTIMES,
+        metavar="NAME,...",
+        help=f"of {', '.join(peers.RUNTIMES)}, or none (default: all that are installed)",
+    )
+    parser.add_argument(
+        "--precisions",
+        type=names(PRECISIONS),
+        default=PRECISIONS,
+        metavar="NAME,...",
+        help="of fp32, bf16, int8 (default: all)",
+    )
+    parser.add_argument("--batches", type=numbers(128), metavar="N,...", help="default: 1,8,32,128")
+    parser.add_argument("--threads", type=numbers(64), metavar="N,...", help="default: 1,2")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="photos whose faces calibrate int8 and measure drift"
+    )
+    parser.add_argument("--seconds", type=float, default=None, help="for each batch size (default: 8)")
+    parser.add_argument(
+        "--quick", action="store_true", help="batches 1 and 32, one thread, short: a look, not a result"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=None, metavar="DIR", help="where the table and the plot go"
+    )
     options = parser.parse_args()
-    bundle = read_bundle(options.bundle)
-    a = bundle.contract.architecture
-    if (a.stages, a.width_x, a.width_s, a.width_fusion) != ((3, 3, 3), 32, 16, 10):
-        raise SystemExit("the count of multiply-adds holds for the released architecture only")
+    cores = len(os.sched_getaffinity(0))
+    options.batches = options.batches or ((1, 32) if options.quick else (1, 8, 32, 128))
+    options.threads = options.threads or ((1,) if options.quick or cores < 2 else (1, 2))
+    options.seconds = options.seconds or (2.0 if options.quick else 8.0)
+    if max(options.threads) > cores:
+        parser.error(f"--threads {max(options.threads)}: this process may use {cores} cores")
+    return options
 
-    names = _native.implementations()
-    contestants = {f"ours, {name}": ours(bundle, name) for name in names}
-    contestants["ONNX Runtime"] = with_onnxruntime(bundle)
-    contestants["torch, eager"] = with_torch(bundle)
-    errors = validate(bundle, contestants)
-    rates = {batch: measure(contestants, batch, options.seconds) for batch in BATCHES}
-    best = {name: best_of(bundle, name, options.seconds / 2) for name in names}
 
-    lines = [
-        "# Engine, fp32, one thread",
-        "",
-        f"{report.hardware()}. {report.versions(*PACKAGES)}.",
-        "Images a second (in brackets: times ONNX Runtime). "
-        f"Network `{bundle.contract.name}`, weights "
-        f"{bundle.contract.weights_sha256[:12]}.",
-        "ONNX Runtime runs what `torch.onnx.export` wrote in this run. Medians of interleaved rounds; "
-        f"load average while measuring {os.getloadavg()[0]:.1f} (1 is this program alone).",
-        "",
-        "| | " + " | ".join(f"batch {batch}" for batch in BATCHES) + " | years from reference |",
-        "|---|" + "---:|" * (len(BATCHES) + 1),
-    ]
-    for name in contestants:
-        cells = [f"{rates[b][name]:,.0f} ({rates[b][name] / rates[b]['ONNX Runtime']:.2f})" for b in BATCHES]
-        lines.append(f"| {name} | " + " | ".join(cells) + f" | {errors[name]:.1e} |")
-    lines += [
-        "",
-        f"One image takes {MULTIPLY_ADDS / 1e6:.1f} million multiply-adds. The peak is a loop of independent "
-        "multiply-adds, the limit of direct convolution on this core. Best of alternating rounds (batch 8), "
-        "which other load disturbs least.",
-        "",
-        "| | peak, G multiply-adds/s | limit, images/s | ours, images/s | reached |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name, (images, peak) in best.items():
-        limit = peak / MULTIPLY_ADDS
-        lines.append(f"| {name} | {peak / 1e9:.1f} | {limit:,.0f} | {images:,.0f} | {images / limit:.0%} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    print("written to", report.write("engine", text))
+def names(known: tuple[str, ...]):
+    def read(text: str) -> tuple[str, ...]:
+        if text == "none":
+            return ()
+        given = tuple(text.split(","))
+        if unknown := [name for name in given if name not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+        return given
+
+    return read
+
+
+def numbers(largest: int):
+    def read(text: str) -> tuple[int, ...]:
+        parts = text.split(",")
+        if not all(part.isdigit() and 1 <= int(part) <= largest for part in parts):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected numbers in 1..{largest}, as in 1,8,32")
+        return tuple(sorted({int(part) for part in parts}))
+
+    return read
+
+
+def run(bundle: Bundle, options: argparse.Namespace, folder: Path) -> Results:
+    print(f"crops: {options.images or 'drawn faces'}", flush=True)
+    if options.images:
+        calibration, fresh, source = photographed_crops(options.images, bundle)
+    else:
+        calibration, fresh, source = drawn_crops(CALIBRATION, FRESH)
+    material = Material(bundle, calibration, folder)
+    print("contestants:", flush=True)
+    found, absent = peers.gather(material, ("ours", *options.peers), options.precisions)
+    for item in absent:
+        print(f"  {item.name}: {item.reason}", flush=True)
+    if not found:
+        raise SystemExit("engine: no contestant runs here")
+    results = Results(bundle, options.batches, options.threads, found, absent, source)
+    fp32 = Engine(bundle).predict(fresh)
+    noise = np.random.default_rng(0).integers(0, 256, (max(options.batches), 64, 64, 3), dtype=np.uint8)
+    images = np.concatenate([fresh, noise])[: max(options.batches)]
+
+    print("each at its best:", flush=True)
+    surveys = {each.name: survey(each, options.batches, images) for each in found if each.chunks}
+    for each in found:
+        plans = [choose(each, surveys.get(each.name, {}), b, 1, images) for b in options.batches]
+        results.drifts[each.name] = drift = validate(each, plans, bundle, fresh, fp32)
+        print(f"  {each.name}: {plans[-1]}; drift mean {drift.mean:.2g}, max {drift.worst:.2g}", flush=True)
+        if each.kernels:
+            results.kernels[each.name] = each.kernels(plans[-1])
+    for threads in options.threads:
+        for batch in options.batches:
+            measure(results, surveys, batch, threads, images, options.seconds)
+    kinds = [(each.precision, each.implementation) for each in found if each.ours]
+    results.peaks = peaks(kinds)
+    measure_scaling(results, images, options.seconds)
+    results.load = os.getloadavg()[0]
+    return results
+
+
+def measure(
+    results: Results,
+    surveys: dict[str, dict[Plan, float]],
+    batch: int,
+    threads: int,
+    images: Images,
+    seconds: float,
+) -> None:
+    """Time all contestants at one batch size and number of threads."""
+    plans = {
+        each.name: choose(each, surveys.get(each.name, {}), batch, threads, images)
+        for each in results.contestants
+    }
+    calls = {
+        each.name: each.prepare(plans[each.name], images[:batch], threads) for each in results.contestants
+    }
+    timings = contest(calls, batch, seconds, PAUSE if threads > 1 else 0.0)
+    for name, timing in timings.items():
+        results.cells[name, batch, threads] = Cell(plans[name], timing)
+    top = max(timings, key=lambda name: timings[name].rate)
+    print(f"  batch {batch}, threads {threads}: {top} leads, {timings[top].rate:,.0f} images/s", flush=True)
+
+
+def measure_scaling(results: Results, images: Images, seconds: float) -> None:
+    """Our best implementation in each precision, at the largest batch."""
+    batch = max(results.batches)
+    for threads in results.threads:
+        for each in results.best_of_ours() if threads > 1 else ():
+            whole = Plan("", 0)
+            one, several = (each.prepare(whole, images[:batch], n) for n in (1, threads))
+            kind = (each.precision, each.implementation)
+            results.scalings[each.name, threads] = scaling(one, several, kind, batch, threads, seconds / 4)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SsrError as error:
+        raise SystemExit(f"engine: {error}") from None

@@ -1,0 +1,58 @@
+"""The contestants of ``benchmarks/engine.py``: our engine and the runtimes that run the same network.
+
+One module a runtime. Each offers :func:`contestants`, and imports its runtime there and nowhere else, so that
+what is not installed costs a line of the report and nothing more.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from peers.contestant import Contestant, Material
+
+RUNTIMES = ("onnxruntime", "openvino", "tflite", "torch")
+PACKAGES = ("onnxruntime", "openvino", "nncf", "ai-edge-litert", "litert-torch", "ai-edge-quantizer", "torch")
+"""Distributions whose versions a report names."""
+
+INSTALL = "pip install -c constraints.txt -e '.[bench]' (or: make peers)"
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A contestant that does not run here, and why."""
+
+    name: str
+    reason: str
+
+
+def gather(
+    material: Material, runtimes: Iterable[str], precisions: Iterable[str]
+) -> tuple[list[Contestant], list[Absent]]:
+    """Contestants of ``runtimes`` (of :data:`RUNTIMES`, or ``ours``) in ``precisions``, ready to compile."""
+    found: list[Contestant] = []
+    absent: list[Absent] = []
+    for runtime in runtimes:
+        module = importlib.import_module(f"peers.with_{runtime}")
+        for precision in precisions:
+            if precision not in module.PRECISIONS:
+                continue
+            begin = time.perf_counter()
+            name = f"{module.TITLE} {precision}"
+            try:
+                more = module.contestants(material, precision)
+            except ImportError as error:
+                absent.append(Absent(name, f"not installed ({error.name or error}): {INSTALL}"))
+                continue
+            except Exception as error:  # a runtime that cannot convert the network is a finding, not an end
+                absent.append(Absent(name, f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"))
+                continue
+            for item in more:
+                if isinstance(item, Absent):
+                    absent.append(item)
+                else:
+                    found.append(item)
+            print(f"  {name}: ready in {time.perf_counter() - begin:.1f} s", flush=True)
+    return found, absent

@@ -1,0 +1,77 @@
+"""The benchmarks run, and refuse to time what answers wrongly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssr_train.bundle import default_bundle, read_bundle
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def test_engine_without_peers(tmp_path: Path) -> None:
+    options = ["--peers", "none", "--precisions", "fp32", "--batches", "1,2", "--seconds", "0.05"]
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "engine.py", *options, "--output", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    (table,) = tmp_path.glob("engine-*.md")
+    (picture,) = tmp_path.glob("engine-*.svg")
+    assert "**ours fp32, portable**" in table.read_text()
+    assert picture.name in table.read_text()
+    assert picture.stat().st_size < 200_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--peers", "tensorrt"], "'tensorrt' is none of onnxruntime, openvino, tflite, torch"),
+        (["--batches", "0"], r"expected numbers in 1..128"),
+        (["--precisions", "fp8"], "'fp8' is none of fp32, bf16, int8"),
+        (["nowhere"], "nowhere: does not exist, expected a bundle"),
+    ],
+)
+def test_engine_refuses_bad_options(options: list[str], message: str) -> None:
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "engine.py", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("precision", "shift"), [("fp32", 0.003), ("int8", 4.0), ("int8", np.nan)])
+def test_wrong_answers_are_not_timed(precision: str, shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from peers.contest import validate
+    from peers.contestant import Contestant, Plan
+
+    from ssr_ops import Engine
+
+    bundle = read_bundle(default_bundle())
+    engine = Engine(bundle)
+    crops = bundle.golden()["crops"]
+    answers = engine.predict(crops)
+
+    def compile(variant: str, chunk: int, threads: int):  # type: ignore[no-untyped-def]
+        off = shift if variant == "wrong" else 0.0
+        return lambda images: lambda: engine.predict(images) + np.float32(off)
+
+    contestant = Contestant("peer", "peer", precision, compile)
+    right, wrong = Plan("right", 4), Plan("wrong", 4)
+    assert validate(contestant, [right], bundle, crops, answers).worst < 1e-3
+    with pytest.raises(SystemExit, match=r"peer is .* years off"):
+        validate(contestant, [right, wrong], bundle, crops, answers)
