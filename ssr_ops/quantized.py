@@ -6,7 +6,7 @@ portable) gives the same bytes. RNE below is rounding to the nearest, ties to ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,21 +119,41 @@ def blocks() -> list[str]:
 
 
 def integer_layer(
-    layer: Layer, input_steps: ArrayLike, correction: ArrayLike, *, limit: int = 127, zero_point: int = 0
+    layer: Layer,
+    input_steps: ArrayLike,
+    correction: ArrayLike,
+    *,
+    up: NDArray[np.bool_] | None = None,
+    zero_point: int = 0,
 ) -> IntegerLayer:
     """Integers of a layer whose input bytes q stand for ``input_steps`` (I,) * (q - ``zero_point``).
 
-    One step an output channel, the smallest with which every weight lies within ``limit`` and the bias
-    within 2^26; both rounded RNE. ``correction`` (O,) is added to the bias before.
+    One step an output channel, the smallest with which every weight lies within 127 and the bias within
+    2^26. Weights are rounded RNE, or by ``up`` (O, I, kh, kw): down, or one up from there. The bias is
+    rounded RNE; ``correction`` (O,) is added to it before.
     """
     weights = layer.weights.astype(np.float64) * np.asarray(input_steps, np.float64)[None, :, None, None]
     bias = layer.bias.astype(np.float64) + np.asarray(correction, np.float64)
     largest = np.abs(weights).max(axis=(1, 2, 3))
-    step = np.maximum(np.maximum(largest / limit, np.abs(bias) / 2.0**26), 1e-30).astype(np.float32)
+    step = np.maximum(np.maximum(largest / 127, np.abs(bias) / 2.0**26), 1e-30).astype(np.float32)
     unit = step.astype(np.float64)
-    whole = np.rint(weights / unit[:, None, None, None]).astype(np.int64)
+    ratio = weights / unit[:, None, None, None]
+    rounded = np.rint(ratio) if up is None else np.clip(np.floor(ratio) + up, -127, 127)
+    whole = rounded.astype(np.int64)
     start = np.rint(bias / unit).astype(np.int64) - zero_point * whole.sum(axis=(1, 2, 3))
     return IntegerLayer(whole, start, step)
+
+
+def rounding_bits(text: str, shape: Sequence[int]) -> NDArray[np.bool_]:
+    """The contract's ``rounding`` of one layer as booleans of ``shape``: one bit a weight, the first the
+    most significant of the first byte."""
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=int(np.prod(shape)))
+    return bits.astype(np.bool_).reshape(shape)
+
+
+def rounding_text(up: NDArray[np.bool_]) -> str:
+    """The inverse of :func:`rounding_bits`."""
+    return np.packbits(up.ravel()).tobytes().hex()
 
 
 def int8_layers(
@@ -146,7 +166,9 @@ def int8_layers(
         origin = source(name, architecture)
         steps = byte_steps(origin, architecture, quantization)
         zero_point = 128 if origin.startswith("s") else 0
-        result[name] = integer_layer(layer, steps, correction[name], zero_point=zero_point)
+        text = None if quantization.rounding is None else quantization.rounding[name]
+        up = None if text is None else rounding_bits(text, layer.weights.shape)
+        result[name] = integer_layer(layer, steps, correction[name], up=up, zero_point=zero_point)
     return result
 
 
@@ -195,16 +217,19 @@ def requantize_s(sums: I64, step: F32, pool: int) -> I64:
 
 def convolve_integers(v: I64, layer: IntegerLayer) -> I64:
     """Valid convolution of bytes (N, H, W, I); float64 carries it, exact below 2^53."""
-    return convolve(v.astype(np.float64), layer.weights, layer.bias).astype(np.int64)
+    return convolve(v, layer.weights, layer.bias).astype(np.int64)
 
 
 def convolve(v: NDArray[Any], weights: NDArray[Any], bias: NDArray[Any]) -> NDArray[np.float64]:
     """Valid convolution in float64: v (N, H, W, I), weights (O, I, kh, kw), to (N, H', W', O)."""
-    size = weights.shape[2:]
-    patches = np.lib.stride_tricks.sliding_window_view(v, size, axis=(1, 2))
-    wide = weights.astype(np.float64)
-    out = np.tensordot(patches, wide, axes=((3, 4, 5), (1, 2, 3))) + bias.astype(np.float64)
-    return np.asarray(out)
+    v, weights = v.astype(np.float64), weights.astype(np.float64)
+    rows, columns = weights.shape[2:]
+    height, width = v.shape[1] - rows + 1, v.shape[2] - columns + 1
+    out = np.broadcast_to(bias.astype(np.float64), (len(v), height, width, len(bias))).copy()
+    for y in range(rows):
+        for x in range(columns):
+            out += v[:, y : y + height, x : x + width] @ weights[:, :, y, x].T
+    return out
 
 
 def windows(v: NDArray[Any], size: int) -> NDArray[Any]:

@@ -360,11 +360,14 @@ class Quantization:
     after ReLU and pool: one number, or one for each channel. Maps of stream S are tanh: 1, not stored.
     ``bias_correction``: by precision (:data:`PRECISIONS`), for each convolution, what is added to the
     bias of each output channel after batch norm is folded in.
+    ``rounding``: for each convolution, one bit a weight of the int8 network in storage order, as hexadecimal
+    text (see :func:`ssr_ops.quantized.rounding_bits`): rounded up from its floor or not. None: to nearest.
     ``calibration``: how these were found, and how far the answers then drift.
     """
 
     ranges: dict[str, float | tuple[float, ...]]
     bias_correction: dict[str, dict[str, tuple[float, ...]]]
+    rounding: dict[str, str] | None = None
     calibration: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -374,6 +377,7 @@ class Quantization:
                 precision: {name: list(values) for name, values in layers.items()}
                 for precision, layers in self.bias_correction.items()
             },
+            "rounding": self.rounding,
             "calibration": self.calibration,
         }
 
@@ -384,6 +388,7 @@ class Quantization:
             return None
         block = _object(data, "quantization")
         widths = convolution_widths(architecture)
+        rounding = _get(block, "rounding", "quantization")
         ranges = _keyed(block, "ranges", "quantization", [name for name in widths if name.startswith("x.")])
         corrections = _keyed(block, "bias_correction", "quantization", PRECISIONS)
         return cls(
@@ -400,6 +405,7 @@ class Quantization:
                 }
                 for precision in PRECISIONS
             },
+            rounding=None if rounding is None else _rounding(block, architecture),
             calibration=dict(_object(_get(block, "calibration", "quantization"), "quantization.calibration")),
         )
 
@@ -551,6 +557,22 @@ def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
             f"{where}: must lie in {1 / _QUANTIZATION_LIMIT:g}..{_QUANTIZATION_LIMIT:g}, got {min(numbers)!r}"
         )
     return numbers if isinstance(value, list) else numbers[0]
+
+
+def _rounding(block: Mapping[str, Any], architecture: Architecture) -> dict[str, str]:
+    """Hexadecimal text for every convolution, as many bits as it has weights, the spare ones 0."""
+    shapes = architecture.parameter_shapes()
+    names = list(convolution_widths(architecture))
+    rounding = _keyed(block, "rounding", "quantization", names)
+    for name, text in rounding.items():
+        weights = math.prod(shapes[f"{name}.weight" if name.startswith("stages") else f"{name}.conv.weight"])
+        digits, spare = 2 * ((weights + 7) // 8), -weights % 8
+        where = f"quantization.rounding.{name}"
+        if not isinstance(text, str) or not re.fullmatch(f"[0-9a-f]{{{digits}}}", text):
+            raise ContractError(f"{where}: expected {digits} hexadecimal digits, one bit a weight")
+        if spare and int(text[-2:], 16) % (1 << spare):
+            raise ContractError(f"{where}: the {spare} bits after the last weight's must be 0")
+    return dict(rounding)
 
 
 def _numbers(value: Any, width: int, where: str) -> tuple[float, ...]:
