@@ -13,6 +13,8 @@ namespace {
 constexpr double kLimit = 127;
 // Biases in steps, so that sums (and sums over a pool, 64 for a fusion block) stay within int32.
 constexpr double kBiasLimit = 1 << 26, kFusionBiasLimit = 1 << 23;
+// 4 (27 * 255 * kFirstLimit + kFirstBiasLimit) < 2^24.
+constexpr double kFirstBiasLimit = 1 << 19;
 constexpr double kLargestScale = 1e30;
 constexpr int kZeroPoint = 128;  // of the S stream's bytes
 
@@ -34,6 +36,7 @@ std::vector<double> InputSteps(const Model& model, char stream, int level, int c
 struct Limits {
   double weight, bias;
   bool around_zero_point;  // the inputs are bytes around 128
+  bool eight_bits;         // of significance in a weight
 };
 
 // `scale` is left as the real step of each output channel.
@@ -52,9 +55,10 @@ IntegerConvolution InSteps(const FoldedConvolution& layer, const std::vector<dou
         static_cast<float>(std::max(std::max(largest / limits.weight, std::fabs(bias) / limits.bias), 1e-30));
     int32_t sum = 0;
     for (size_t i = 0; i < count; ++i) {
-      const auto q = static_cast<int16_t>(std::nearbyint(weight(i) / step));
-      result.weights[o * count + i] = q;
-      sum += q;
+      auto q = static_cast<float>(std::nearbyint(weight(i) / step));
+      if (limits.eight_bits) q = FromBf16(ToBf16(q));
+      result.weights[o * count + i] = static_cast<int16_t>(q);
+      sum += static_cast<int32_t>(q);
     }
     const auto whole = static_cast<int32_t>(std::nearbyint(bias / step));
     result.bias.push_back(limits.around_zero_point ? whole - kZeroPoint * sum : whole);
@@ -99,7 +103,8 @@ IntegerConvolution QuantizeBlock(const Model& model, char stream, int block) {
   FoldedConvolution folded = Fold(model, stream, block);
   Correct(model.quantization->int8, BlockName(stream, block), &folded.bias);
   const int channels = static_cast<int>(folded.weights.size() / folded.bias.size() / 9);
-  const Limits limits{block == 0 ? kFirstLimit : kLimit, kBiasLimit, stream == 's' && block > 0};
+  const Limits limits = block == 0 ? Limits{kFirstLimit, kFirstBiasLimit, false, true}
+                                   : Limits{kLimit, kBiasLimit, stream == 's', false};
   IntegerConvolution result = InSteps(folded, InputSteps(model, stream, block, channels), limits);
   if (stream == 's') return result;  // the step is what tanh wants
   const std::vector<double> outputs = InputSteps(model, stream, block + 1, 0);
@@ -117,7 +122,7 @@ IntegerConvolution QuantizeFusion(const Model& model, char stream, int stage) {
   const Tap tap = model.architecture.taps[static_cast<size_t>(stage)];
   const int channels = static_cast<int>(fusion.weights.size() / fusion.bias.size());
   IntegerConvolution result = InSteps(fusion, InputSteps(model, stream, tap.level, channels),
-                                      {kLimit, kFusionBiasLimit, stream == 's'});
+                                      {kLimit, kFusionBiasLimit, stream == 's', false});
   if (stream == 's') return result;
   for (float& scale : result.scale) scale = static_cast<float>(double{scale} / (tap.pool * tap.pool));
   return result;

@@ -22,14 +22,15 @@
 namespace ssr {
 
 struct IntegerConvolution {
-  std::vector<int16_t> weights;  // OIHW: -127..127; first blocks -kFirstLimit..kFirstLimit
+  std::vector<int16_t> weights;  // OIHW: -127..127; first blocks: see below
   std::vector<int32_t> bias;     // of each output channel; holds -128 sum(weights) for bytes around 128
   std::vector<float> scale;      // see above
 };
 
-// A block of a stream, 0..3. kFirstLimit: the picture's bytes need no finer weights, the weights do: at
-// 8 bits the first blocks are the largest part of int8's error.
-constexpr int kFirstLimit = 2047;
+// A block of a stream, 0..3. The first blocks' weights are whole numbers up to kFirstLimit of 8 significant
+// bits: as bytes they would be the largest part of int8's error, and so each is one bf16, and sums over a
+// pool stay below 2^24, where float32 is exact.
+constexpr int kFirstLimit = 511;
 IntegerConvolution QuantizeBlock(const Model& model, char stream, int block);
 
 // stage: 0-based; pool: of the stage's head.

@@ -32,18 +32,20 @@ PackedWords::PackedWords(const Model& model, Words words, bool amx) : words_(wor
 }
 
 WordLayer PackedWords::Block(const Model& model, char stream, int block, bool amx) {
-  const Architecture& a = model.architecture;
-  const int outputs = stream == 'x' ? a.width_x : a.width_s;
+  const int outputs = stream == 'x' ? model.architecture.width_x : model.architecture.width_s;
   const bool first = block == 0;
   const Kernel kernel{outputs, first ? kPictureChannels : outputs, 3, 3,
                       first ? kPictureChannels : Padded(outputs)};
-  const Kernel all_rows_in_one{outputs, kPictureChannels, 1, 9, kPictureChannels};
   if (words_ == Words::kBf16) {
-    return Bf16(FoldIn(model, Precision::kBf16, stream, block), first && amx ? all_rows_in_one : kernel);
+    const FoldedConvolution layer = FoldIn(model, Precision::kBf16, stream, block);
+    return first && amx ? ByColumns(layer) : Bf16(layer, kernel);
   }
   const IntegerConvolution layer = QuantizeBlock(model, stream, block);
-  if (first && amx) return Terms(layer);
-  return Integers(layer, kernel, first ? Words::kInt16 : words_);
+  if (!first || !amx) return Integers(layer, kernel, first ? Words::kInt16 : words_);
+  WordLayer packed = ByColumns({{layer.weights.begin(), layer.weights.end()},  // exact: 8 significant bits
+                                {layer.bias.begin(), layer.bias.end()}});
+  packed.scale = storage_.Padded(layer.scale);
+  return packed;
 }
 
 WordLayer PackedWords::Fusion(const Model& model, char stream, int stage) {
@@ -74,17 +76,16 @@ WordLayer PackedWords::Bf16(const FoldedConvolution& layer, const Kernel& kernel
   return packed;
 }
 
-// Whole numbers of 12 bits as two bf16 terms: 8 bits, and what is left. Rows are terms.
-WordLayer PackedWords::Terms(const IntegerConvolution& layer) {
+// Column by column of the kernel, each with its three rows and their channels, in bf16.
+WordLayer PackedWords::ByColumns(const FoldedConvolution& layer) {
   const int outputs = static_cast<int>(layer.bias.size());
-  const Kernel kernel{outputs, kPictureChannels, 2, 9, kPictureChannels};
-  WordLayer packed = Pack(kernel, ElementBytes(Words::kBf16), [&](int o, int i, int term, int tap) {
-    const float weight = layer.weights[static_cast<size_t>((o * kPictureChannels + i) * 9 + tap)];
-    const uint16_t high = ToBf16(weight);
-    return uint32_t{term == 0 ? high : ToBf16(weight - FromBf16(high))};
+  const Kernel columns{outputs, 3 * kPictureChannels, 1, 3, 3 * kPictureChannels};
+  WordLayer packed = Pack(columns, ElementBytes(Words::kBf16), [&](int o, int value, int, int column) {
+    const int row = value / kPictureChannels, channel = value % kPictureChannels;
+    const int tap = (o * kPictureChannels + channel) * 9 + 3 * row + column;
+    return uint32_t{ToBf16(layer.weights[static_cast<size_t>(tap)])};
   });
-  packed.bias = PaddedIntegers(layer.bias);
-  packed.scale = storage_.Padded(layer.scale);
+  packed.real_bias = storage_.Padded(layer.bias);
   return packed;
 }
 

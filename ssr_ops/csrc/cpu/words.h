@@ -28,8 +28,8 @@ struct WordStage {
 };
 
 // In the first blocks a kernel row is 3 * 3 values of the picture and one of zero weight: 5 words of 16 bits,
-// int16 for int8. AMX has its own layout there: all three rows in one, 27 values and 5 of zero weight, in
-// bf16; for int8 twice, in two terms whose sum is the weight: [width / 16][terms][16 words][16].
+// int16 for int8. AMX has them otherwise: bf16 for both precisions, the kernel column by column with its
+// three rows in each, 27 values and one of zero weight; sums begin with real_bias, which for int8 is bias.
 struct WordNetwork {
   WordLayer x[4], s[4];
   int width_x, width_s, width_fusion;  // padded
@@ -42,7 +42,7 @@ struct WordNetwork {
 };
 
 constexpr int kMapSlack = 128;
-constexpr int kWorkBytes = 24 << 10;
+constexpr int kWorkBytes = 32 << 10;
 
 // What the words hold, and so the maps.
 enum class Words { kBytes, kInt16, kBf16 };
