@@ -19,7 +19,7 @@ bool HasAvx512() {
 }
 #endif
 
-#ifdef SSR_VNNI
+#if defined(SSR_VNNI) || defined(SSR_AMX)
 // Compilers name these features at different times; the processor always the same way (leaf 7).
 struct Leaf7 {
   unsigned ecx0 = 0, edx0 = 0, eax1 = 0;
@@ -35,8 +35,8 @@ struct Leaf7 {
   }
 };
 
-bool HasAvxVnni() { return HasAvx2() && (Leaf7().eax1 >> 4 & 1) != 0; }
-bool HasAvx512Vnni() { return HasAvx512() && (Leaf7().ecx0 >> 11 & 1) != 0; }
+[[maybe_unused]] bool HasAvxVnni() { return HasAvx2() && (Leaf7().eax1 >> 4 & 1) != 0; }
+[[maybe_unused]] bool HasAvx512Vnni() { return HasAvx512() && (Leaf7().ecx0 >> 11 & 1) != 0; }
 bool HasAvx512Bf16() { return HasAvx512() && (Leaf7().eax1 >> 5 & 1) != 0; }
 #endif
 
@@ -46,7 +46,7 @@ bool HasAmx() {
   static const bool granted = [] {
     constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24, kInt8 = 1u << 25, kAll = kBf16 | kTile | kInt8;
     constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
-    return HasAvx512Vnni() && HasAvx512Bf16() && (Leaf7().edx0 & kAll) == kAll &&
+    return HasAvx512Bf16() && (Leaf7().edx0 & kAll) == kAll &&
            syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
   }();
   return granted;

@@ -13,9 +13,9 @@ namespace {
 
 #define SSR_INLINE inline __attribute__((always_inline))
 
-constexpr int kLine = 64;             // bytes of a tile's row
-constexpr int kTile = 16 * kLine;     // bytes
-constexpr int kLineWords = 16;        // of 32 bits
+constexpr int kLine = 64;          // bytes of a tile's row
+constexpr int kTile = 16 * kLine;  // bytes
+constexpr int kLineWords = 16;     // of 32 bits
 constexpr int kSizes[4] = {31, 14, 6, 4};
 
 // The instructions, with tiles as template arguments. GCC 12's own are macros that tell its optimiser of
@@ -50,9 +50,7 @@ struct alignas(64) Shapes {
   uint8_t rows[16] = {};
 };
 
-SSR_INLINE void LoadShapes(const Shapes& shapes) {
-  asm volatile("ldtilecfg %0" ::"m"(shapes));
-}
+SSR_INLINE void LoadShapes(const Shapes& shapes) { asm volatile("ldtilecfg %0" ::"m"(shapes)); }
 
 // For `pixels` pixels or windows at once and `words` of a kernel row.
 SSR_INLINE void Configure(int pixels, int words) {
@@ -328,8 +326,9 @@ SSR_INLINE void Interleave(const uint8_t* const (&rows)[3], uint8_t* strip) {
   for (int half = 0; half < 2; ++half) {
     for (int v = 0; v < kColumnValues; ++v, strip += kLine) {
       const int64_t at = half * kRowBytes / 2 + 2 * kInterleaving.from[v];
-      const __m512i upper = _mm512_permutex2var_epi16(
-          _mm512_loadu_si512(rows[0] + at), _mm512_load_si512(kInterleaving.upper[v]), _mm512_loadu_si512(rows[1] + at));
+      const __m512i upper = _mm512_permutex2var_epi16(_mm512_loadu_si512(rows[0] + at),
+                                                      _mm512_load_si512(kInterleaving.upper[v]),
+                                                      _mm512_loadu_si512(rows[1] + at));
       _mm512_store_si512(strip, _mm512_mask_permutexvar_epi16(upper, kInterleaving.is_lower[v],
                                                               _mm512_load_si512(kInterleaving.lower[v]),
                                                               _mm512_loadu_si512(rows[2] + at)));
@@ -437,7 +436,8 @@ void ConvolveFirst(const WordNetwork& network, const uint8_t* image, uint8_t* wo
                    uint8_t* out_s) {
   constexpr int kWindows = (kPicture - 2) / 2;
   const int blocks = (network.width_x + network.width_s) / 16;
-  const int64_t pixel_x = int64_t{network.width_x} * A::kElement, pixel_s = int64_t{network.width_s} * A::kElement;
+  const int64_t pixel_x = int64_t{network.width_x} * A::kElement,
+                pixel_s = int64_t{network.width_s} * A::kElement;
   uint8_t *sums = work, *summed = sums + 4 * kGroup * kTile, *rows = summed + 4 * kGroup * kTile;
   uint8_t *above = rows + 4 * kRowBytes + kLine, *below = above + kStripBytes + kLine;
   const auto row = [rows](int y) { return rows + y % 4 * kRowBytes; };
@@ -451,7 +451,8 @@ void ConvolveFirst(const WordNetwork& network, const uint8_t* image, uint8_t* wo
     Interleave({row(y + 1), row(y + 2), row(y + 3)}, below);
     for (int half = 0; half < 2; ++half) {
       const int window = half * (kWindows - kFirstWindows);  // the halves share one
-      const uint8_t *from_above = above + 2 * window * kColumnBytes, *from_below = below + 2 * window * kColumnBytes;
+      const uint8_t *from_above = above + 2 * window * kColumnBytes,
+                    *from_below = below + 2 * window * kColumnBytes;
       for (int index = 0; index < blocks; index += kGroup) {
         const int count = blocks - index < kGroup ? blocks - index : kGroup;
         if (count == 3) {
