@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,19 @@ def test_wrong_answers_are_not_timed(precision: str, shift: float, monkeypatch: 
     assert validate(contestant, [right], bundle, crops, answers).worst < 1e-3
     with pytest.raises(SystemExit, match=r"peer is .* years off"):
         validate(contestant, [right, wrong], bundle, crops, answers)
+
+
+def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import _report
+    import loading
+
+    monkeypatch.setattr(_report, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["loading.py", "--no-server"])
+    loading.main()
+    (table,) = tmp_path.glob("loading-*.md")
+    assert "| fp32, " in table.read_text()
+    monkeypatch.setattr(sys, "argv", ["loading.py", "--no-server", "--bar", "0.001"])
+    with pytest.raises(SystemExit, match="above the bar"):
+        loading.main()
+    assert 1 < loading.peak_memory(os.getpid()) < 100_000
