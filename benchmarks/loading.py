@@ -25,9 +25,8 @@ from typing import NamedTuple
 import _report
 import numpy as np
 import tritonclient.grpc as grpcclient
-from peers.with_ours import implementations
 
-from ssr_ops import Engine
+from ssr_ops import Engine, implementations
 from ssr_train.bundle import Bundle, default_bundle, read_bundle
 from ssr_train.errors import SsrError
 from triton_repo import ports

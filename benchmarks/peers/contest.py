@@ -100,9 +100,7 @@ def turn(timing: Timing, call: Call, batch: int) -> None:
 def multiply_adds(precision: str, implementation: str, seconds: float) -> float | None:
     """Multiply-adds a second of a loop of nothing else; None where this build has no such loop."""
     try:
-        return float(_native.measure_multiply_adds(implementation, precision, seconds))
-    except TypeError:  # a build that has one precision
-        return float(_native.measure_multiply_adds(implementation, seconds)) if precision == "fp32" else None
+        return float(_native.measure_multiply_adds(implementation, seconds, precision))
     except ValueError:
         return None
 

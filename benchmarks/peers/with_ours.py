@@ -14,17 +14,9 @@ TITLE = "ours"
 PRECISIONS = ("fp32", "bf16", "int8")
 
 
-def implementations(precision: str) -> list[str]:
-    """Names that this machine and build run in ``precision``, best first."""
-    try:
-        return ssr_ops.implementations(precision)
-    except TypeError:  # a build that has one precision does not ask which
-        return ssr_ops.implementations() if precision == "fp32" else []
-
-
 def contestants(material: Material, precision: str) -> Sequence[Contestant | Absent]:
     found: list[Contestant | Absent] = []
-    for name in implementations(precision):
+    for name in ssr_ops.implementations(precision):
         title = f"ours {precision}, {name}"
         try:
             Engine(material.bundle, precision=precision, implementation=name)
