@@ -389,11 +389,48 @@ Status ParseCorrection(const Node& node, const Architecture& a,
   return {};
 }
 
+// Hexadecimal digits of a bit a weight, the first the most significant, to whole bytes.
+Status ParseBits(const Node& node, const std::string& name, int64_t count, std::vector<bool>* bits) {
+  std::string text;
+  SSR_RETURN_IF_ERROR(node.String(name.c_str(), &text));
+  const auto expected = static_cast<size_t>((count + 7) / 8 * 2);
+  if (text.size() != expected || text.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    return Bad(node.At(name.c_str()) + ": expected " + std::to_string(expected) +
+               " hexadecimal digits in lower case, got " + std::to_string(text.size()) + " characters");
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const char digit = text[static_cast<size_t>(i / 4)];
+    const int value = digit <= '9' ? digit - '0' : digit - 'a' + 10;
+    bits->push_back((value >> (3 - i % 4) & 1) != 0);
+  }
+  return {};
+}
+
+Status ParseRounding(const json& value, const std::string& where, const Architecture& a,
+                     std::map<std::string, std::vector<bool>>* out) {
+  if (value.is_null()) return {};
+  const Node node{value, where};
+  const auto layer = [&](const std::string& name, int64_t count) {
+    return ParseBits(node, name, count, &(*out)[name]);
+  };
+  for (int block = 1; block < kBlocks; ++block) {
+    SSR_RETURN_IF_ERROR(layer("x." + std::to_string(block), int64_t{9} * a.width_x * a.width_x));
+    SSR_RETURN_IF_ERROR(layer("s." + std::to_string(block), int64_t{9} * a.width_s * a.width_s));
+  }
+  for (size_t k = 0; k < a.stages.size(); ++k) {
+    const std::string prefix = "stages." + std::to_string(k) + ".";
+    SSR_RETURN_IF_ERROR(layer(prefix + "fuse_x", int64_t{a.width_fusion} * a.width_x));
+    SSR_RETURN_IF_ERROR(layer(prefix + "fuse_s", int64_t{a.width_fusion} * a.width_s));
+  }
+  return {};
+}
+
 Status ParseQuantization(const json& value, const Architecture& architecture,
                          std::optional<Quantization>* out) {
   if (value.is_null()) return {};
   const Node node{value, "quantization"};
   const json *ranges = nullptr, *corrections = nullptr, *int8 = nullptr, *bf16 = nullptr;
+  const json* rounding = nullptr;
   SSR_RETURN_IF_ERROR(node.Get("ranges", &ranges));
   SSR_RETURN_IF_ERROR(node.Get("bias_correction", &corrections));
   Quantization parsed;
@@ -407,6 +444,8 @@ Status ParseQuantization(const json& value, const Architecture& architecture,
   SSR_RETURN_IF_ERROR(by_precision.Get("bf16", &bf16));
   SSR_RETURN_IF_ERROR(ParseCorrection({*int8, by_precision.At("int8")}, architecture, &parsed.int8));
   SSR_RETURN_IF_ERROR(ParseCorrection({*bf16, by_precision.At("bf16")}, architecture, &parsed.bf16));
+  SSR_RETURN_IF_ERROR(node.Get("rounding", &rounding));
+  SSR_RETURN_IF_ERROR(ParseRounding(*rounding, node.At("rounding"), architecture, &parsed.rounding));
   *out = std::move(parsed);
   return {};
 }

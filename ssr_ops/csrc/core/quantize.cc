@@ -35,8 +35,9 @@ std::vector<double> InputSteps(const Model& model, char stream, int level, int c
 
 struct Limits {
   double weight, bias;
-  bool around_zero_point;  // the inputs are bytes around 128
-  bool eight_bits;         // of significance in a weight
+  bool around_zero_point;                 // the inputs are bytes around 128
+  bool eight_bits;                        // of significance in a weight
+  const std::vector<bool>* up = nullptr;  // learned rounding of each weight
 };
 
 // `scale` is left as the real step of each output channel.
@@ -55,8 +56,13 @@ IntegerConvolution InSteps(const FoldedConvolution& layer, const std::vector<dou
         static_cast<float>(std::max(std::max(largest / limits.weight, std::fabs(bias) / limits.bias), 1e-30));
     int32_t sum = 0;
     for (size_t i = 0; i < count; ++i) {
-      auto q = static_cast<float>(std::nearbyint(weight(i) / step));
+      const double exact = weight(i) / step;
+      auto q = static_cast<float>(std::nearbyint(exact));
       if (limits.eight_bits) q = FromBf16(ToBf16(q));
+      if (limits.up != nullptr) {
+        const double learned = std::floor(exact) + ((*limits.up)[o * count + i] ? 1 : 0);
+        q = static_cast<float>(std::min(std::max(learned, -limits.weight), limits.weight));
+      }
       result.weights[o * count + i] = static_cast<int16_t>(q);
       sum += static_cast<int32_t>(q);
     }
@@ -78,6 +84,11 @@ void Correct(const std::map<std::string, std::vector<double>>& corrections, cons
   for (size_t o = 0; o < bias->size(); ++o) {
     (*bias)[o] = static_cast<float>(double{(*bias)[o]} + values[o]);
   }
+}
+
+const std::vector<bool>* Rounding(const Model& model, const std::string& layer) {
+  const auto found = model.quantization->rounding.find(layer);
+  return found == model.quantization->rounding.end() ? nullptr : &found->second;
 }
 
 void RoundToBf16(std::vector<float>* values) {
@@ -103,8 +114,9 @@ IntegerConvolution QuantizeBlock(const Model& model, char stream, int block) {
   FoldedConvolution folded = Fold(model, stream, block);
   Correct(model.quantization->int8, BlockName(stream, block), &folded.bias);
   const int channels = static_cast<int>(folded.weights.size() / folded.bias.size() / 9);
-  const Limits limits = block == 0 ? Limits{kFirstLimit, kFirstBiasLimit, false, true}
-                                   : Limits{kLimit, kBiasLimit, stream == 's', false};
+  Limits limits = block == 0 ? Limits{kFirstLimit, kFirstBiasLimit, false, true}
+                             : Limits{kLimit, kBiasLimit, stream == 's', false};
+  if (block > 0) limits.up = Rounding(model, BlockName(stream, block));
   IntegerConvolution result = InSteps(folded, InputSteps(model, stream, block, channels), limits);
   if (stream == 's') return result;  // the step is what tanh wants
   const std::vector<double> outputs = InputSteps(model, stream, block + 1, 0);
@@ -121,8 +133,9 @@ IntegerConvolution QuantizeFusion(const Model& model, char stream, int stage) {
   Correct(model.quantization->int8, FusionName(stream, stage), &fusion.bias);
   const Tap tap = model.architecture.taps[static_cast<size_t>(stage)];
   const int channels = static_cast<int>(fusion.weights.size() / fusion.bias.size());
-  IntegerConvolution result = InSteps(fusion, InputSteps(model, stream, tap.level, channels),
-                                      {kLimit, kFusionBiasLimit, stream == 's', false});
+  const Limits limits{kLimit, kFusionBiasLimit, stream == 's', false,
+                      Rounding(model, FusionName(stream, stage))};
+  IntegerConvolution result = InSteps(fusion, InputSteps(model, stream, tap.level, channels), limits);
   if (stream == 's') return result;
   for (float& scale : result.scale) scale = static_cast<float>(double{scale} / (tap.pool * tap.pool));
   return result;

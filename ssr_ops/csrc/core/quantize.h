@@ -1,9 +1,10 @@
 // int8 and bf16: what a quantized model's layers are in whole numbers and in bfloat16.
 //
-// Nothing but ranges and bias corrections is stored in a bundle; steps and integers are derived here, as
-// ssr_ops/quantized.py derives them. A map of the X stream is kept as bytes of real step range / 255, one
-// of the S stream as bytes of step 1 / 127 around 128. Weights and biases are whole numbers of a step that
-// each output channel has for itself, so that sums are exact and the same in every implementation:
+// Nothing but ranges, bias corrections and the direction of rounding is stored in a bundle; steps and
+// integers are derived here, as ssr_ops/quantized.py derives them. A map of the X stream is kept as bytes of
+// real step range / 255, one of the S stream as bytes of step 1 / 127 around 128. Weights and biases are
+// whole numbers of a step that each output channel has for itself, so that sums are exact and the same in
+// every implementation:
 //
 //   X: q = min(255, round(float(sum over the pool of max(sum, 0)) * scale))
 //   S: q = 128 + round(127 tanh(float(max over the pool of sum) * scale))

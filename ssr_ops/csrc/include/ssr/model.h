@@ -49,6 +49,9 @@ struct Quantization {
   std::vector<double> ranges[4];
   // By layer ("x.0", "stages.1.fuse_s"): what is added to each output channel's folded bias.
   std::map<std::string, std::vector<double>> int8, bf16;
+  // By layer, less the first blocks: which way each weight of int8 is rounded, OIHW, true up. Empty: to
+  // nearest.
+  std::map<std::string, std::vector<bool>> rounding;
 };
 
 class Model {
