@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 import threading
@@ -67,6 +68,9 @@ def build_command(
     max_batch: Annotated[
         int, typer.Option(help="Crops in one execution; more saves nothing on a CPU, only waits longer.")
     ] = 64,
+    preferred_batch: Annotated[
+        list[int] | None, typer.Option(help="Merge requests up to this many crops, no further; repeatable.")
+    ] = None,
     queue_delay_us: Annotated[
         int, typer.Option(help="Hold requests back this long to merge more of them.")
     ] = 0,
@@ -109,6 +113,7 @@ def build_command(
         threads=threads,
         precision=precision,
         max_batch=max_batch,
+        preferred_batch=tuple(preferred_batch or ()),
         queue_delay_us=queue_delay_us,
         queue_timeout_ms=queue_timeout_ms,
         max_queue=max_queue,
@@ -384,6 +389,98 @@ def _print_server(server: Any) -> None:
     _print(table)
     print(f"gRPC {server.grpc_url}   HTTP http://{server.http_url}   metrics {server.metrics_url}")
     print(f"pid {server.pid}   log {server.log}", flush=True)
+
+
+@app.command("tune")
+def tune_command(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Its name, if the repository has several.")
+    ] = None,
+    repo: Annotated[Path | None, typer.Option("--repo", metavar="DIR", help="The model repository.")] = None,
+    bundle: Annotated[
+        str | None,
+        typer.Option(metavar="BUNDLE", help="Instead of a repository's model: measures, writes nothing."),
+    ] = None,
+    crops: Annotated[int, typer.Option(help="Crops that your clients send in a request.")] = 16,
+    concurrency: Annotated[int, typer.Option(help="Requests that they have under way at once.")] = 8,
+    rate: Annotated[
+        float, typer.Option(help="Instead: requests a second that arrive by chance; with --goal latency.")
+    ] = 0.0,
+    goal: Annotated[
+        str, typer.Option(help="throughput: most crops a second. latency: see --p99.")
+    ] = "throughput",
+    p99: Annotated[
+        float,
+        typer.Option(help="With --goal latency: most crops a second within so many ms; else the lowest p99."),
+    ] = math.inf,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P[,P...]",
+            help="One: search in it, and change to it. Several: compare them, and change none.",
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long to search, about.")] = 120.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
+    url: Url = None,
+    wait: Wait = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Find by measurement the instances, threads, batch size and batching delay that serve best here.
+
+    A server of its own, on a copy, is measured under the workload that you describe; one that runs is not
+    touched, but should not be busy meanwhile. Instances times threads never exceed the cores. What was
+    found goes into the model's config.pbtxt if it beats the present settings beyond the noise: the old values
+    stay there in a comment, a server started by `ssr-serve run` follows, any other one needs --url.
+
+    Examples:
+
+        ssr-serve tune ssrnet --repo models --crops 8 --concurrency 16
+
+        ssr-serve tune ssrnet --repo models --goal latency --p99 5 --crops 1 --concurrency 4
+
+        ssr-serve tune --bundle default --precision fp32,int8 --seconds 60
+    """
+    from triton_repo import config, tune_report
+    from triton_repo.control import Control
+    from triton_repo.settings import read_settings
+    from triton_repo.trial import TuneError, Workload
+    from triton_repo.tune import Goal, Target, tune
+
+    if (repo is None) == (bundle is None) or (bundle is not None and model is not None):
+        raise TuneError("say what to tune: MODEL --repo DIR, or --bundle BUNDLE")
+    control = Control(url) if url and not dry_run else None
+    if control:
+        control.metadata()
+    workload, wanted = Workload(crops, concurrency, rate), Goal(goal, p99)  # type: ignore[arg-type]
+    wanted.check(workload)
+    target = Target.of_bundle(bundle) if bundle is not None else Target.of_repository(Path(repo or ""), model)
+    console = Console(stderr=True, highlight=False)
+    report = tune(
+        target,
+        workload,
+        wanted,
+        seconds=seconds,
+        precisions=tuple(dict.fromkeys(precision.split(","))) if precision else (),
+        dry_run=dry_run,
+        say=lambda line: console.print(line, markup=False, style="dim"),
+    )
+    if control and report.written:
+        name, best = target.name, report.verdict.best.settings
+
+        def follows() -> bool:
+            return read_settings(config.from_json(control.config(name))) == best
+
+        _follow(control, name, wait, follows, int(target.bundle.name))
+    if as_json:
+        print(json.dumps(report.to_json(), indent=2))
+        return
+    print("\n".join(tune_report.before(report)))
+    table = _table(*tune_report.COLUMNS)
+    for row in tune_report.rows(report):
+        table.add_row(*map(escape, row))
+    _print(table)
+    print("\n".join(tune_report.after(report, target)))
 
 
 @app.command("doctor")

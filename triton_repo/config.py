@@ -26,9 +26,10 @@ class Options:
     ``ssr-train quantize`` calibrated.
 
     ``max_batch`` 64: the engine works image by image, so that a larger batch saves nothing on a CPU
-    and only keeps the merged requests waiting for each other. ``queue_delay_us`` 0: requests are
-    merged from what queued while the instance worked, never held back. ``keep``: how
-    many of the newest versions are loaded; 2 makes a rollback immediate.
+    and only keeps the merged requests waiting for each other; ``preferred_batch`` stops the merging at such
+    a size, where a smaller ``max_batch`` would refuse larger requests as well. ``queue_delay_us`` 0: requests
+    are merged from what queued while the instance worked, never held back. ``keep``: how many of the newest
+    versions are loaded; 2 makes a rollback immediate.
 
     ``queue_timeout_ms``: reject a request that waited this long (its own ``timeout`` wins); ``max_queue``:
     reject new ones beyond so many. Both are off by default, for a measured reason: with any queue policy
@@ -41,6 +42,7 @@ class Options:
     threads: int = 1
     precision: str = "fp32"
     max_batch: int = 64
+    preferred_batch: tuple[int, ...] = ()
     queue_delay_us: int = 0
     queue_timeout_ms: int = 0
     max_queue: int = 0
@@ -63,6 +65,11 @@ class Options:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name.replace('_', '-')}: must lie in {low}..{high}, got {value}")
+        for size in self.preferred_batch:
+            if not 1 <= size <= self.max_batch:
+                raise ConfigError(
+                    f"preferred-batch: must lie in 1..{self.max_batch}, the max-batch, got {size}"
+                )
         if self.device not in ("cpu", "gpu"):
             raise ConfigError(f"device: expected cpu or gpu, got {self.device!r}")
         if self.precision not in PRECISIONS:
@@ -81,6 +88,7 @@ def render(name: str, contract: Contract, options: Options) -> str:
         config.output.add(name=output, data_type=pb.TYPE_FP32).dims.extend(dims)
     group = config.instance_group.add(count=options.instances)
     group.kind = pb.ModelInstanceGroup.KIND_GPU if options.device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
+    config.dynamic_batching.preferred_batch_size.extend(options.preferred_batch)
     config.dynamic_batching.max_queue_delay_microseconds = options.queue_delay_us
     if options.queue_timeout_ms or options.max_queue:
         queue = config.dynamic_batching.default_queue_policy
@@ -102,6 +110,11 @@ def render(name: str, contract: Contract, options: Options) -> str:
     }
     for key, value in parameters.items():
         config.parameters[key].string_value = value
+    return to_text(config)
+
+
+def to_text(config: Any) -> str:
+    """A ``ModelConfig`` message as config.pbtxt."""
     return str(_text_format().MessageToString(config))
 
 
@@ -124,6 +137,18 @@ def parse(text: str, where: str = CONFIG_FILE) -> Any:
         _text_format().Parse(text, config)
     except _text_format().ParseError as error:
         raise ConfigError(f"{where}: {error}") from None
+    return config
+
+
+def from_json(served: dict[str, Any]) -> Any:
+    """A ``ModelConfig`` message of what a server says it serves."""
+    from google.protobuf import json_format
+
+    config = _protobuf().ModelConfig()
+    try:
+        json_format.ParseDict(served, config, ignore_unknown_fields=True)
+    except json_format.ParseError as error:
+        raise ConfigError(f"the served configuration cannot be read: {error}") from None
     return config
 
 

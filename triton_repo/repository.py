@@ -237,6 +237,28 @@ def rollback(
     return good[to], moved
 
 
+def reconfigure(repository: str | os.PathLike[str], model: str, before: str, after: str) -> Path:
+    """Replace a model's config.pbtxt by the text ``after``, whole or not at all; returns its path.
+
+    Refused, and nothing changed, if it is no longer ``before``, or if ``after`` could not serve every version
+    that is loaded now. A running server takes it up as it takes up any change.
+    """
+    folder = model_folder(repository, model)
+    path = folder / CONFIG_FILE
+    with _locked(folder):
+        if path.read_text(encoding="utf-8") != before:
+            raise RepositoryError(f"{path}: was changed meanwhile by somebody else, nothing is written")
+        config = configuration.parse(after, str(path))
+        for version in read_model(folder).kept():
+            if version.contract is not None:
+                check_fits(version.contract, config, str(version.path))
+        with _temporary(folder, "config") as temporary:
+            (temporary / CONFIG_FILE).write_text(after, encoding="utf-8")
+            (temporary / CONFIG_FILE).chmod(path.stat().st_mode & 0o777)
+            (temporary / CONFIG_FILE).replace(path)
+    return path
+
+
 def withdrawn(folder: Path) -> dict[int, Path]:
     """Versions that a rollback moved aside."""
     found = {}

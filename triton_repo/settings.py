@@ -1,0 +1,95 @@
+"""What ``ssr-serve tune`` may change of a served model: read from config.pbtxt, written back into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from triton_repo import config as configuration
+from triton_repo.config import ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``instances`` copies of the engine with ``threads`` threads each; at most ``max_batch`` crops a request
+    and an execution; requests are merged up to a ``preferred`` size if there is one, and held back up to
+    ``queue_delay_us`` to reach it; arithmetic in ``precision``."""
+
+    instances: int
+    threads: int
+    max_batch: int
+    queue_delay_us: int = 0
+    preferred: tuple[int, ...] = ()
+    precision: str = "fp32"
+
+    @property
+    def cores(self) -> int:
+        """How many cores the engine can keep busy."""
+        return self.instances * self.threads
+
+    def __str__(self) -> str:
+        batch = "/".join(map(str, (*self.preferred, self.max_batch)))
+        delay = f", delay {self.queue_delay_us} us" if self.queue_delay_us else ""
+        return f"{self.instances} x {self.threads}, batch {batch}{delay}, {self.precision}"
+
+    def changes(self, after: Settings) -> str:
+        """What is another value in ``after``: ``threads 1 -> 2, max_batch 64 -> 32``."""
+        pairs = [(f.name, getattr(self, f.name), getattr(after, f.name)) for f in fields(self)]
+        return ", ".join(f"{name} {_text(a)} -> {_text(b)}" for name, a, b in pairs if a != b)
+
+
+def _text(value: object) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+
+
+def read_settings(config: Any) -> Settings:
+    """The settings of a parsed configuration; raises :class:`ConfigError` for one that tune cannot handle."""
+    name = config.name or "this model"
+    if config.backend != configuration.BACKEND:
+        raise ConfigError(f"{name}: a model of the backend {config.backend!r}, not of ssr")
+    groups = list(config.instance_group)
+    if len(groups) > 1:
+        raise ConfigError(f"{name}: has {len(groups)} instance groups, expected one")
+    if groups and groups[0].kind == groups[0].KIND_GPU:
+        raise ConfigError(f"{name}: runs on a GPU; tune searches settings of the CPU engine")
+    if not config.HasField("dynamic_batching"):
+        raise ConfigError(f"{name}: has no dynamic batching; `ssr-serve build` writes it")
+    threads = configuration.parameter(config, "threads") or "1"
+    if not threads.isdigit():
+        raise ConfigError(f"{name}: parameter threads: {threads!r}, expected a whole number")
+    return Settings(
+        instances=max(1, groups[0].count) if groups else 1,
+        threads=int(threads),
+        max_batch=config.max_batch_size,
+        queue_delay_us=config.dynamic_batching.max_queue_delay_microseconds,
+        # The server itself adds the largest batch as a preferred one.
+        preferred=tuple(s for s in config.dynamic_batching.preferred_batch_size if s < config.max_batch_size),
+        precision=configuration.precision(config),
+    )
+
+
+def with_settings(config: Any, settings: Settings) -> Any:
+    """A copy of the configuration with these settings; all else stays as it is."""
+    changed = type(config)()
+    changed.CopyFrom(config)
+    group = changed.instance_group[0] if changed.instance_group else changed.instance_group.add()
+    if group.kind == group.KIND_AUTO:
+        group.kind = group.KIND_CPU
+    group.count = settings.instances
+    changed.max_batch_size = settings.max_batch
+    changed.dynamic_batching.max_queue_delay_microseconds = settings.queue_delay_us
+    del changed.dynamic_batching.preferred_batch_size[:]
+    changed.dynamic_batching.preferred_batch_size.extend(settings.preferred)
+    for sample in changed.model_warmup:
+        if sample.batch_size in (config.max_batch_size, 0) or sample.batch_size > settings.max_batch:
+            sample.batch_size = settings.max_batch
+    changed.parameters["threads"].string_value = str(settings.threads)
+    changed.parameters["precision"].string_value = settings.precision
+    return changed
+
+
+def notes(text: str) -> list[str]:
+    """The comment lines that a config.pbtxt begins with."""
+    lines = text.splitlines()
+    count = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return lines[:count]

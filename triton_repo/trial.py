@@ -1,0 +1,212 @@
+"""Measures how a model serves under given settings: a real tritonserver over a temporary repository."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Any
+
+from ssr_train.errors import SsrError
+from triton_repo import config as configuration
+from triton_repo.config import CONFIG_FILE
+from triton_repo.server import Server
+from triton_repo.settings import Settings, with_settings
+
+
+class TuneError(SsrError):
+    """Something that cannot be tuned, or a search that found nothing."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What clients send: requests of ``crops`` crops, ``concurrency`` of them under way at any time, or, with
+    ``rate`` above 0, so many a second that arrive by chance."""
+
+    crops: int = 16
+    concurrency: int = 8
+    rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.crops <= 4096:
+            raise TuneError(f"crops: must lie in 1..4096, got {self.crops}")
+        if not 1 <= self.concurrency <= 1024:
+            raise TuneError(f"concurrency: must lie in 1..1024, got {self.concurrency}")
+        if not 0 <= self.rate <= 1e6:
+            raise TuneError(f"rate: must lie in 0..1e6 requests a second, got {self.rate}")
+
+    def __str__(self) -> str:
+        how = f"{self.rate:g} requests/s by chance" if self.rate else f"{self.concurrency} requests at once"
+        return f"{how}, {self.crops} crops each"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One short measurement; CPU shares are of one core."""
+
+    crops_per_second: float
+    p50_ms: float
+    p99_ms: float
+    mean_batch: float
+    server_cpu: float
+    client_cpu: float
+
+
+@dataclass
+class Trial:
+    """Settings and what they measured; ``engine``: what computed, ``int8 amx``."""
+
+    settings: Settings
+    rounds: list[Round] = field(default_factory=list)
+    engine: str = ""
+
+    def value(self, name: str) -> float:
+        """Median over the rounds of a field of :class:`Round`."""
+        return float(median(getattr(r, name) for r in self.rounds))
+
+    def to_json(self) -> dict[str, Any]:
+        s = self.settings
+        return {
+            "instances": s.instances,
+            "threads": s.threads,
+            "max_batch": s.max_batch,
+            "queue_delay_us": s.queue_delay_us,
+            "preferred": list(s.preferred),
+            "precision": s.precision,
+            "engine": self.engine,
+            "rounds": len(self.rounds),
+            **{name: self.value(name) for name in Round.__dataclass_fields__ if self.rounds},
+        }
+
+
+class Bench:
+    """A server of its own on free ports; the repository that is tuned is only read.
+
+    Each settings tried is a model of its own, so that any of them can take its turn at once; those that no
+    longer take part are unloaded. ``config``: the parsed configuration that the settings are written into;
+    ``bundle``: the version folder that they serve.
+    """
+
+    def __init__(self, config: Any, bundle: Path, workload: Workload) -> None:
+        self._config, self._bundle, self._workload = config, bundle.absolute(), workload
+        self._stack = contextlib.ExitStack()
+        self._clients: dict[Settings, Any] = {}
+        self._names: dict[Settings, str] = {}
+        self._server: Server | None = None
+        self._tried = 0
+
+    def __enter__(self) -> Bench:
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ssr-tune-"))
+            self._repository = Path(folder)
+            stack.callback(self._stop)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def version(self) -> str:
+        """The server's version; empty before the first settings are up."""
+        return str(self._server.control.metadata()["version"]) if self._server else ""
+
+    def keep(self, wanted: Sequence[Settings]) -> None:
+        """Load these settings and unload all others."""
+        for settings in [s for s in self._names if s not in wanted]:
+            if (client := self._clients.pop(settings, None)) is not None:
+                client.close()
+            folder = self._repository / self._names.pop(settings)
+            # Renamed first: what the server's view sees is there as a whole or not at all.
+            hidden = folder.rename(folder.with_name(f".{folder.name}"))
+            (hidden / "1").unlink()
+            (hidden / CONFIG_FILE).unlink()
+            hidden.rmdir()
+        for settings in wanted:
+            if settings not in self._names:
+                self._add(settings)
+        if self._server is None:
+            self._server = Server(self._repository, watch=False, strict=True).start()
+        else:
+            self._server.refresh()
+        for failure in self._server.failures:
+            raise TuneError(f"the server cannot serve a candidate: {failure.reason}")
+
+    def measure(self, trial: Trial, seconds: float) -> Round:
+        """Load the settings of ``trial`` for so long and append what was measured."""
+        from ssr_client.bench import bench
+
+        assert self._server is not None
+        client = self._client(trial.settings)
+        warm_up = 0.0 if trial.rounds else 0.2
+        before = _cpu_seconds(self._server.pid)
+        load = self._workload
+        result = bench(
+            client, load.concurrency, load.crops, seconds, warm_up, rate=load.rate, seed=len(trial.rounds)
+        )
+        # The warm-up's CPU time is counted, and so is its time, near enough.
+        share = (_cpu_seconds(self._server.pid) - before) / (result.seconds + warm_up)
+        trial.engine = result.engine
+        trial.rounds.append(
+            Round(
+                result.images_per_second,
+                result.p50_ms,
+                result.p99_ms,
+                result.mean_batch,
+                share,
+                result.client_cpu,
+            )
+        )
+        return trial.rounds[-1]
+
+    def _client(self, settings: Settings) -> Any:
+        from ssr_client.client import AgeClient
+
+        assert self._server is not None
+        if settings not in self._clients:
+            client = AgeClient(self._server.grpc_url, self._names[settings], wait=30)
+            self._clients[settings] = client
+            client.open()
+        return self._clients[settings]
+
+    def _add(self, settings: Settings) -> None:
+        self._tried += 1
+        name = f"c{self._tried}"
+        config = with_settings(self._config, settings)
+        config.name = name
+        hidden = self._repository / f".{name}"
+        hidden.mkdir()
+        (hidden / "1").symlink_to(self._bundle)
+        # Whatever versions the model pins, here there is one, under the number 1.
+        config.version_policy.latest.num_versions = 1
+        (hidden / CONFIG_FILE).write_text(configuration.to_text(config), encoding="utf-8")
+        hidden.rename(self._repository / name)
+        self._names[settings] = name
+
+    def _stop(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        if self._server is not None:
+            self._server.stop()
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used, all its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, and a container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores

@@ -1,0 +1,441 @@
+"""Find by measurement how a model is served best on this machine.
+
+First the engine alone, in this process: how it scales over threads, and from which batch on a larger one
+saves nothing. That bounds the search. Then a real server, one setting after the other: instances and
+threads, how many crops are merged, batching delay; candidates take turns in short rounds, so that a machine
+that gets busy hurts all alike, and medians are compared. At last the best takes turns with the present
+settings, and only a gain beyond the noise is worth a change.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+
+from ssr_train.contract import IMAGE_SIZE, Contract
+from triton_repo import config as configuration
+from triton_repo import repository
+from triton_repo.config import CONFIG_FILE, Options
+from triton_repo.settings import Settings, notes, read_settings, with_settings
+from triton_repo.trial import Bench, Trial, TuneError, Workload, usable_cores
+
+SMALLEST_GAIN = 0.02
+"""A gain below this is not worth a change, whatever the statistics say."""
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
+_DELAYS_US = (100, 500, 2000)
+_SHARES = {"engine": 0.08, "instances": 0.34, "batch": 0.17, "delay": 0.17, "verdict": 0.24}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """``throughput``: most crops a second. ``latency``: most crops a second among those whose 99th
+    percentile keeps ``p99_ms``; without a bound, or in an open loop, which offers a fixed rate, the lowest
+    99th percentile."""
+
+    kind: Literal["throughput", "latency"] = "throughput"
+    p99_ms: float = math.inf
+
+    def check(self, workload: Workload) -> None:
+        if self.kind not in ("throughput", "latency"):
+            raise TuneError(f"goal: expected throughput or latency, got {self.kind!r}")
+        if self.kind == "throughput" and self.p99_ms != math.inf:
+            raise TuneError("a bound on p99 is for --goal latency")
+        if not self.p99_ms > 0:
+            raise TuneError(f"p99: must be milliseconds above 0, got {self.p99_ms:g}")
+        if self.kind == "throughput" and workload.rate:
+            raise TuneError(
+                "an open loop offers a fixed rate, so that there is no throughput to find: use --goal latency"
+            )
+
+    def keeps(self, p99_ms: float) -> bool:
+        return self.kind == "throughput" or p99_ms <= self.p99_ms
+
+    def by(self, workload: Workload, kept: bool = True) -> Literal["crops_per_second", "p99_ms"]:
+        """What settings are compared by, when both do or do not keep the bound alike."""
+        if self.kind == "throughput":
+            return "crops_per_second"
+        return "crops_per_second" if kept and self.p99_ms != math.inf and not workload.rate else "p99_ms"
+
+    def score(self, trial: Trial, workload: Workload) -> tuple[bool, float]:
+        """Larger is better."""
+        kept = self.keeps(trial.value("p99_ms"))
+        by = self.by(workload, kept)
+        return kept, trial.value(by) if by == "crops_per_second" else 1e3 / trial.value(by)
+
+
+@dataclass(frozen=True)
+class EnginePoint:
+    """The engine alone: crops a second of one call after the other."""
+
+    threads: int
+    batch: int
+    crops_per_second: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``best`` against the settings that were there. ``gain``: median over paired rounds of the ratio of what
+    the goal asks for; ``wins`` of ``pairs`` rounds were better. ``worth``: to be written."""
+
+    present: Trial
+    best: Trial
+    gain: float
+    wins: int
+    pairs: int
+    worth: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that was measured, and what follows from it. ``trials``: in the order of their first turns;
+    ``precisions``: the verdict's settings in other precisions; ``drift``: how far the answers of each
+    precision are from fp32, as its calibration found; ``written``: the configuration that was changed."""
+
+    model: str
+    cores: int
+    workload: Workload
+    goal: Goal
+    engine: list[EnginePoint]
+    trials: list[Trial]
+    verdict: Verdict
+    precisions: list[Trial]
+    drift: dict[str, Any]
+    server: str
+    seconds: float
+    written: Path | None
+
+    def to_json(self) -> dict[str, Any]:
+        verdict = self.verdict
+        return {
+            "model": self.model,
+            "server": self.server,
+            "cores": self.cores,
+            "workload": asdict(self.workload),
+            "goal": {"kind": self.goal.kind, "p99_ms": _finite(self.goal.p99_ms)},
+            "engine": [asdict(point) for point in self.engine],
+            "trials": [trial.to_json() for trial in self.trials],
+            "present": verdict.present.to_json(),
+            "best": verdict.best.to_json(),
+            "gain": verdict.gain,
+            "worth": verdict.worth,
+            "reason": verdict.reason,
+            "precisions": [trial.to_json() for trial in self.precisions],
+            "drift": self.drift,
+            "written": None if self.written is None else str(self.written),
+            "seconds": self.seconds,
+        }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model of a repository, or a bundle by itself (``path`` None). ``text``: its config.pbtxt."""
+
+    name: str
+    bundle: Path
+    contract: Contract
+    text: str
+    path: Path | None
+
+    @classmethod
+    def of_repository(cls, root: Path, model: str | None) -> Target:
+        """The model of that name, or the only one of the repository; measured on its newest good version."""
+        if model is None:
+            names = [folder.name for folder in repository.model_folders(root)]
+            if len(names) != 1:
+                raise TuneError(f"{root}: say which model to tune, there is {', '.join(names) or 'none'}")
+            [model] = names
+        folder = repository.model_folder(root, model)
+        read = repository.read_model(folder)
+        if read.config is None or not read.kept():
+            raise TuneError(read.fault or f"{folder}: no good version in it")
+        version = read.kept()[0]
+        if version.contract is None:
+            raise TuneError(f"{model}: a model of the backend {read.config.backend!r}, not of ssr")
+        text = (folder / CONFIG_FILE).read_text(encoding="utf-8")
+        return cls(model, version.path, version.contract, text, folder / CONFIG_FILE)
+
+    @classmethod
+    def of_bundle(cls, path: str) -> Target:
+        bundle = repository.open_bundle(path)
+        text = configuration.render(bundle.contract.name, bundle.contract, Options())
+        return cls(bundle.contract.name, bundle.path, bundle.contract, text, None)
+
+
+def tune(
+    target: Target,
+    workload: Workload,
+    goal: Goal,
+    *,
+    seconds: float = 120.0,
+    precisions: Sequence[str] = (),
+    dry_run: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Search, and write what was found unless ``dry_run``, or the gain is within the noise.
+
+    ``precisions``: none keeps the present one; one searches in it, and writes it too; several are compared
+    in the settings that were found, and the present one stays. Raises :class:`TuneError` and what else the
+    server or the repository has to say; nothing is written then.
+    """
+    if not 5 <= seconds <= 86_400:
+        raise TuneError(f"seconds: must lie in 5..86400, got {seconds:g}")
+    config = configuration.parse(target.text)
+    present = read_settings(config)
+    for precision in precisions:
+        Options(precision=precision)
+        repository.check_precision(target.contract, precision, str(target.bundle))
+    start = replace(present, precision=precisions[0]) if len(precisions) == 1 else present
+    begin, cores = time.monotonic(), usable_cores()
+    with Bench(config, target.bundle, workload) as bench:
+        search = Search(bench, present, workload, goal, seconds, cores, say)
+        say(f"engine alone, {start.precision}, on {cores} cores")
+        engine = measure_engine(
+            target.bundle, start.precision, cores, workload.crops, seconds * _SHARES["engine"]
+        )
+        verdict = search.run(engine, start)
+        chosen = (verdict.best if verdict.worth else verdict.present).settings
+        compared = search.compare_precisions(chosen, precisions) if len(precisions) > 1 else []
+        server = bench.version
+    written = None
+    if verdict.worth and not dry_run and target.path is not None:
+        written = _write(target, config, verdict)
+    return Report(
+        target.name,
+        cores,
+        workload,
+        goal,
+        engine,
+        list(search.trials.values()),
+        verdict,
+        compared,
+        drifts(target.contract, {t.settings.precision for t in compared} | {start.precision}),
+        server,
+        time.monotonic() - begin,
+        written,
+    )
+
+
+def _write(target: Target, config: Any, verdict: Verdict) -> Path:
+    """Put the best settings into the model's config.pbtxt, with a note of what they replace and why."""
+    assert target.path is not None
+    present, best = verdict.present.settings, verdict.best.settings
+    day = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    note = f"# ssr-serve tune, {day}: {present.changes(best)}; {verdict.reason}"
+    text = configuration.to_text(with_settings(config, best))
+    folder = target.path.parent
+    lines = [*notes(target.text), note]
+    return repository.reconfigure(folder.parent, folder.name, target.text, "\n".join(lines) + "\n" + text)
+
+
+def drifts(contract: Contract, precisions: Iterable[str]) -> dict[str, Any]:
+    """What the calibration of a bundle says of how far answers drift from fp32, by precision."""
+    calibration = contract.quantization.calibration if contract.quantization is not None else {}
+    found = calibration.get("drift")
+    found = found if isinstance(found, dict) else {}
+    return {p: found.get(p, "not stated") for p in sorted(precisions) if p != "fp32"}
+
+
+class Search:
+    """One search. ``say`` is told, line by line, what is being measured."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        present: Settings,
+        workload: Workload,
+        goal: Goal,
+        seconds: float,
+        cores: int,
+        say: Callable[[str], None],
+    ) -> None:
+        goal.check(workload)
+        if workload.crops > present.max_batch:
+            raise TuneError(
+                f"the model takes at most {present.max_batch} crops a request, the workload sends "
+                f"{workload.crops}: say fewer (--crops)"
+            )
+        self._bench, self._present, self._workload, self._goal = bench, present, workload, goal
+        self._seconds, self._cores, self._say = seconds, cores, say
+        self.trials: dict[Settings, Trial] = {}
+
+    def run(self, engine: Sequence[EnginePoint], start: Settings) -> Verdict:
+        """Search from ``start``, which is the present settings, or those in another precision."""
+        legal = [start] if start.cores <= self._cores else []
+        best = self._stage("instances", [*legal, *pairs(start, engine, self._cores, self._goal)])
+        best = self._stage("batch", [best, *(limited(best, b) for b in self._batches(engine))])
+        if self._workload.crops < best.max_batch:
+            delays = [replace(best, queue_delay_us=d) for d in (0, *_DELAYS_US)]
+            best = self._stage("delay", [best, *(d for d in delays if self._bearable(d))])
+        return self._judge(best)
+
+    def _batches(self, engine: Sequence[EnginePoint]) -> list[int]:
+        """Sizes to merge requests up to: no smaller than a request, none that the clients cannot fill."""
+        most = self._workload.crops * (self._workload.concurrency if not self._workload.rate else 64)
+        alone = {p.batch: p.crops_per_second for p in engine if p.threads == 1}
+        top = max(alone.values(), default=0.0)
+        enough = min((b for b, rate in alone.items() if rate >= 0.97 * top), default=64)
+        wanted = {max(b, self._workload.crops) for b in (enough, 16, 64, 128, 256)}
+        fits = sorted(b for b in wanted if b <= most)
+        return fits or [max(enough, self._workload.crops)]
+
+    def _bearable(self, settings: Settings) -> bool:
+        """Whether holding back so long leaves room under the bound on p99."""
+        return settings.queue_delay_us / 1e3 <= self._goal.p99_ms / 2
+
+    def _stage(self, name: str, candidates: Sequence[Settings]) -> Settings:
+        """Let the candidates take turns, drop those that fall behind, and return the best; the first one
+        unless another is better by :data:`SMALLEST_GAIN`."""
+        alive = {s: Trial(s) for s in dict.fromkeys(candidates)}
+        if len(alive) == 1:
+            return next(iter(alive))
+        self._say(f"{name}: {len(alive)} candidates")
+        share = self._seconds * _SHARES[name]
+        length = min(2.0, max(self._shortest(), share / (3.5 * len(alive))))
+        end = time.monotonic() + share
+        turns = 0
+        while len(alive) > 1 and turns < 9 and (turns < 2 or time.monotonic() < end):
+            self._bench.keep(list(alive))
+            for trial in alive.values():
+                self._measure(trial, length)
+            turns += 1
+            order = sorted(alive.values(), key=self._score, reverse=True)
+            kept, top = self._score(order[0])
+            margin = 0.75 if turns == 1 else 0.9
+            alive = {t.settings: t for t in order if self._score(t) >= (kept, margin * top)}
+        best = max(alive.values(), key=self._score)
+        first = alive.get(candidates[0])
+        if first is not None:
+            (kept, value), (best_kept, best_value) = self._score(first), self._score(best)
+            if kept == best_kept and best_value < (1 + SMALLEST_GAIN) * value:
+                return first.settings
+        return best.settings
+
+    def _judge(self, best: Settings) -> Verdict:
+        """The best against the present settings, in pairs of rounds."""
+        trials = [Trial(self._present), Trial(best)]
+        if best == self._present:
+            trial = self.trials.get(best) or Trial(best)
+            if not trial.rounds:
+                self._bench.keep([best])
+                self._measure(trial, self._shortest())
+            return Verdict(trial, trial, 1.0, 0, 0, False, "the present settings are the best that was found")
+        self._say(f"verdict: {best} against the present {self._present}")
+        self._bench.keep([self._present, best])
+        share = self._seconds * _SHARES["verdict"]
+        length = min(2.0, max(self._shortest(), share / 16))
+        end = time.monotonic() + share
+        while len(trials[0].rounds) < 5 or (time.monotonic() < end and len(trials[0].rounds) < 12):
+            for trial in trials if len(trials[0].rounds) % 2 else reversed(trials):
+                self._measure(trial, length)
+        return judge(trials[0], trials[1], self._goal, self._workload)
+
+    def compare_precisions(self, settings: Settings, precisions: Sequence[str]) -> list[Trial]:
+        """The same settings in each precision, taking turns."""
+        trials = [Trial(replace(settings, precision=p)) for p in precisions]
+        self._say(f"precisions: {', '.join(precisions)}")
+        self._bench.keep([t.settings for t in trials])
+        for _ in range(3):
+            for trial in trials:
+                self._measure(trial, min(2.0, max(self._shortest(), self._seconds * 0.1 / len(trials) / 3)))
+        return trials
+
+    def _measure(self, trial: Trial, seconds: float) -> None:
+        measured = self._bench.measure(trial, seconds)
+        whole = self.trials.setdefault(trial.settings, Trial(trial.settings))
+        if whole is not trial:
+            whole.rounds.append(measured)
+            whole.engine = trial.engine
+        self._say(
+            f"  {trial.settings}: {measured.crops_per_second:,.0f} crops/s, p99 {measured.p99_ms:.2f} ms"
+        )
+
+    def _score(self, trial: Trial) -> tuple[bool, float]:
+        return self._goal.score(trial, self._workload)
+
+    def _shortest(self) -> float:
+        """Seconds that a round needs to say anything."""
+        return max(0.4, 20 / self._workload.rate if self._workload.rate else 0.0)
+
+
+def pairs(start: Settings, engine: Sequence[EnginePoint], cores: int, goal: Goal) -> list[Settings]:
+    """Instances and threads worth a try: never more threads than cores, all of them or some left for the
+    server's own work and the clients; threads that the engine wastes only where latency is the goal."""
+    found = []
+    single = max((p.crops_per_second for p in engine if p.threads == 1), default=0.0)
+    for threads in thread_counts(cores):
+        alone = max((p.crops_per_second for p in engine if p.threads == threads), default=0.0)
+        if goal.kind == "throughput" and alone < 0.5 * threads * single:
+            continue
+        for total in (cores, math.ceil(cores * 3 / 4), math.ceil(cores / 2)):
+            if instances := total // threads:
+                found.append(replace(start, instances=instances, threads=threads))
+    return list(dict.fromkeys(found))
+
+
+def limited(settings: Settings, batch: int) -> Settings:
+    """Requests merged up to ``batch`` crops. A smaller ``max_batch`` would refuse clients whose requests are
+    larger; a preferred size only stops the merging there."""
+    if batch >= settings.max_batch:
+        return replace(settings, max_batch=batch, preferred=())
+    return replace(settings, preferred=(batch,))
+
+
+def thread_counts(cores: int) -> list[int]:
+    """1, 2, 4, ... and all cores."""
+    return sorted({min(cores, 2**k) for k in range(9)} | {min(cores, 256)})
+
+
+def measure_engine(bundle: Path, precision: str, cores: int, crops: int, seconds: float) -> list[EnginePoint]:
+    """The engine called directly: one thread at each batch size, and each thread count at a large batch."""
+    from ssr_ops import Engine
+
+    images = np.random.default_rng(0).integers(0, 256, (128, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    engines = {t: Engine(str(bundle), precision=precision, threads=t) for t in thread_counts(cores)}
+    points = [(1, batch) for batch in sorted({*_BATCHES, min(crops, 128)})]
+    points += [(t, 128) for t in engines if t > 1]
+    times: dict[tuple[int, int], list[float]] = {point: [] for point in points}
+    end = time.monotonic() + seconds
+    while len(times[1, 1]) < 3 or time.monotonic() < end:
+        for threads, batch in points:
+            begin = time.perf_counter()
+            for _ in range(max(1, 64 // batch)):
+                engines[threads].predict(images[:batch])
+            times[threads, batch].append((time.perf_counter() - begin) / max(1, 64 // batch))
+    return [EnginePoint(t, b, b / median(taken)) for (t, b), taken in times.items()]
+
+
+def judge(present: Trial, best: Trial, goal: Goal, workload: Workload) -> Verdict:
+    """Whether ``best`` beats ``present`` beyond the noise of their paired rounds."""
+    kept = [goal.keeps(trial.value("p99_ms")) for trial in (present, best)]
+    by = goal.by(workload, all(kept))
+    ratios = [getattr(b, by) / getattr(a, by) for a, b in zip(present.rounds, best.rounds, strict=True)]
+    if by == "p99_ms":
+        ratios = [1 / ratio for ratio in ratios]
+    gain, wins, count = median(ratios), sum(r > 1 for r in ratios), len(ratios)
+    # Fair coins give seven heads of eight, or more, once in thirty tries.
+    needed = math.ceil(count * 7 / 8)
+    what = "crops/s" if by == "crops_per_second" else "1/p99"
+    told = f"{gain:.2f} times the {what}, better in {wins} of {count} paired rounds"
+    worth = False
+    if kept == [True, False]:
+        reason = f"only the present settings keep the bound on p99: {told}"
+    elif gain < 1 + SMALLEST_GAIN:
+        reason = f"no gain that is worth a change: {told}"
+    elif wins < needed:
+        reason = f"within the noise: {told}, at least {needed} are wanted"
+    else:
+        worth, reason = True, told
+    return Verdict(present, best, gain, wins, count, worth, reason)

@@ -1,0 +1,114 @@
+"""What ``ssr-serve tune`` prints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from triton_repo.settings import Settings
+from triton_repo.trial import Trial
+from triton_repo.tune import Report, Target
+
+COLUMNS = (
+    "instances x threads",
+    "merge to",
+    "max batch",
+    "delay us",
+    "engine",
+    "crops/s",
+    "p50 ms",
+    "p99 ms",
+    "mean batch",
+    "server CPU",
+    "client CPU",
+    "rounds",
+    "",
+)
+
+
+def rows(report: Report) -> list[list[str]]:
+    """One row for each settings that were measured, best first; medians over their rounds."""
+    order = sorted(report.trials, key=lambda t: report.goal.score(t, report.workload), reverse=True)
+    return [_row(trial, _mark(trial, report)) for trial in order]
+
+
+def _row(trial: Trial, mark: str) -> list[str]:
+    s = trial.settings
+    return [
+        f"{s.instances} x {s.threads}",
+        " ".join(map(str, s.preferred or (s.max_batch,))),
+        str(s.max_batch),
+        str(s.queue_delay_us),
+        trial.engine or s.precision,
+        f"{trial.value('crops_per_second'):,.0f}",
+        f"{trial.value('p50_ms'):.2f}",
+        f"{trial.value('p99_ms'):.2f}",
+        f"{trial.value('mean_batch'):.1f}",
+        f"{trial.value('server_cpu'):.2f}",
+        f"{trial.value('client_cpu'):.2f}",
+        str(len(trial.rounds)),
+        mark,
+    ]
+
+
+def _mark(trial: Trial, report: Report) -> str:
+    verdict = report.verdict
+    marks = []
+    if trial.settings == verdict.present.settings:
+        marks.append("present")
+    if trial.settings == verdict.best.settings:
+        marks.append("best")
+    if not report.goal.keeps(trial.value("p99_ms")):
+        marks.append(f"p99 above {report.goal.p99_ms:g}")
+    return ", ".join(marks)
+
+
+def before(report: Report) -> Iterable[str]:
+    """Lines above the table."""
+    alone = {p.batch: p.crops_per_second for p in report.engine if p.threads == 1}
+    steps = ", ".join(f"{rate:,.0f} at batch {batch}" for batch, rate in sorted(alone.items()))
+    yield f"{report.model}: {report.workload}; {report.cores} cores, clients on the same ones"
+    yield f"engine alone, one thread, crops/s: {steps}"
+    more = [f"{p.crops_per_second:,.0f} with {p.threads} threads" for p in report.engine if p.threads > 1]
+    if more:
+        yield f"engine alone, batch 128, crops/s: {', '.join(more)}"
+
+
+def after(report: Report, target: Target) -> Iterable[str]:
+    """Lines below the table: the verdict, what was done about it, and the precisions."""
+    verdict, best = report.verdict, report.verdict.best.settings
+    if math.isfinite(report.goal.p99_ms) and not report.goal.keeps(verdict.best.value("p99_ms")):
+        yield f"nothing that was tried keeps p99 within {report.goal.p99_ms:g} ms under this workload"
+    if not verdict.worth:
+        yield f"unchanged: {verdict.reason}"
+    else:
+        yield f"best: {best}; {verdict.reason}"
+    if report.written:
+        yield f"written to {report.written}: {verdict.present.settings.changes(best)}"
+    elif verdict.worth and target.path is None:
+        yield f"ssr-serve build --bundle {target.bundle} --repo DIR {_options(best)}"
+    elif verdict.worth:
+        yield "nothing was written (--dry-run)"
+    if report.precisions:
+        first = report.precisions[0].value("crops_per_second")
+        for trial in report.precisions:
+            rate = trial.value("crops_per_second")
+            times = f"{rate / first:.2f} times {report.precisions[0].engine}"
+            yield f"{trial.engine}: {rate:,.0f} crops/s, {times}"
+        yield "the precision stays as it is: --precision with one name changes it"
+    for precision, drift in report.drift.items():
+        yield f"drift of {precision} from fp32, by the bundle's calibration: {_drift(drift)}"
+
+
+def _options(settings: Settings) -> str:
+    text = f"--instances {settings.instances} --threads {settings.threads} --max-batch {settings.max_batch}"
+    if settings.queue_delay_us:
+        text += f" --queue-delay-us {settings.queue_delay_us}"
+    text += "".join(f" --preferred-batch {size}" for size in settings.preferred)
+    return text + ("" if settings.precision == "fp32" else f" --precision {settings.precision}")
+
+
+def _drift(drift: object) -> str:
+    if not isinstance(drift, dict):
+        return str(drift)
+    return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in drift.items())
