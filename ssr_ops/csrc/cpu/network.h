@@ -41,11 +41,18 @@ struct StageWeights {
   const float *delta, *bins_x, *bins_s;    // [rows][side * side * fusion_width], rows 1, bins, bins
 };
 
+// Told after each layer of an image while layers are timed: the first of both streams, x.1, s.1, x.2, s.2,
+// x.3, s.3, then one stage after another with all that it runs.
+struct LayerProbe {
+  void (*done)(LayerProbe* probe);
+};
+
 struct NetworkWeights {
   Convolution x[4], s[4];
   int width_x, width_s, width_fusion;  // padded
   int num_stages;
   StageWeights stages[kMaxTaps];
+  LayerProbe* probe;  // null except while layers are timed
 };
 
 // image: 64 * 64 * 3 bytes, any alignment. scratch: PackedNetwork::scratch_floats(). dots: for each stage,

@@ -169,6 +169,9 @@ float* SumStage(const StageWeights& stage, int64_t count, const float* fx, const
 
 void RunNetwork(const NetworkWeights& network, const uint8_t* image, float* scratch, float* dots) {
   constexpr int kSizes[4] = {31, 14, 6, 4};
+  const auto done = [&network] {
+    if (network.probe != nullptr) network.probe->done(network.probe);
+  };
   float* work = scratch;
   scratch += kWorkFloats;
   float *x[4], *s[4];
@@ -178,12 +181,19 @@ void RunNetwork(const NetworkWeights& network, const uint8_t* image, float* scra
     scratch = s[level] + kSizes[level] * kSizes[level] * network.width_s;
   }
   ConvolveFirst(network, image, work, x[0], s[0]);
+  done();
   Convolve<true, 31, true>(x[0], network.x[1], work, x[1]);
+  done();
   Convolve<false, 31, true>(s[0], network.s[1], work, s[1]);
+  done();
   Convolve<true, 14, true>(x[1], network.x[2], work, x[2]);
+  done();
   Convolve<false, 14, true>(s[1], network.s[2], work, s[2]);
+  done();
   Convolve<true, 6, false>(x[2], network.x[3], work, x[3]);
+  done();
   Convolve<false, 6, false>(s[2], network.s[3], work, s[3]);
+  done();
   for (int k = 0; k < network.num_stages; ++k) {
     const StageWeights& stage = network.stages[k];
     const int level = stage.level - 1;
@@ -192,6 +202,7 @@ void RunNetwork(const NetworkWeights& network, const uint8_t* image, float* scra
     FuseStage<true>(network, stage, x[level], kSizes[level], fx);
     FuseStage<false>(network, stage, s[level], kSizes[level], fs);
     dots = SumStage(stage, count, fx, fs, product, dots);
+    done();
   }
 }
 
