@@ -8,7 +8,9 @@
 namespace ssr {
 namespace {
 
-constexpr double kLargest = 1e36;  // leaves room below float32's 3.4e38 for any order of summation
+// Leaves room below float32's 3.4e38 for any order of summation and for Winograd's transforms, whose values
+// can be 200 times as large on the way.
+constexpr double kLargest = 1e35;
 
 // The largest |output| of a layer whose inputs are at most `input`: rows of `count` weights each.
 double Bound(const std::vector<float>& weights, const std::vector<float>& bias, double input) {

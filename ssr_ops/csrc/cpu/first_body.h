@@ -95,10 +95,12 @@ void ConvolveFirst(const NetworkWeights& network, const uint8_t* image, float* w
   for (int y = 0; y < kFirstOutputs; y += 2, out_x += row_x, out_s += row_s) {
     const uint8_t* bytes = image + y * kPictureRow;
     for (int i = 0; i < kPictureRow; i += Vec::kLanes, bytes += Vec::kLanes) {
-      const Four row =
-          TransformInput(Vec::Bytes(bytes), Vec::Bytes(bytes + kPictureRow),
-                         Vec::Bytes(bytes + 2 * kPictureRow), Vec::Bytes(bytes + 3 * kPictureRow));
-      SSR_UNROLL for (int r = 0; r < 4; ++r) row.v[r].Store(work + r * kPictureRow + i);
+      Vec d[4];
+      SSR_UNROLL for (int r = 0; r < 4; ++r) d[r] = Vec::Bytes(bytes + r * kPictureRow);
+      (d[0] - d[2]).Store(work + i);
+      (d[1] + d[2]).Store(work + kPictureRow + i);
+      (d[2] - d[1]).Store(work + 2 * kPictureRow + i);
+      (d[3] - d[1]).Store(work + 3 * kPictureRow + i);
     }
     // While both streams have channels left they share a block, so that each value is broadcast once.
     int done_x = 0, done_s = 0;

@@ -16,7 +16,7 @@ constexpr int Padded(int channels) { return (channels + kChannelPad - 1) / kChan
 
 // A valid 3x3 convolution with batch norm folded in. weights: [3 rows][3 * in_stride][width], where a row
 // of the kernel and the input channels of its three columns run on as they lie in the picture. Transformed
-// they are, in the first layer, [4 rows][9][width], and with `winograd` [16 positions][in_stride][width].
+// they are, in the first layer, [4 rows][9][width], and with `winograd` [36 positions][in_stride][width].
 struct Convolution {
   const float* weights;
   const float* bias;  // [width]
@@ -28,9 +28,12 @@ struct Convolution {
 // Width of the released network's streams, for which the kernels have their fast paths.
 constexpr int kReleasedX = 32, kReleasedS = 16;
 
-// Scratch of a layer while it runs; a Winograd layer takes most: 16 positions and one to move by, of up to 14
-// windows of up to 32 channels.
-constexpr int kWorkFloats = 17 * 14 * 32;
+// Scratch of a layer while it runs; a Winograd layer takes most: 36 positions and one to move by, of up to 9
+// tiles of up to 32 channels.
+constexpr int kWorkFloats = 37 * 9 * 32;
+
+// Winograd's transforms take polynomials at 0, this, minus this, 1 / this, minus 1 / this, and infinity.
+constexpr float kWinogradPoint = 2.0f / 3;
 
 // One stage's fusion block and the dense layers that read its features.
 struct StageWeights {

@@ -39,8 +39,8 @@ struct Vec {
 struct Tuning {
   static constexpr int kPeakSums = 12;
   static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 2;
-  static constexpr int kWinogradVectorsX = 2, kWinogradWindowsX = 6;
-  static constexpr int kWinogradVectorsS = 1, kWinogradWindowsS = 12;
+  static constexpr int kWinogradVectorsX = 4, kWinogradTilesX = 3;
+  static constexpr int kWinogradVectorsS = 2, kWinogradTilesS = 5;
 };
 
 #include "cpu/network_body.h"

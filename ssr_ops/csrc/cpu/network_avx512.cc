@@ -44,8 +44,8 @@ struct Vec {
 struct Tuning {
   static constexpr int kPeakSums = 24;
   static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 4;
-  static constexpr int kWinogradVectorsX = 2, kWinogradWindowsX = 14;
-  static constexpr int kWinogradVectorsS = 1, kWinogradWindowsS = 14;
+  static constexpr int kWinogradVectorsX = 2, kWinogradTilesX = 9;
+  static constexpr int kWinogradVectorsS = 1, kWinogradTilesS = 9;
 };
 
 #include "cpu/network_body.h"

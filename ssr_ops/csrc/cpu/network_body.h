@@ -45,9 +45,8 @@ SSR_INLINE Vec Pool(Vec a, Vec b, Vec c, Vec d) {
 }
 
 #include "cpu/direct_body.h"
-#include "cpu/winograd_body.h"
-// The first layer transforms its inputs as Winograd's layers do.
 #include "cpu/first_body.h"
+#include "cpu/winograd_body.h"
 
 // One stream's layer over a (kSize, kSize) input.
 template <bool kIsX, int kSize, bool kPooled>

@@ -1,6 +1,7 @@
 #include "cpu/network_pack.h"
 
 #include <algorithm>
+#include <array>
 
 #include "core/contract.h"
 #include "core/quantize.h"
@@ -8,18 +9,35 @@
 namespace ssr::cpu {
 namespace {
 
-// Winograd's G along one axis of a kernel: [outer][3][inner] to [outer][4][inner].
-std::vector<double> Transform(const std::vector<double>& kernel, size_t outer, size_t inner) {
-  std::vector<double> result(outer * 4 * inner);
+using Rows = std::vector<std::array<double, 3>>;
+
+// Winograd's G: of F(2, 3) for the first layer, of F(4, 3) at the points of kWinogradPoint for the others.
+Rows SmallTransform() { return {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}}; }
+
+Rows LargeTransform() {
+  const double a = kWinogradPoint, points[] = {0, a, -a, 1 / a, -1 / a};
+  Rows rows;
+  for (const double point : points) {
+    double scale = 1;
+    for (const double other : points) {
+      if (other != point) scale /= point - other;
+    }
+    rows.push_back({scale, scale * point, scale * point * point});
+  }
+  rows.push_back({0, 0, 1});
+  return rows;
+}
+
+// Transforms one axis of kernels: [outer][3][inner] to [outer][g.size()][inner].
+std::vector<double> Transform(const Rows& g, const std::vector<double>& kernels, size_t outer, size_t inner) {
+  std::vector<double> result;
+  result.reserve(outer * g.size() * inner);
   for (size_t i = 0; i < outer; ++i) {
-    for (size_t j = 0; j < inner; ++j) {
-      const double* g = kernel.data() + i * 3 * inner + j;
-      const double middle = g[inner], ends = g[0] + g[2 * inner];
-      double* out = result.data() + i * 4 * inner + j;
-      out[0] = g[0];
-      out[inner] = (ends + middle) / 2;
-      out[2 * inner] = (ends - middle) / 2;
-      out[3 * inner] = g[2 * inner];
+    for (const std::array<double, 3>& row : g) {
+      for (size_t j = 0; j < inner; ++j) {
+        const double* kernel = kernels.data() + i * 3 * inner + j;
+        result.push_back(row[0] * kernel[0] + row[1] * kernel[inner] + row[2] * kernel[2 * inner]);
+      }
     }
   }
   return result;
@@ -71,8 +89,11 @@ Convolution PackedNetwork::PackConvolution(const FoldedConvolution& folded, char
   }
   const int released = stream == 'x' ? kReleasedX : kReleasedS;
   const bool winograd = (block == 1 || block == 2) && stride == released && width == released;
-  if (block == 0 || winograd) packed = Transform(packed, 1, 3 * pairs);
-  if (winograd) packed = Transform(packed, 4, pairs);
+  if (block == 0) packed = Transform(SmallTransform(), packed, 1, 3 * pairs);
+  if (winograd) {
+    const Rows g = LargeTransform();
+    packed = Transform(g, Transform(g, packed, 1, 3 * pairs), g.size(), pairs);
+  }
   float* weights = storage_.Floats(static_cast<int64_t>(packed.size()));
   std::copy(packed.begin(), packed.end(), weights);
   return {weights, storage_.Padded(folded.bias), stride, width, winograd};

@@ -42,8 +42,8 @@ struct Vec {
 struct Tuning {
   static constexpr int kPeakSums = 12;
   static constexpr int kFirstX = 1, kFirstS = 1, kFirstColumns = 2;
-  static constexpr int kWinogradVectorsX = 2, kWinogradWindowsX = 5;
-  static constexpr int kWinogradVectorsS = 2, kWinogradWindowsS = 5;
+  static constexpr int kWinogradVectorsX = 2, kWinogradTilesX = 5;
+  static constexpr int kWinogradVectorsS = 2, kWinogradTilesS = 5;
 };
 
 #include "cpu/network_body.h"
