@@ -123,7 +123,7 @@ def run(bundle: Bundle, options: argparse.Namespace, folder: Path) -> Results:
     if options.images:
         calibration, fresh, source = photographed_crops(options.images, bundle)
     else:
-        calibration, fresh, source = drawn_crops(CALIBRATION, FRESH)
+        calibration, fresh, source = drawn_crops(CALIBRATION, FRESH, bundle)
     material = Material(bundle, calibration, folder)
     print("contestants:", flush=True)
     found, absent = peers.gather(material, ("ours", *options.peers), options.precisions)

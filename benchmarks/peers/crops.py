@@ -12,12 +12,15 @@ from ssr_train.bundle import Bundle
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
-def drawn_crops(calibration: int, fresh: int) -> tuple[Images, Images, str]:
-    """Drawn faces of two seeds, and what to call them."""
+def drawn_crops(calibration: int, fresh: int, bundle: Bundle) -> tuple[Images, Images, str]:
+    """Drawn faces of two seeds in the contract's colour order, and what to call them."""
     from ssr_train.data.synthetic import draw_faces
 
     source = f"{calibration} drawn faces; drift on {fresh} others"
-    return draw_faces(calibration, seed=11).images, draw_faces(fresh, seed=12).images, source
+    drawn = [draw_faces(count, seed).images for count, seed in ((calibration, 11), (fresh, 12))]
+    if bundle.contract.interface.input.colour == "rgb":
+        drawn = [np.ascontiguousarray(images[..., ::-1]) for images in drawn]
+    return drawn[0], drawn[1], source
 
 
 def photographed_crops(folder: Path, bundle: Bundle) -> tuple[Images, Images, str]:
