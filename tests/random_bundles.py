@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_train.bundle import Bundle, write_bundle
-from ssr_train.contract import Architecture, Contract, Interface, Interval, Output
+from ssr_train.contract import (
+    PRECISIONS,
+    Architecture,
+    Contract,
+    Interface,
+    Output,
+    Quantization,
+    convolution_widths,
+)
 
 
 def random_parameters(architecture: Architecture, seed: int = 0) -> dict[str, NDArray[Any]]:
@@ -49,9 +57,26 @@ def random_contract(architecture: Architecture, **changes: Any) -> Contract:
     return Contract(architecture=architecture, **fields)
 
 
-def random_bundle(
-    path: Path, architecture: Architecture, seed: int = 0, interval: Interval | None = None
-) -> Bundle:
-    return write_bundle(
-        path, random_contract(architecture, interval=interval), random_parameters(architecture, seed)
+def random_quantization(architecture: Architecture, seed: int = 0) -> Quantization:
+    """Ranges that the maps of random parameters fill, but for a few values that saturate."""
+    rng = np.random.default_rng(seed)
+    widths = convolution_widths(architecture)
+    streams = {name: width for name, width in widths.items() if name.startswith("x.")}
+    return Quantization(
+        ranges={name: tuple(rng.uniform(2, 5, width).tolist()) for name, width in streams.items()},
+        bias_correction={
+            precision: {name: tuple(rng.normal(0, 0.01, width).tolist()) for name, width in widths.items()}
+            for precision in PRECISIONS
+        },
     )
+
+
+def random_bundle(path: Path, architecture: Architecture, seed: int = 0, **changes: Any) -> Bundle:
+    """``changes`` as :func:`random_contract` takes them."""
+    return write_bundle(path, random_contract(architecture, **changes), random_parameters(architecture, seed))
+
+
+def quantized_bundle(path: Path, architecture: Architecture, seed: int = 0, **changes: Any) -> Bundle:
+    """A random bundle for every precision."""
+    quantization = random_quantization(architecture, seed)
+    return random_bundle(path, architecture, seed, quantization=quantization, **changes)

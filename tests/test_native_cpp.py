@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from native_programs import build, run
-from random_bundles import random_bundle
+from random_bundles import quantized_bundle, random_bundle
 
 from ssr_train.contract import Architecture, Interval
 
@@ -30,7 +30,7 @@ TINY_OF_FOUR = Architecture(stages=(1, 2, 1, 2), width_x=2, width_s=1, width_fus
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("program", ["network_math_test", "concurrency_test", "guard_test"])
 def test_core(programs: Path, program: str, name: str, tmp_path: Path) -> None:
-    run(programs / program, random_bundle(tmp_path / "bundle", ARCHITECTURES[name]).path)
+    run(programs / program, quantized_bundle(tmp_path / "bundle", ARCHITECTURES[name]).path)
 
 
 def test_backend_against_a_fake_server(programs: Path) -> None:
@@ -41,7 +41,7 @@ def test_backend_against_a_fake_server(programs: Path) -> None:
 def test_nothing_races(tmp_path: Path) -> None:
     """Concurrent predictions, and engines that come and go, under the thread sanitizer."""
     program = build("cpp-thread", ["concurrency_test"], "-DSSR_SANITIZE=thread") / "concurrency_test"
-    bundle = random_bundle(tmp_path / "bundle", TINY)
+    bundle = quantized_bundle(tmp_path / "bundle", TINY)
     randomness = Path("/proc/sys/vm/mmap_rnd_bits")
     # GCC's sanitizer gives up where addresses are more random than it knows.
     fixed = randomness.exists() and int(randomness.read_text()) > 28
@@ -50,11 +50,11 @@ def test_nothing_races(tmp_path: Path) -> None:
 
 def test_mutated_bundles(programs: Path, tmp_path: Path) -> None:
     """A bounded fuzz of the bundle reader; every check must have had its turn, and networks have answered."""
+    interval = Interval(0.9, edges=(30.0,), half_widths=(4.0, 5.0))
     bundles = [
-        random_bundle(tmp_path / "one", TINY).path,
-        random_bundle(
-            tmp_path / "four", TINY_OF_FOUR, interval=Interval(0.9, edges=(30.0,), half_widths=(4.0, 5.0))
-        ).path,
+        random_bundle(tmp_path / "one", TINY, interval=interval).path,
+        quantized_bundle(tmp_path / "two", TINY).path,
+        quantized_bundle(tmp_path / "four", TINY_OF_FOUR).path,
     ]
     said = run(
         programs / "bundle_fuzz_driver", "--seed", "1", "--iterations", "1500", "--seconds", "60", *bundles

@@ -120,7 +120,6 @@ uint32_t Hash(const std::string& bytes) {
 
 Depth Run(const Input& input) {
   static const Folder folder;
-  static const std::vector<testing::Kind> kinds = testing::Kinds();
   folder.Write("contract.json", input.contract);
   folder.Write("model.safetensors", input.model);
   std::shared_ptr<const ssr::Model> model;
@@ -129,6 +128,7 @@ Depth Run(const Input& input) {
     CheckRefusal(loaded);
     return RefusedBy(input, loaded.message());
   }
+  const std::vector<testing::Kind> kinds = testing::Kinds(*model);
   const size_t choice = Hash(input.contract + input.model);
   const testing::Kind& kind = kinds[choice % kinds.size()];
   ssr::EngineOptions options;

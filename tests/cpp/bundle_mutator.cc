@@ -308,6 +308,26 @@ bool EndsWith(const std::string& text, const std::string& end) {
   return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
+// A bit a weight, in hexadecimal, whole bytes.
+json FittingRounding(Random* random, const ssr::Architecture& a) {
+  json layers = json::object();
+  const auto layer = [&](const std::string& name, int count) {
+    std::string digits;
+    while (digits.size() < static_cast<size_t>((count + 7) / 8 * 2))
+      digits += "0123456789abcdef"[Below(random, 16)];
+    layers[name] = digits;
+  };
+  for (int block = 1; block < ssr::kBlocks; ++block) {
+    layer("x." + std::to_string(block), 9 * a.width_x * a.width_x);
+    layer("s." + std::to_string(block), 9 * a.width_s * a.width_s);
+  }
+  for (size_t k = 0; k < a.stages.size(); ++k) {
+    layer("stages." + std::to_string(k) + ".fuse_x", a.width_fusion * a.width_x);
+    layer("stages." + std::to_string(k) + ".fuse_s", a.width_fusion * a.width_s);
+  }
+  return layers;
+}
+
 json FittingQuantization(Random* random, const ssr::Architecture& a) {
   constexpr double kSizes[] = {1, 1, 1, 8, 1e-4, 1e-20, 1e20, 1e6};
   const auto list = [&](int width, double size, bool positive) {
@@ -339,7 +359,9 @@ json FittingQuantization(Random* random, const ssr::Architecture& a) {
     }
     corrections[precision] = layers;
   }
-  return {{"ranges", ranges}, {"bias_correction", corrections}};
+  return {{"ranges", ranges},
+          {"bias_correction", corrections},
+          {"rounding", Chance(random, 50) ? json(nullptr) : FittingRounding(random, a)}};
 }
 
 }  // namespace

@@ -76,7 +76,7 @@ void Mix(const std::vector<std::unique_ptr<ssr::Engine>>& engines, const std::ve
 
 int main(int argc, char** argv) {
   if (argc != 2) return std::fprintf(stderr, "usage: %s BUNDLE\n", argv[0]), 2;
-  const std::shared_ptr<const ssr::Model> model = testing::LoadModel(argv[1]);
+  const std::shared_ptr<const ssr::Model> model = testing::LoadQuantized(argv[1]);
   const std::vector<uint8_t> pictures = testing::Pictures(kImages);
   const std::vector<const uint8_t*> images = testing::Pointers(pictures);
   Check check{images};
@@ -86,7 +86,7 @@ int main(int argc, char** argv) {
     std::printf("%s: %d of %d calls differ\n", what.c_str(), check.wrong.load(), check.calls.load());
     return check.wrong > 0;
   };
-  for (const Kind& kind : testing::Kinds()) {
+  for (const Kind& kind : testing::Kinds(*model)) {
     engines.push_back(testing::MakeEngine(model, kind, 3));
     expected.push_back(testing::PredictRows(engines.back().get(), images.data(), kImages));
     CHECK(expected.back().size() == kImages);

@@ -33,18 +33,31 @@ struct Kind {
   std::string Text() const { return precision + " " + implementation; }
 };
 
-// Everything that this build and this CPU can run.
-inline std::vector<Kind> Kinds() {
+// Everything in which this build and this CPU can run the model.
+inline std::vector<Kind> Kinds(const ssr::Model& model) {
   std::vector<Kind> kinds;
-  for (const ssr::Isa isa : ssr::SupportedIsas()) kinds.push_back({"fp32", ssr::IsaName(isa)});
+  for (const ssr::Precision precision :
+       {ssr::Precision::kFp32, ssr::Precision::kBf16, ssr::Precision::kInt8}) {
+    if (precision != ssr::Precision::kFp32 && !model.quantization) continue;
+    for (const ssr::Isa isa : ssr::SupportedIsas(precision)) {
+      kinds.push_back({ssr::PrecisionName(precision), ssr::IsaName(isa)});
+    }
+  }
   return kinds;
 }
 
-// The bundle at `path`, ready for every precision.
 inline std::shared_ptr<const ssr::Model> LoadModel(const char* path) {
   std::shared_ptr<const ssr::Model> model;
   Check(ssr::Model::Load(path, &model));
   return model;
+}
+
+// A model that runs in every precision, or the end: tests of all of them must not pass with one.
+inline std::shared_ptr<const ssr::Model> LoadQuantized(const char* path) {
+  std::shared_ptr<const ssr::Model> model = LoadModel(path);
+  if (model->quantization) return model;
+  std::fprintf(stderr, "%s is not quantized\n", path);
+  std::exit(1);
 }
 
 inline std::unique_ptr<ssr::Engine> MakeEngine(std::shared_ptr<const ssr::Model> model, const Kind& kind,

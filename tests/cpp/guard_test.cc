@@ -154,8 +154,8 @@ class Test {
 
 int main(int argc, char** argv) {
   if (argc != 2) return std::fprintf(stderr, "usage: %s BUNDLE\n", argv[0]), 2;
-  const std::shared_ptr<const ssr::Model> model = testing::LoadModel(argv[1]);
-  for (const testing::Kind& kind : testing::Kinds()) {
+  const std::shared_ptr<const ssr::Model> model = testing::LoadQuantized(argv[1]);
+  for (const testing::Kind& kind : testing::Kinds(*model)) {
     const int before = guarded_blocks;
     Test test(model, kind, 1);
     CHECK(guarded_blocks > before);  // else the engine's arrays come from elsewhere, and are not watched

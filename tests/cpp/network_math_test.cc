@@ -107,7 +107,7 @@ int main(int argc, char** argv) {
   status = engine->Predict(pointers.data(), kImages, outputs);
   if (!status.ok()) return std::fprintf(stderr, "%s\n", status.message().c_str()), 1;
 
-  const ssr::cpu::PackedNetwork packed(*model, ssr::Precision::kFp32);
+  const ssr::cpu::PackedNetwork packed(*model, ssr::Precision::kFp32, /*transformed=*/false);
   const ssr::Head head = ssr::MakeHead(*model);
   for (size_t i = 0; i < kImages; ++i) {
     Run(packed.weights(), head, pointers[i],

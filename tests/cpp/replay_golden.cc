@@ -1,6 +1,7 @@
 // A bundle's face crops in every precision and implementation of this CPU, against the answers of the float64
-// reference that the bundle recorded. Usage: replay_golden BUNDLE PRECISION=TOLERANCE...
-// Tolerances are in the answer's unit; a precision that is not named must not be one that runs.
+// reference that the bundle recorded. Usage: replay_golden BUNDLE FOLDER PRECISION=TOLERANCE...
+// Tolerances are in the answer's unit; every precision that runs must have one. Writes what each image of the
+// golden record gave to FOLDER/PRECISION-IMPLEMENTATION: float32, a row an image: value, p, eta, delta.
 #include <cmath>
 #include <cstdint>
 #include <fstream>
@@ -50,13 +51,13 @@ class Golden {
 
 int main(int argc, char** argv) {
   std::map<std::string, double> tolerances;
-  for (int i = 2; i < argc; ++i) {
+  if (argc < 4) return std::fprintf(stderr, "usage: %s BUNDLE FOLDER PRECISION=TOLERANCE...\n", argv[0]), 2;
+  for (int i = 3; i < argc; ++i) {
     const std::string argument = argv[i];
     const size_t equals = argument.find('=');
     if (equals == std::string::npos) return std::fprintf(stderr, "%s: expected P=TOLERANCE\n", argv[i]), 2;
     tolerances[argument.substr(0, equals)] = std::strtod(argument.c_str() + equals + 1, nullptr);
   }
-  if (argc < 3) return std::fprintf(stderr, "usage: %s BUNDLE PRECISION=TOLERANCE...\n", argv[0]), 2;
   const std::shared_ptr<const ssr::Model> model = testing::LoadModel(argv[1]);
   const Golden golden(std::string(argv[1]) + "/golden.safetensors");
   const std::vector<uint8_t> pictures = golden.Array<uint8_t>("images", "U8");
@@ -65,7 +66,7 @@ int main(int argc, char** argv) {
   const size_t crops = golden.Rows("crops");  // the first of the images; the others are noise and patterns
   CHECK(crops > 0 && crops <= images.size() && expected.size() == images.size());
   bool good = true;
-  for (const testing::Kind& kind : testing::Kinds()) {
+  for (const testing::Kind& kind : testing::Kinds(*model)) {
     const auto tolerance = tolerances.find(kind.precision);
     if (tolerance == tolerances.end()) {
       return std::fprintf(stderr, "no tolerance for %s\n", kind.precision.c_str()), 2;
@@ -73,12 +74,18 @@ int main(int argc, char** argv) {
     const auto engine = testing::MakeEngine(model, kind, 1);
     const auto rows = testing::PredictRows(engine.get(), images.data(), static_cast<int64_t>(images.size()));
     CHECK(rows.size() == images.size());
+    std::ofstream file(std::string(argv[2]) + "/" + kind.precision + "-" + kind.implementation,
+                       std::ios::binary);
     double worst = 0;
     for (size_t i = 0; i < images.size(); ++i) {
       for (const float value : rows[i]) CHECK(std::isfinite(value));
+      file.write(reinterpret_cast<const char*>(rows[i].data()),
+                 static_cast<std::streamsize>(rows[i].size() * sizeof(float)));
       const double drift = std::fabs(double{rows[i][0]} - expected[i]);
       if (i < crops) worst = drift > worst ? drift : worst;
     }
+    file.close();
+    CHECK(file.good());
     const bool close = worst <= tolerance->second;
     std::printf("%s: off by %.3g on %zu crops, allowed %.3g%s\n", kind.Text().c_str(), worst, crops,
                 tolerance->second, close ? "" : ": too much");

@@ -45,15 +45,15 @@ std::vector<double> Transform(const Rows& g, const std::vector<double>& kernels,
 
 }  // namespace
 
-PackedNetwork::PackedNetwork(const Model& model, Precision precision) {
+PackedNetwork::PackedNetwork(const Model& model, Precision precision, bool transformed) {
   const Architecture& a = model.architecture;
   NetworkWeights& w = weights_;
   w.width_x = Padded(a.width_x);
   w.width_s = Padded(a.width_s);
   w.width_fusion = Padded(a.width_fusion);
   for (int block = 0; block < kBlocks; ++block) {
-    w.x[block] = PackConvolution(FoldIn(model, precision, 'x', block), 'x', block);
-    w.s[block] = PackConvolution(FoldIn(model, precision, 's', block), 's', block);
+    w.x[block] = PackConvolution(FoldIn(model, precision, 'x', block), 'x', block, transformed);
+    w.s[block] = PackConvolution(FoldIn(model, precision, 's', block), 's', block, transformed);
   }
   w.num_stages = static_cast<int>(a.stages.size());
   int most_cells = 0;
@@ -73,7 +73,8 @@ PackedNetwork::PackedNetwork(const Model& model, Precision precision) {
   }
 }
 
-Convolution PackedNetwork::PackConvolution(const FoldedConvolution& folded, char stream, int block) {
+Convolution PackedNetwork::PackConvolution(const FoldedConvolution& folded, char stream, int block,
+                                           bool transformed) {
   const int outputs = static_cast<int>(folded.bias.size());
   const int inputs = static_cast<int>(folded.weights.size()) / outputs / 9;
   const int stride = block == 0 ? inputs : Padded(inputs), width = Padded(outputs);
@@ -88,8 +89,8 @@ Convolution PackedNetwork::PackConvolution(const FoldedConvolution& folded, char
     }
   }
   const int released = stream == 'x' ? kReleasedX : kReleasedS;
-  const bool winograd = (block == 1 || block == 2) && stride == released && width == released;
-  if (block == 0) packed = Transform(SmallTransform(), packed, 1, 3 * pairs);
+  const bool winograd = transformed && (block == 1 || block == 2) && stride == released && width == released;
+  if (block == 0 && transformed) packed = Transform(SmallTransform(), packed, 1, 3 * pairs);
   if (winograd) {
     const Rows g = LargeTransform();
     packed = Transform(g, Transform(g, packed, 1, 3 * pairs), g.size(), pairs);

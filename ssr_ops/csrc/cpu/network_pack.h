@@ -10,13 +10,14 @@ namespace ssr::cpu {
 class PackedNetwork {
  public:
   // precision: fp32, or bf16: its weights in fp32's arithmetic, for processors without bf16's.
-  PackedNetwork(const Model& model, Precision precision);
+  // transformed: as the CPU's kernels read the convolutions; else plain, as the GPU does.
+  PackedNetwork(const Model& model, Precision precision, bool transformed = true);
 
   const NetworkWeights& weights() const { return weights_; }
   int64_t scratch_floats() const { return scratch_floats_; }
 
  private:
-  Convolution PackConvolution(const FoldedConvolution& folded, char stream, int block);
+  Convolution PackConvolution(const FoldedConvolution& folded, char stream, int block, bool transformed);
   const float* PackFusion(const FoldedConvolution& fusion, int width);
 
   PackStorage storage_;

@@ -213,7 +213,7 @@ class CudaEngine final : public Engine {
   }
 
   Status UploadNetwork() {
-    const cpu::PackedNetwork packed(*model_, Precision::kFp32);
+    const cpu::PackedNetwork packed(*model_, Precision::kFp32, /*transformed=*/false);
     network_ = packed.weights();
     for (int block = 0; block < 4; ++block) {
       for (Convolution* layer : {&network_.x[block], &network_.s[block]}) {
