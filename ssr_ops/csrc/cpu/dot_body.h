@@ -5,6 +5,7 @@
 //   Sums: kLanes output channels' sums at one position; Zero, Max, +
 //   Inputs, Weights: Broadcast(p) is one word of the inputs for all lanes, Load(p) kLanes words of weights
 //   Dot<kFirst>(sums, inputs, weights): sums + inputs * weights; kFirst: words of 16 bits, see WordNetwork
+//   Renew(&weights): the same, unknown to the compiler, which else takes equal products once
 //   Picture(byte): as the first blocks take it
 //   Outputs(layer, channel): what becomes of the sums of kLanes channels: Bias() to begin with, then
 //     StoreX(sums over a pool, cells of it, out), StoreS(maxima, out), Feature(sums or maxima, cells, out)
@@ -321,7 +322,7 @@ int64_t MultiplyAdd(int64_t rounds, float* value) {
   SSR_UNROLL for (int i = 0; i < kSums; ++i) sums[i] = Sums::Zero();
   SSR_ROLLED for (int64_t round = 0; round < rounds; ++round) {
     SSR_UNROLL for (int i = 0; i < kSums; ++i) {
-      asm("" : "+m"(weights));  // else equal products would be taken once
+      Isa::Renew(&weights);
       sums[i] = Isa::Dot<false>(sums[i], in, weights);
     }
   }

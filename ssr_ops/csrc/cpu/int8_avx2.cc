@@ -1,22 +1,9 @@
 // The network in int8 in AVX2: words of two int16, which vpmaddwd multiplies without saturating.
-#include "cpu/vec_avx2.h"
+#include "cpu/int32s_avx2.h"
 #include "cpu/words.h"
 
 namespace ssr::cpu {
 namespace {
-
-struct Int32s {
-  static constexpr int kLanes = 8;
-  __m256i v;
-
-  static Int32s Load(const int32_t* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
-  static Int32s Broadcast(int32_t i) { return {_mm256_set1_epi32(i)}; }
-  static Int32s Zero() { return {_mm256_setzero_si256()}; }
-  friend Int32s operator+(Int32s a, Int32s b) { return {_mm256_add_epi32(a.v, b.v)}; }
-  friend Int32s Max(Int32s a, Int32s b) { return {_mm256_max_epi32(a.v, b.v)}; }
-  Vec Real() const { return {_mm256_cvtepi32_ps(v)}; }
-  static Int32s Nearest(Vec value) { return {_mm256_cvtps_epi32(value.v)}; }
-};
 
 void StoreBytes(Int32s values, uint8_t* out) {
   const __m128i low = _mm256_castsi256_si128(values.v), high = _mm256_extracti128_si256(values.v, 1);
@@ -43,6 +30,7 @@ struct Isa {
   static Sums Dot(Sums sums, Inputs a, Weights b) {
     return {_mm256_add_epi32(sums.v, _mm256_madd_epi16(a, b))};
   }
+  static void Renew(Weights* weights) { asm("" : "+x"(*weights)); }
   static uint16_t Picture(uint8_t byte) { return byte; }
 };
 

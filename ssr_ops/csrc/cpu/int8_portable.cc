@@ -86,6 +86,7 @@ struct Isa {
     return {sums.v + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16)};
 #endif
   }
+  static void Renew(Weights* weights) { asm("" : "+m"(*weights)); }
   static uint16_t Picture(uint8_t byte) { return byte; }
 };
 

@@ -1,0 +1,56 @@
+// The network in int8 in AVX2 with AVX-VNNI: words of four bytes, two int16 in the first blocks.
+#include "cpu/int32s_avx2.h"
+#include "cpu/words.h"
+
+namespace ssr::cpu {
+namespace {
+
+void StoreBytes(Int32s values, uint8_t* out) {
+  const __m128i low = _mm256_castsi256_si128(values.v), high = _mm256_extracti128_si256(values.v, 1);
+  const __m128i shorts = _mm_packs_epi32(low, high);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_packus_epi16(shorts, shorts));
+}
+
+#include "cpu/int8_outputs.h"
+
+struct Isa {
+  static constexpr int kElement = 1;
+  static constexpr SumStageKernel kSumStage = SumStageAvx2;
+  using Sums = Int32s;
+  using Outputs = Int8Outputs;
+  using Weights = __m256i;
+  using Inputs = __m256i;
+
+  static Inputs Broadcast(const uint8_t* p) {
+    int32_t word = 0;
+    __builtin_memcpy(&word, p, sizeof(word));
+    return _mm256_set1_epi32(word);
+  }
+  static Weights Load(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  template <bool kFirst>
+  static Sums Dot(Sums sums, Inputs a, Weights b) {
+    return {kFirst ? _mm256_dpwssd_avx_epi32(sums.v, a, b) : _mm256_dpbusd_avx_epi32(sums.v, a, b)};
+  }
+  static void Renew(Weights* weights) { asm("" : "+x"(*weights)); }
+  static uint16_t Picture(uint8_t byte) { return byte; }
+};
+
+// 12 sums of the 16 registers.
+struct Tuning {
+  static constexpr int kPeakSums = 12;
+  static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 2;
+  static constexpr int kVectorsX = 1, kColumnsX = 6;
+  static constexpr int kVectorsS = 1, kColumnsS = 6;
+};
+
+#include "cpu/dot_body.h"
+
+}  // namespace
+
+void RunInt8AvxVnni(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+  RunNetwork(network, image, scratch, dots);
+}
+
+int64_t MultiplyAddInt8AvxVnni(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
+
+}  // namespace ssr::cpu
