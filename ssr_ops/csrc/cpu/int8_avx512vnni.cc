@@ -40,7 +40,13 @@ struct Isa {
   static Weights Load(const uint32_t* p) { return _mm512_loadu_si512(p); }
   template <bool kFirst>
   static Sums Dot(Sums sums, Inputs a, Weights b) {
-    return {kFirst ? _mm512_dpwssd_epi32(sums.v, a, b) : _mm512_dpbusd_epi32(sums.v, a, b)};
+    // The intrinsics make GCC 12 copy every sum before and after.
+    if constexpr (kFirst) {
+      asm("vpdpwssd %2, %1, %0" : "+v"(sums.v) : "v"(a), "vm"(b));
+    } else {
+      asm("vpdpbusd %2, %1, %0" : "+v"(sums.v) : "v"(a), "vm"(b));
+    }
+    return sums;
   }
   static void Renew(Weights* weights) { asm("" : "+v"(*weights)); }
   static uint16_t Picture(uint8_t byte) { return byte; }

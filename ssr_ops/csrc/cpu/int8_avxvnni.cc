@@ -29,7 +29,13 @@ struct Isa {
   static Weights Load(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
   template <bool kFirst>
   static Sums Dot(Sums sums, Inputs a, Weights b) {
-    return {kFirst ? _mm256_dpwssd_avx_epi32(sums.v, a, b) : _mm256_dpbusd_avx_epi32(sums.v, a, b)};
+    // The intrinsics make GCC 12 copy every sum before and after.
+    if constexpr (kFirst) {
+      asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sums.v) : "x"(a), "xm"(b));
+    } else {
+      asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums.v) : "x"(a), "xm"(b));
+    }
+    return sums;
   }
   static void Renew(Weights* weights) { asm("" : "+x"(*weights)); }
   static uint16_t Picture(uint8_t byte) { return byte; }
