@@ -12,20 +12,25 @@ from numpy.typing import NDArray
 from random_bundles import random_bundle
 from tolerances import OFFICIAL, Tolerance, tolerance
 
-from ssr_ops import _native, reference
+from ssr_ops import _native, implementations, quantized, reference
 from ssr_ops.engine import Engine, Stages
 from ssr_train.bundle import Bundle, read_bundle
 from ssr_train.contract import Architecture, Interval
 from ssr_train.errors import SsrError
 
 IMPLEMENTATIONS = ("avx512", "avx2", "portable")
+QUANTIZED = [
+    *(("bf16", name) for name in ("amx", "avx512bf16", "avx512", "avx2", "portable")),
+    *(("int8", name) for name in ("amx", "avx512vnni", "avxvnni", "avx2", "portable")),
+]
+PATHS = [*(("fp32", name) for name in IMPLEMENTATIONS), *QUANTIZED]
 FACES = 6  # the golden images begin with the face crops
 
 
-def forced(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
+def forced(monkeypatch: pytest.MonkeyPatch, name: str, precision: str = "fp32") -> str:
     """Force an implementation as a user would, or skip with the reason."""
-    if name not in _native.implementations():
-        pytest.skip(f"this CPU or build has no {name}")
+    if name not in implementations(precision):
+        pytest.skip(f"this CPU or build has no {name} in {precision}")
     monkeypatch.setenv("SSR_FORCE_IMPLEMENTATION", name)
     return name
 
@@ -38,6 +43,12 @@ def noise(count: int, seed: int = 0) -> np.ndarray:
 def plain_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random network of the released architecture, so that these tests need no material."""
     return random_bundle(tmp_path_factory.mktemp("plain") / "bundle", Architecture()).path
+
+
+@pytest.fixture(scope="session")
+def quantized_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with what bf16 and int8 need."""
+    return random_bundle(tmp_path_factory.mktemp("quantized") / "bundle", Architecture(), quantize=True).path
 
 
 def check_stages(path: Path, implementation: str) -> tuple[Bundle, Stages, Tolerance]:
@@ -162,13 +173,51 @@ def test_floor_below_float32_rounding(tmp_path: Path, plain_bundle: Path) -> Non
     assert (answers.delta[:, 1] == -1).all()
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_bits_depend_on_the_image_alone(
-    implementation: str, plain_bundle: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="session")
+def quantized_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("quantized-architectures")
+    return {
+        name: random_bundle(folder / name.replace(" ", "-"), ARCHITECTURES[name], quantize=True).path
+        for name in ("four stages", "wider", "narrow", "swapped widths", "odd bins", "probability")
+    }
+
+
+@pytest.mark.parametrize(("precision", "implementation"), [p for p in QUANTIZED if p[0] == "bf16"])
+def test_quantized_networks(
+    precision: str,
+    implementation: str,
+    quantized_bundle: Path,
+    quantized_bundles: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    forced(monkeypatch, implementation)
+    """p, eta and Delta are those of the readable int8 and bf16 networks."""
+    forced(monkeypatch, implementation, precision)
+    images = np.concatenate([noise(2), np.full((1, 64, 64, 3), 255, np.uint8)])
+    for path in (quantized_bundle, *quantized_bundles.values()):
+        bundle = read_bundle(path)
+        a, quantization = bundle.contract.architecture, bundle.contract.quantization
+        assert quantization is not None
+        expected = getattr(quantized, precision)(bundle.parameters(), a, quantization, images).stages
+        engine = Engine(bundle, precision=precision)
+        assert engine.implementation == implementation
+        found = engine.predict_stages(images)
+        bound = tolerance(implementation, precision, a.value_range).stages
+        for name in ("p", "eta", "delta"):
+            scale = max(1.0, np.abs(getattr(expected, name)).max())
+            error = np.abs(getattr(found, name) - getattr(expected, name)).max() / scale
+            assert error <= bound, f"{path.name}: {name}: {error}"
+        exact = Engine(bundle, implementation="portable").predict_stages(images)
+        assert not np.array_equal(found.delta, exact.delta)  # it is another network
+
+
+@pytest.mark.parametrize(("precision", "implementation"), PATHS)
+def test_bits_depend_on_the_image_alone(
+    precision: str, implementation: str, quantized_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forced(monkeypatch, implementation, precision)
     images = noise(33)
-    engine = Engine(plain_bundle)
+    engine = Engine(quantized_bundle, precision=precision)
+    assert engine.implementation == implementation
     whole = engine.predict_stages(images)
     assert len(np.unique(whole.delta)) > 33
     for size in (1, 2, 31, 33):
@@ -178,7 +227,7 @@ def test_bits_depend_on_the_image_alone(
             np.testing.assert_array_equal(together, getattr(whole, name), err_msg=f"batches of {size}")
     np.testing.assert_array_equal(engine.predict_stages(images[::-1]).delta, whole.delta[::-1])
     for threads in (2, 3):
-        several = Engine(plain_bundle, threads=threads).predict_stages(images)
+        several = Engine(quantized_bundle, precision=precision, threads=threads).predict_stages(images)
         for name in whole._fields:
             np.testing.assert_array_equal(getattr(several, name), getattr(whole, name))
 

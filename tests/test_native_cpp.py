@@ -15,7 +15,8 @@ from ssr_train.contract import Architecture, Interval
 @pytest.fixture(scope="session")
 def programs() -> Path:
     """The folder of the programs, under the address and undefined-behaviour sanitizers."""
-    targets = ["network_math_test", "concurrency_test", "guard_test", "backend_test", "bundle_fuzz_driver"]
+    targets = ["network_math_test", "concurrency_test", "guard_test", "words_test", "backend_test"]
+    targets += ["bundle_fuzz_driver"]
     return build("cpp", targets, "-DSSR_SANITIZE=address,undefined")
 
 
@@ -31,6 +32,21 @@ TINY_OF_FOUR = Architecture(stages=(1, 2, 1, 2), width_x=2, width_s=1, width_fus
 @pytest.mark.parametrize("program", ["network_math_test", "concurrency_test", "guard_test"])
 def test_core(programs: Path, program: str, name: str, tmp_path: Path) -> None:
     run(programs / program, quantized_bundle(tmp_path / "bundle", ARCHITECTURES[name]).path)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture(),
+        Architecture(stages=(2, 3, 2, 3), width_x=20, width_s=3, width_fusion=5),
+        Architecture(stages=(3, 3), width_x=40, width_s=20, width_fusion=18),
+        Architecture(stages=(1,), width_x=1, width_s=1, width_fusion=1),
+    ],
+    ids=["released", "four stages", "wide", "narrow"],
+)
+def test_int8_kernels_to_the_bit(programs: Path, architecture: Architecture, tmp_path: Path) -> None:
+    """Every map, feature and dense sum of every int8 implementation against plain loops."""
+    run(programs / "words_test", random_bundle(tmp_path / "bundle", architecture, quantize=True).path)
 
 
 def test_backend_against_a_fake_server(programs: Path) -> None:
