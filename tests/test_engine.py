@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import RELEASED, ReleasedBundles, material
 from numpy.typing import NDArray
-from random_bundles import random_bundle
+from random_bundles import quantized_bundle, random_bundle
 from tolerances import OFFICIAL, Tolerance, tolerance
 
 from ssr_ops import _native, implementations, quantized, reference
@@ -46,9 +46,9 @@ def plain_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quantized_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calibrated_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with what bf16 and int8 need."""
-    return random_bundle(tmp_path_factory.mktemp("quantized") / "bundle", Architecture(), quantize=True).path
+    return quantized_bundle(tmp_path_factory.mktemp("quantized") / "bundle", Architecture()).path
 
 
 def check_stages(path: Path, implementation: str) -> tuple[Bundle, Stages, Tolerance]:
@@ -174,10 +174,10 @@ def test_floor_below_float32_rounding(tmp_path: Path, plain_bundle: Path) -> Non
 
 
 @pytest.fixture(scope="session")
-def quantized_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def calibrated_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("quantized-architectures")
     return {
-        name: random_bundle(folder / name.replace(" ", "-"), ARCHITECTURES[name], quantize=True).path
+        name: quantized_bundle(folder / name.replace(" ", "-"), ARCHITECTURES[name]).path
         for name in ("four stages", "wider", "narrow", "swapped widths", "odd bins", "probability")
     }
 
@@ -186,14 +186,14 @@ def quantized_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
 def test_quantized_networks(
     precision: str,
     implementation: str,
-    quantized_bundle: Path,
-    quantized_bundles: dict[str, Path],
+    calibrated_bundle: Path,
+    calibrated_bundles: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """p, eta and Delta are those of the readable int8 and bf16 networks."""
     forced(monkeypatch, implementation, precision)
     images = np.concatenate([noise(2), np.full((1, 64, 64, 3), 255, np.uint8)])
-    for path in (quantized_bundle, *quantized_bundles.values()):
+    for path in (calibrated_bundle, *calibrated_bundles.values()):
         bundle = read_bundle(path)
         a, quantization = bundle.contract.architecture, bundle.contract.quantization
         assert quantization is not None
@@ -212,11 +212,11 @@ def test_quantized_networks(
 
 @pytest.mark.parametrize(("precision", "implementation"), PATHS)
 def test_bits_depend_on_the_image_alone(
-    precision: str, implementation: str, quantized_bundle: Path, monkeypatch: pytest.MonkeyPatch
+    precision: str, implementation: str, calibrated_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forced(monkeypatch, implementation, precision)
     images = noise(33)
-    engine = Engine(quantized_bundle, precision=precision)
+    engine = Engine(calibrated_bundle, precision=precision)
     assert engine.implementation == implementation
     whole = engine.predict_stages(images)
     assert len(np.unique(whole.delta)) > 33
@@ -227,7 +227,7 @@ def test_bits_depend_on_the_image_alone(
             np.testing.assert_array_equal(together, getattr(whole, name), err_msg=f"batches of {size}")
     np.testing.assert_array_equal(engine.predict_stages(images[::-1]).delta, whole.delta[::-1])
     for threads in (2, 3):
-        several = Engine(quantized_bundle, precision=precision, threads=threads).predict_stages(images)
+        several = Engine(calibrated_bundle, precision=precision, threads=threads).predict_stages(images)
         for name in whole._fields:
             np.testing.assert_array_equal(getattr(several, name), getattr(whole, name))
 

@@ -33,8 +33,8 @@ class Tolerance:
 
 _FP32 = (
     "float32 sums of at most 288 products, transformed by Winograd's F(4x4, 3x3) at points that keep their "
-    "error, and a tanh good to 1.2e-7, the tail in double: measured on faces 3.7e-5 (age networks) and 1.4e-4 "
-    "(the V = 1 network, scaled to V = 101), on checkers 6e-5; the requirement is 2e-3"
+    "error, and a tanh good to 1.2e-7, the tail in double: measured on faces 3.7e-5 (age networks) and "
+    "1.4e-4 (the V = 1 network, scaled to V = 101), on checkers 6e-5; the requirement is 2e-3"
 )
 
 TABLE: dict[tuple[str, str], Tolerance] = {

@@ -250,7 +250,7 @@ Model Extreme(const Model& model) {
   return extreme;
 }
 
-bool CheckModel(const Model& model, const char* what) {
+bool CheckModel(const Model& model, const char* what, size_t least_saturated) {
   bool good = true;
   std::vector<std::unique_ptr<Check>> checks;
   for (const ssr::Isa isa : ssr::SupportedIsas(ssr::Precision::kInt8)) {
@@ -265,7 +265,7 @@ bool CheckModel(const Model& model, const char* what) {
   }
   std::printf("%s: %zu implementations, %zu images, %zu bytes of 255: %s\n", what, checks.size(), images,
               saturated, good ? "equal" : "not equal");
-  return good && saturated > 0;
+  return good && saturated >= least_saturated;
 }
 
 }  // namespace
@@ -276,13 +276,13 @@ int main(int argc, char** argv) {
   const ssr::Status status = Model::Load(argv[1], &model);
   if (!status.ok()) return std::fprintf(stderr, "%s\n", status.message().c_str()), 1;
   if (!model->quantization) return std::fprintf(stderr, "%s: not quantized\n", argv[1]), 1;
-  bool good = CheckModel(Extreme(*model), "extreme weights");
+  bool good = CheckModel(Extreme(*model), "extreme weights", 1000);
   // The features of one stage are left in the scratch, the last one's: so each is the last one once.
   for (size_t stages = model->architecture.stages.size(); stages > 0; --stages) {
     Model shorter = *model;
     shorter.architecture.stages.resize(stages);
     shorter.architecture.taps.resize(stages);
-    good = CheckModel(shorter, ("stages " + std::to_string(stages)).c_str()) && good;
+    good = CheckModel(shorter, ("stages " + std::to_string(stages)).c_str(), 0) && good;
   }
   return good ? 0 : 1;
 }
