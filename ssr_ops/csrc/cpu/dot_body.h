@@ -286,6 +286,9 @@ void FuseStage(const WordStage& stage, const uint8_t* in, int size, float* out) 
 
 // See WordKernel.
 void RunNetwork(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+  const auto done = [&network] {
+    if (network.probe != nullptr) network.probe->done(network.probe);
+  };
   constexpr int kSizes[4] = {31, 14, 6, 4};
   uint8_t *x[4], *s[4];
   for (int level = 0; level < 4; ++level) {
@@ -293,12 +296,19 @@ void RunNetwork(const WordNetwork& network, const uint8_t* image, uint8_t* scrat
     s[level] = scratch + network.map_s[level];
   }
   ConvolveFirst(network, image, reinterpret_cast<uint16_t*>(scratch + network.work), x[0], s[0]);
+  done();
   Convolve<true, true>(x[0], 31, network.x[1], x[1]);
+  done();
   Convolve<false, true>(s[0], 31, network.s[1], s[1]);
+  done();
   Convolve<true, true>(x[1], 14, network.x[2], x[2]);
+  done();
   Convolve<false, true>(s[1], 14, network.s[2], s[2]);
+  done();
   Convolve<true, false>(x[2], 6, network.x[3], x[3]);
+  done();
   Convolve<false, false>(s[2], 6, network.s[3], s[3]);
+  done();
   for (int k = 0; k < network.num_stages; ++k) {
     const WordStage& stage = network.stages[k];
     const int level = stage.dense.level - 1;
@@ -308,6 +318,7 @@ void RunNetwork(const WordNetwork& network, const uint8_t* image, uint8_t* scrat
     FuseStage<true>(stage, x[level], kSizes[level], fx);
     FuseStage<false>(stage, s[level], kSizes[level], fs);
     dots = Isa::kSumStage(stage.dense, count, fx, fs, product, dots);
+    done();
   }
 }
 

@@ -14,6 +14,7 @@ class PackedNetwork {
   PackedNetwork(const Model& model, Precision precision, bool transformed = true);
 
   const NetworkWeights& weights() const { return weights_; }
+  void Watch(LayerProbe* probe) { weights_.probe = probe; }
   int64_t scratch_floats() const { return scratch_floats_; }
 
  private:

@@ -17,9 +17,10 @@ class Floats final : public Prepared {
   int64_t scratch_bytes() const override {
     return packed_.scratch_floats() * static_cast<int64_t>(sizeof(float));
   }
+  void Watch(LayerProbe* probe) override { packed_.Watch(probe); }
 
  private:
-  const PackedNetwork packed_;
+  PackedNetwork packed_;
   const NetworkKernel kernel_;
 };
 
@@ -32,9 +33,10 @@ class InWords final : public Prepared {
     kernel_(packed_.network(), image, reinterpret_cast<uint8_t*>(scratch), dots);
   }
   int64_t scratch_bytes() const override { return packed_.scratch_bytes(); }
+  void Watch(LayerProbe* probe) override { packed_.Watch(probe); }
 
  private:
-  const PackedWords packed_;
+  PackedWords packed_;
   const WordKernel kernel_;
 };
 

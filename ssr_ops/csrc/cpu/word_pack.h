@@ -16,6 +16,7 @@ class PackedWords {
   PackedWords(const Model& model, Words words, bool amx);
 
   const WordNetwork& network() const { return network_; }
+  void Watch(LayerProbe* probe) { network_.probe = probe; }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
  private:

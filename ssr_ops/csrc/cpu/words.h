@@ -35,6 +35,7 @@ struct WordNetwork {
   int width_x, width_s, width_fusion;  // padded
   int num_stages;
   WordStage stages[kMaxTaps];
+  LayerProbe* probe;  // null except while layers are timed
 
   // Bytes into the scratch: maps by level, each with kMapSlack readable bytes behind; then the fusion
   // features (three times the most that a stage has), then kWorkBytes for the kernel's own use.

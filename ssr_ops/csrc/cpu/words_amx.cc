@@ -172,18 +172,28 @@ void Fuse(const WordLayer& layer, const StageWeights& stage, const uint8_t* in, 
 
 template <typename A>
 void Run(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+  const auto done = [&network] {
+    if (network.probe != nullptr) network.probe->done(network.probe);
+  };
   uint8_t *x[4], *s[4], *work = scratch + network.work;
   for (int level = 0; level < 4; ++level) {
     x[level] = scratch + network.map_x[level];
     s[level] = scratch + network.map_s[level];
   }
   ConvolveFirst<A>(network, image, work, x[0], s[0]);
+  done();
   ConvolvePooled<A, true>(network.x[1], x[0], 31, work, x[1]);
+  done();
   ConvolvePooled<A, false>(network.s[1], s[0], 31, work, s[1]);
+  done();
   ConvolvePooled<A, true>(network.x[2], x[1], 14, work, x[2]);
+  done();
   ConvolvePooled<A, false>(network.s[2], s[1], 14, work, s[2]);
+  done();
   ConvolveLast<A, true>(network.x[3], x[2], work, x[3]);
+  done();
   ConvolveLast<A, false>(network.s[3], s[2], work, s[3]);
+  done();
   for (int k = 0; k < network.num_stages; ++k) {
     const WordStage& stage = network.stages[k];
     const int level = stage.dense.level - 1;
@@ -193,6 +203,7 @@ void Run(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, flo
     Fuse<A, true>(stage.fuse_x, stage.dense, x[level], network.width_x, work, fx);
     Fuse<A, false>(stage.fuse_s, stage.dense, s[level], network.width_s, work, fs);
     dots = SumStageAvx512(stage.dense, count, fx, fs, product, dots);
+    done();
   }
   Release();
 }

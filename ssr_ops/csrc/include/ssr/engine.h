@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ssr/implementation.h"
 #include "ssr/model.h"
@@ -51,5 +52,15 @@ class Engine {
 // about `seconds`: what benchmarks hold the engine against.
 Status MeasureMultiplyAdds(const std::string& implementation, const std::string& precision, double seconds,
                            double* rate);
+
+struct LayerTime {
+  std::string name;  // of its parameters: "x.0 s.0", "x.1", "s.1", ... "s.3", "stages.0", ...
+  double seconds;
+};
+
+// Where an engine's time goes: each layer's quickest run on `image` (kImageBytes), in the order that they
+// run, timed one after another within whole images for about `seconds`. options: of a CPU engine.
+Status TimeLayers(std::shared_ptr<const Model> model, const EngineOptions& options, const uint8_t* image,
+                  double seconds, std::vector<LayerTime>* layers);
 
 }  // namespace ssr

@@ -1,0 +1,71 @@
+"""Timing of the kernels' layers, and the benchmark that holds them against their limits."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from random_bundles import random_bundle
+
+from ssr_ops import _native
+from ssr_train.contract import Architecture
+
+NAMES = ["x.0 s.0", "x.1", "s.1", "x.2", "s.2", "x.3", "s.3"]
+IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_bundle(tmp_path_factory.mktemp("layers") / "bundle", Architecture()).path
+
+
+@pytest.mark.parametrize("implementation", _native.implementations())
+def test_every_layer_has_its_time(bundle: Path, implementation: str) -> None:
+    found = _native.time_layers(str(bundle), IMAGE, implementation, "fp32", 0.05)
+    assert [name for name, _ in found] == [*NAMES, "stages.0", "stages.1", "stages.2"]
+    times = dict(found)
+    assert min(times.values()) > 0
+    assert times["x.1"] > times["x.3"]  # 28 times the work without a transform, 7 times with it
+    assert sum(times.values()) < 0.1
+
+
+def test_layers_of_another_architecture(tmp_path: Path) -> None:
+    architecture = Architecture(stages=(3, 3), width_x=40, width_s=20, width_fusion=18)
+    path = random_bundle(tmp_path / "wide", architecture).path
+    found = _native.time_layers(str(path), IMAGE, "portable", "fp32", 0.0)
+    assert [name for name, _ in found] == [*NAMES, "stages.0", "stages.1"]
+
+
+@pytest.mark.parametrize(
+    ("image", "implementation", "precision", "message"),
+    [
+        (IMAGE[:63], "portable", "fp32", r"expected shape \(64, 64, 3\)"),
+        (IMAGE, "mmx", "fp32", "'mmx' is not available"),
+        (IMAGE, "portable", "fp12", "'fp12' is unknown"),
+        (IMAGE, "portable", "int8", "needs a quantized bundle"),
+    ],
+)
+def test_refuses_what_it_cannot_time(
+    bundle: Path, image: np.ndarray, implementation: str, precision: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        _native.time_layers(str(bundle), image, implementation, precision, 0.0)
+
+
+def test_counts_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.delitem(sys.modules, "layers", raising=False)
+    import layers
+
+    direct = layers.layers(Architecture(), floats=False)
+    assert sum(layer.direct for layer in direct) == 16_212_364
+    assert all(layer.transformed == layer.direct for layer in direct)
+    assert [layer.name for layer in direct] == [*NAMES, "stages.0", "stages.1", "stages.2"]
+    left = {
+        layer.name: layer.transformed / layer.direct for layer in layers.layers(Architecture(), floats=True)
+    }
+    assert left["x.1"] == left["s.2"] == 0.25
+    assert left["x.3"] == left["stages.2"] == 1
