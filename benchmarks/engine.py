@@ -20,12 +20,13 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import peers
-from peers.contest import contest, peaks, scaling, validate
-from peers.contestant import Images, Material, Plan
+from peers.contest import Judge, WrongError, contest, peaks, scaling
+from peers.contestant import Contestant, Images, Material, Plan
 from peers.crops import drawn_crops, photographed_crops
 from peers.report import Cell, Results, write
 from peers.tuning import PAUSE, choose, survey
@@ -96,7 +97,7 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def names(known: tuple[str, ...]):
+def names(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
     def read(text: str) -> tuple[str, ...]:
         if text == "none":
             return ()
@@ -108,7 +109,7 @@ def names(known: tuple[str, ...]):
     return read
 
 
-def numbers(largest: int):
+def numbers(largest: int) -> Callable[[str], tuple[int, ...]]:
     def read(text: str) -> tuple[int, ...]:
         parts = text.split(",")
         if not all(part.isdigit() and 1 <= int(part) <= largest for part in parts):
@@ -131,31 +132,44 @@ def run(bundle: Bundle, options: argparse.Namespace, folder: Path) -> Results:
         print(f"  {item.name}: {item.reason}", flush=True)
     if not found:
         raise SystemExit("engine: no contestant runs here")
-    results = Results(bundle, options.batches, options.threads, found, absent, source)
-    fp32 = Engine(bundle).predict(fresh)
-    noise = np.random.default_rng(0).integers(0, 256, (max(options.batches), 64, 64, 3), dtype=np.uint8)
-    images = np.concatenate([fresh, noise])[: max(options.batches)]
-
+    judge = Judge(bundle, fresh, Engine(bundle).predict(fresh))
+    images = np.resize(fresh, (max(options.batches), 64, 64, 3))
     print("each at its best:", flush=True)
-    surveys = {each.name: survey(each, options.batches, images) for each in found if each.chunks}
+    surveys: dict[str, dict[Plan, float]] = {}
+    results = Results(bundle, options.batches, options.threads, [], absent, source)
     for each in found:
-        plans = [choose(each, surveys.get(each.name, {}), b, 1, images) for b in options.batches]
-        results.drifts[each.name] = drift = validate(each, plans, bundle, fresh, fp32)
-        print(f"  {each.name}: {plans[-1]}; drift mean {drift.mean:.2g}, max {drift.worst:.2g}", flush=True)
-        if each.kernels:
-            results.kernels[each.name] = each.kernels(plans[-1])
+        try:
+            enter(results, each, judge, surveys, images)
+        except WrongError as error:
+            if each.ours:
+                raise SystemExit(f"engine: {each.name}: {error}") from None
+            absent.append(peers.Absent(each.name, str(error)))
+            print(f"  {each.name}: {error}", flush=True)
     for threads in options.threads:
         for batch in options.batches:
-            measure(results, surveys, batch, threads, images, options.seconds)
-    kinds = [(each.precision, each.implementation) for each in found if each.ours]
-    results.peaks = peaks(kinds)
+            measure(results, judge, surveys, batch, threads, images, options.seconds)
+    results.peaks = peaks([(each.precision, each.implementation) for each in found if each.ours])
     measure_scaling(results, images, options.seconds)
     results.load = os.getloadavg()[0]
     return results
 
 
+def enter(
+    results: Results, each: Contestant, judge: Judge, surveys: dict[str, dict[Plan, float]], images: Images
+) -> None:
+    """Find a contestant's best plans, check what they answer, and let it in."""
+    surveys[each.name] = survey(each, results.batches, images)
+    plans = [choose(each, surveys[each.name], batch, 1, images) for batch in results.batches]
+    results.drifts[each.name] = drift = judge.drift(each, plans)
+    print(f"  {each.name}: {plans[-1]}; drift mean {drift.mean:.2g}, max {drift.worst:.2g}", flush=True)
+    if each.kernels:
+        results.kernels[each.name] = each.kernels(plans[-1])
+    results.contestants.append(each)
+
+
 def measure(
     results: Results,
+    judge: Judge,
     surveys: dict[str, dict[Plan, float]],
     batch: int,
     threads: int,
@@ -163,13 +177,15 @@ def measure(
     seconds: float,
 ) -> None:
     """Time all contestants at one batch size and number of threads."""
-    plans = {
-        each.name: choose(each, surveys.get(each.name, {}), batch, threads, images)
-        for each in results.contestants
-    }
-    calls = {
-        each.name: each.prepare(plans[each.name], images[:batch], threads) for each in results.contestants
-    }
+    plans, calls = {}, {}
+    expected = np.resize(judge.fp32, len(images))[:batch]
+    for each in results.contestants:
+        plans[each.name] = plan = choose(each, surveys[each.name], batch, threads, images)
+        calls[each.name] = call = each.prepare(plan, images[:batch], threads)
+        try:
+            judge.check(each, call(), expected)
+        except WrongError as error:
+            raise SystemExit(f"engine: {each.name}, {threads} threads, {plan}: {error}") from None
     timings = contest(calls, batch, seconds, PAUSE if threads > 1 else 0.0)
     for name, timing in timings.items():
         results.cells[name, batch, threads] = Cell(plans[name], timing)

@@ -57,7 +57,7 @@ def test_engine_refuses_bad_options(options: list[str], message: str) -> None:
 @pytest.mark.parametrize(("precision", "shift"), [("fp32", 0.003), ("int8", 4.0), ("int8", np.nan)])
 def test_wrong_answers_are_not_timed(precision: str, shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from peers.contest import validate
+    from peers.contest import Judge, WrongError
     from peers.contestant import Contestant, Plan
 
     from ssr_ops import Engine
@@ -73,9 +73,10 @@ def test_wrong_answers_are_not_timed(precision: str, shift: float, monkeypatch: 
 
     contestant = Contestant("peer", "peer", precision, compile)
     right, wrong = Plan("right", 4), Plan("wrong", 4)
-    assert validate(contestant, [right], bundle, crops, answers).worst < 1e-3
-    with pytest.raises(SystemExit, match=r"peer is .* years off"):
-        validate(contestant, [right, wrong], bundle, crops, answers)
+    judge = Judge(bundle, crops, answers)
+    assert judge.drift(contestant, [right]).worst < 1e-3
+    with pytest.raises(WrongError, match="years off"):
+        judge.drift(contestant, [right, wrong])
 
 
 def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

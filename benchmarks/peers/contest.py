@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from peers.contestant import Answers, Call, Contestant, Images, Plan
 from peers.tuning import PAUSE
@@ -46,27 +47,39 @@ class Timing:
         return statistics.median(a / b for a, b in zip(self.turns, other.turns, strict=True))
 
 
-def validate(
-    contestant: Contestant, plans: Sequence[Plan], bundle: Bundle, crops: Images, fp32: Answers
-) -> Drift:
-    """The largest drift over ``plans`` (one thread); raises SystemExit on wrong answers."""
-    low, high = bundle.contract.interface.output.clip
-    scale = 101 / bundle.contract.architecture.value_range
-    golden = bundle.golden()
-    found = []
-    for plan in dict.fromkeys(plans):
+class WrongError(Exception):
+    """Answers that no time is worth measuring of."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What answers are held to: the golden record's faces, and fp32 on crops that calibration never saw."""
+
+    bundle: Bundle
+    crops: Images
+    fp32: Answers
+
+    def drift(self, contestant: Contestant, plans: Sequence[Plan]) -> Drift:
+        """The largest over ``plans``, on one thread; raises :class:`WrongError` for one beyond the bounds."""
+        golden = self.bundle.golden()
+        faces, expected = self.crops, self.fp32
         if contestant.precision == "fp32":
             faces, expected = golden["crops"], golden["output"][: len(golden["crops"])]
-        else:
-            faces, expected = crops, fp32
-        answers = np.clip(contestant.predict(plan, faces), low, high)
-        error = np.abs(answers - expected) * scale
-        found.append(Drift(float(error.mean()), float(error.max())))
-    drift = max(found, key=lambda each: each.worst if np.isfinite(each.worst) else np.inf)
-    wrong = drift.worst if contestant.precision == "fp32" else drift.mean
-    if not wrong <= (AGREEMENT if contestant.precision == "fp32" else BROKEN):
-        raise SystemExit(f"engine: {contestant.name} is {wrong:.3g} years off: broken, so nothing is timed")
-    return drift
+        plans = list(dict.fromkeys(plans))
+        found = [self.check(contestant, contestant.predict(plan, faces), expected) for plan in plans]
+        return max(found, key=lambda drift: drift.worst)
+
+    def check(self, contestant: Contestant, answers: Answers, expected: NDArray[np.floating]) -> Drift:
+        """How far ``answers`` are from what is expected, if that is within the bounds."""
+        low, high = self.bundle.contract.interface.output.clip
+        scale = 101 / self.bundle.contract.architecture.value_range
+        error = np.abs(np.clip(answers, low, high) - expected) * scale
+        drift = Drift(float(error.mean()), float(error.max()))
+        exact = contestant.precision == "fp32"
+        size, bound = (drift.worst, AGREEMENT) if exact else (drift.mean, BROKEN)
+        if not size <= bound:
+            raise WrongError(f"{size:.3g} years off, {bound:g} allowed: not timed")
+        return drift
 
 
 def contest(calls: Mapping[str, Call], batch: int, seconds: float, pause: float = 0.0) -> dict[str, Timing]:

@@ -15,13 +15,15 @@ PAUSE = 0.003
 
 
 def survey(contestant: Contestant, batches: Sequence[int], images: Images) -> dict[Plan, float]:
-    """Images a second on one thread of every variant in every chunk size, best first."""
+    """Images a second on one thread of every variant in every chunk size, best first; ours has no chunks."""
     sizes = [size for size in contestant.chunks if size <= max(batches)]
     calls = {}
     for variant in contestant.variants:
         for size in sizes:
             plan = Plan(variant, size)
             calls[plan] = contestant.prepare(plan, images[:size], 1)
+    if not calls:
+        return {}
     rates = {plan: plan.chunk / seconds for plan, seconds in quickest(calls).items()}
     return dict(sorted(rates.items(), key=lambda item: -item[1]))
 
