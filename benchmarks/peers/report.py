@@ -57,6 +57,11 @@ class Results:
                 best[each.precision] = each
         return list(best.values())
 
+    def front(self) -> list[Contestant]:
+        """Our quickest in each precision, and every peer."""
+        best = {each.name for each in self.best_of_ours()}
+        return [each for each in self.contestants if not each.ours or each.name in best]
+
     def rate(self, each: Contestant) -> float:
         return self.cells[each.name, self.batches[-1], self.threads[0]].timing.rate
 
@@ -93,8 +98,8 @@ def write(results: Results, folder: Path | None = None) -> list[Path]:
 def bars(results: Results) -> dict[str, list[Bar]]:
     """The plot's panels: one thread, the smallest batch and the one nearest 32."""
     chosen = dict.fromkeys((results.batches[0], min(results.batches, key=lambda b: abs(b - 32))))
-    first = {each.name for each in results.best_of_ours()}
-    shown = [each for each in results.sorted() if not each.ours or each.name in first]
+    front = {each.name for each in results.front()}
+    shown = [each for each in results.sorted() if each.name in front]
     threads = results.threads[0]
     return {
         f"batch {batch}": [
@@ -135,6 +140,8 @@ def lines(results: Results, picture: str) -> list[str]:
 def speeds(results: Results, threads: int) -> list[str]:
     rows = []
     for each in results.sorted():
+        if (each.name, results.batches[0], threads) not in results.cells:
+            continue
         cells = []
         for batch in results.batches:
             timing = results.cells[each.name, batch, threads].timing
@@ -186,7 +193,8 @@ def answers(results: Results) -> list[str]:
     for each in results.sorted():
         drift = results.drifts[each.name]
         size = f"{drift.worst:.1e}" if each.precision == "fp32" else f"{drift.mean:.2f} / {drift.worst:.2f}"
-        plans = [f"{t}: {results.cells[each.name, middle, t].plan}" for t in results.threads]
+        cells = {t: results.cells.get((each.name, middle, t)) for t in results.threads}
+        plans = [f"{t}: {cell.plan}" for t, cell in cells.items() if cell]
         kernels = results.kernels.get(each.name, "")
         how = "uint8 crops" if each.ours else "; ".join(plans)
         rows.append(f"| {each.name} | {size} | {how} | {kernels} |")
