@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from random_bundles import random_bundle
+from random_bundles import quantized_bundle, random_bundle
 
 from ssr_ops import _native
 from ssr_train.contract import Architecture
@@ -30,6 +30,14 @@ def test_every_layer_has_its_time(bundle: Path, implementation: str) -> None:
     assert min(times.values()) > 0
     assert times["x.1"] > times["x.3"]  # 28 times the work without a transform, 7 times with it
     assert sum(times.values()) < 0.1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_every_precision_tells_its_layers(tmp_path: Path, precision: str) -> None:
+    path = quantized_bundle(tmp_path / "quantized", Architecture()).path
+    for implementation in _native.implementations(precision):
+        found = _native.time_layers(str(path), IMAGE, implementation, precision, 0.0)
+        assert [name for name, _ in found] == [*NAMES, "stages.0", "stages.1", "stages.2"]
 
 
 def test_layers_of_another_architecture(tmp_path: Path) -> None:
