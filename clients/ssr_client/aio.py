@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import TracebackType
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_client import served as shared
-from ssr_client.client import changed_text
+from ssr_client.client import UNREGISTER_SECONDS, changed_text
 from ssr_client.errors import BadInput, DeadlineExceeded, InterfaceChanged, ModelNotFound, ServerUnavailable
 from ssr_client.faces import Face
+from ssr_client.memory import Region, Regions, sweep
 from ssr_client.photo import faces_of
 from ssr_client.preprocess import Picture, as_bgr, check_colour, check_crops
 from ssr_client.served import Arrays, Attempts, Deadline, Served
@@ -49,9 +51,15 @@ class AsyncAgeClient(Session):
             self._lock = asyncio.Lock()
         await self._wait()
         self._served = await self._read_config()
+        if self.options.shared_memory:
+            await self._share()
 
     async def close(self) -> None:
-        """Let go of the connection. Safe to call twice."""
+        """Let go of the connection and of shared memory. Safe to call twice."""
+        memory, self._memory = self._memory, None
+        for region in memory.drain() if memory is not None else ():
+            await self._unregister(region.name)
+            region.close()
         client, self._client, self._served = self._client, None, None
         if client is not None:
             await client.close()
@@ -100,7 +108,7 @@ class AsyncAgeClient(Session):
     async def _ask(
         self, images: Picture, colour: str, served: Served, only_value: bool, deadline: Deadline
     ) -> Arrays:
-        parts = shared.requests_of(images, colour, served)
+        parts = shared.parts_of(images, colour, served)
         slots = asyncio.Semaphore(self.options.in_flight)
         jobs = [asyncio.ensure_future(self._infer(p, served, only_value, deadline, slots)) for p in parts]
         try:
@@ -111,28 +119,70 @@ class AsyncAgeClient(Session):
         return shared.join(answers, served, only_value)
 
     async def _infer(
-        self, part: Any, served: Served, only_value: bool, deadline: Deadline, slots: asyncio.Semaphore
+        self, part: Picture, served: Served, only_value: bool, deadline: Deadline, slots: asyncio.Semaphore
     ) -> Arrays:
         """One request, tried again while the server is unavailable."""
         from tritonclient.utils import InferenceServerException
 
         attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
         while True:
-            try:
-                async with slots:
-                    result = await self._connected().infer(
-                        self.model,
-                        [part],
-                        model_version=self.version,
-                        headers=self._headers,
-                        **shared.request_arguments(served, only_value, deadline.left()),
-                    )
-            except InferenceServerException as error:
-                await asyncio.sleep(attempts.pause(error))
-                continue
-            self._budget.earn()
-            answer, self.last = shared.read_answer(result, part.shape()[0], served, only_value)
-            return answer
+            async with slots:
+                with self._lent(part, served) as (tensor, region):
+                    try:
+                        if region is not None and not region.registered:
+                            await self._register(region, deadline)
+                        result = await self._connected().infer(
+                            self.model,
+                            [tensor],
+                            model_version=self.version,
+                            headers=self._headers,
+                            **shared.request_arguments(served, only_value, deadline.left()),
+                        )
+                    except InferenceServerException as error:
+                        failure = error
+                        if region is not None and region.registered and shared.forgot_region(error):
+                            region.registered = False
+                            continue
+                    else:
+                        self._budget.earn()
+                        answer, self.last = shared.read_answer(result, len(part), served, only_value)
+                        return answer
+            await asyncio.sleep(attempts.pause(failure))
+
+    async def _share(self) -> None:
+        """As :meth:`AgeClient._share`."""
+        from tritonclient.utils import InferenceServerException
+
+        sweep()
+        self._memory = self._memory or Regions()
+        deadline = Deadline(self.options.timeout)
+        region = self._memory.take(1)
+        try:
+            if not region.registered:
+                await self._register(region, deadline)
+            status = await self._connected().get_system_shared_memory_status(
+                headers=self._headers, client_timeout=deadline.left()
+            )
+        except InferenceServerException as error:
+            raise shared.translate(error, self.url, deadline) from None
+        finally:
+            self._memory.give(region)
+        for name in shared.left_on_server(status):
+            await self._unregister(name)
+
+    async def _register(self, region: Region, deadline: Deadline) -> None:
+        arguments = self._registration(region)
+        await self._connected().register_system_shared_memory(**arguments, client_timeout=deadline.left())
+        region.registered = True
+
+    async def _unregister(self, name: str) -> None:
+        """As :meth:`AgeClient._unregister`."""
+        from tritonclient.utils import InferenceServerException
+
+        with contextlib.suppress(InferenceServerException, ServerUnavailable):
+            await self._connected().unregister_system_shared_memory(
+                name, headers=self._headers, client_timeout=UNREGISTER_SECONDS
+            )
 
     async def _wait(self) -> None:
         from tritonclient.utils import InferenceServerException

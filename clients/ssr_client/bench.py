@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ssr_client import served as shared
 from ssr_client.client import AgeClient
 from ssr_client.errors import BadInput, ClientError, DeadlineExceeded
+from ssr_client.memory import Region
 from ssr_client.preprocess import Picture
 from ssr_client.served import Deadline
 from ssr_train.contract import IMAGE_SIZE
@@ -153,8 +154,9 @@ class _Load:
         self._client, self._expected = client, expected
         served = client._now()
         self._served = served
-        [self._tensor] = shared.requests_of(crops, served.interface.input.colour, served)
-        self._done: queue.SimpleQueue[tuple[float, Any, Any]] = queue.SimpleQueue()
+        [self._crops] = shared.parts_of(crops, served.interface.input.colour, served)
+        self._tensor = shared.tensor_of(self._crops, served) if client._memory is None else None
+        self._done: queue.SimpleQueue[tuple[float, Region | None, Any, Any]] = queue.SimpleQueue()
 
     def forget(self) -> None:
         """Drop what the warm-up measured."""
@@ -201,12 +203,19 @@ class _Load:
         """Send the request; its latency counts from ``since``."""
         client = self._client
 
+        tensor, region = self._tensor, None
+        if client._memory is not None:
+            region = client._memory.take(self._crops.nbytes)
+            tensor = shared.tensor_of(self._crops, self._served, region)
+            if not region.registered:
+                client._register(region, Deadline(client.options.timeout))
+
         def done(result: Any, error: Any) -> None:
-            self._done.put((time.perf_counter() - since, result, error))
+            self._done.put((time.perf_counter() - since, region, result, error))
 
         client._connected().async_infer(
             client.model,
-            [self._tensor],
+            [tensor],
             done,
             model_version=client.version,
             headers=client._headers,
@@ -216,9 +225,11 @@ class _Load:
     def _take(self) -> None:
         """Wait for one answer and check it."""
         try:
-            latency, result, error = self._done.get(timeout=self._client.options.timeout + 10)
+            latency, region, result, error = self._done.get(timeout=self._client.options.timeout + 10)
         except queue.Empty:
             raise DeadlineExceeded(f"{self._client.url}: an answer never came") from None
+        if region is not None and self._client._memory is not None:
+            self._client._memory.give(region)
         if error is not None:
             raise shared.translate(error, self._client.url, Deadline(self._client.options.timeout)) from None
         name = self._served.interface.output.name

@@ -121,6 +121,12 @@ def bench(
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Crops a request.")] = 16,
     duration: Annotated[float, typer.Option(help="Seconds to measure.")] = 5.0,
     warm_up: Annotated[float, typer.Option(help="Seconds before that.")] = 1.0,
+    shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--shared-memory", help="Send crops through memory that a server of this machine shares."
+        ),
+    ] = False,
     timeout: Timeout = 30.0,
     wait: Wait = 10.0,
     tls: Tls = False,
@@ -144,7 +150,7 @@ def bench(
     from ssr_client.client import AgeClient
 
     options = _connection(timeout, wait, tls, root_certificates, token)
-    with AgeClient(url, model, version, **options) as client:
+    with AgeClient(url, model, version, shared_memory=shared_memory, **options) as client:
         result = measure(client, concurrency, batch, duration, warm_up, rate=rate, seed=seed)
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
@@ -152,8 +158,9 @@ def bench(
     engine = f", {result.engine}" if result.engine else ""
     print(f"{model} at {url}, weights {result.weights_sha256[:12]}{engine}; {result.machine}")
     print("answers validated: finite, in range, the same bits alone and in a batch")
+    wire = "shared memory" if shared_memory else "gRPC"
     loop = f"open loop, {rate:g} requests/s" if rate else f"closed loop, {concurrency} at once"
-    print(f"{loop}, {batch} crops a request, {result.seconds:.1f} s")
+    print(f"{loop}, {batch} crops a request over {wire}, {result.seconds:.1f} s")
     print(f"images/s        {result.images_per_second:,.0f}   ({result.requests} requests)")
     print(f"latency ms      p50 {result.p50_ms:.2f}   p90 {result.p90_ms:.2f}   p99 {result.p99_ms:.2f}")
     print(f"on the server   {result.mean_batch:.1f} images an execution, {result.queue_ms:.2f} ms queued")

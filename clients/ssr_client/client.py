@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -15,10 +16,13 @@ from ssr_client import served as shared
 from ssr_client.detectors import Detector
 from ssr_client.errors import BadInput, DeadlineExceeded, InterfaceChanged, ModelNotFound, ServerUnavailable
 from ssr_client.faces import Face
+from ssr_client.memory import Region, Regions, sweep
 from ssr_client.photo import faces_of
 from ssr_client.preprocess import Picture, as_bgr, check_colour, check_crops
 from ssr_client.served import Arrays, Attempts, Deadline, Served
 from ssr_client.session import Session
+
+UNREGISTER_SECONDS = 2.0
 
 
 class AgeClient(Session):
@@ -71,11 +75,17 @@ class AgeClient(Session):
             self._pool = ThreadPoolExecutor(self.options.in_flight, thread_name_prefix="ssr-client")
         self._wait()
         self._served = self._read_config()
+        if self.options.shared_memory:
+            self._share()
 
     def close(self) -> None:
-        """Let go of the connection. Safe to call twice."""
+        """Let go of the connection and of shared memory. Safe to call twice."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+        memory, self._memory = self._memory, None
+        for region in memory.drain() if memory is not None else ():
+            self._unregister(region.name)
+            region.close()
         if self._client is not None:
             self._client.close()
         self._pool = self._client = self._served = None
@@ -142,7 +152,7 @@ class AgeClient(Session):
     def _ask(
         self, images: Picture, colour: str, served: Served, only_value: bool, deadline: Deadline
     ) -> Arrays:
-        parts = shared.requests_of(images, colour, served)
+        parts = shared.parts_of(images, colour, served)
         if len(parts) <= 1:
             answers = [self._infer(part, served, only_value, deadline) for part in parts]
         else:
@@ -162,29 +172,70 @@ class AgeClient(Session):
                     job.cancel()
         return shared.join(answers, served, only_value)
 
-    def _infer(self, part: Any, served: Served, only_value: bool, deadline: Deadline) -> Arrays:
+    def _infer(self, part: Picture, served: Served, only_value: bool, deadline: Deadline) -> Arrays:
         """One request, tried again while the server is unavailable."""
         from tritonclient.utils import InferenceServerException
 
         attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
-        while True:
-            try:
-                result = self._connected().infer(
-                    self.model,
-                    [part],
-                    model_version=self.version,
-                    headers=self._headers,
-                    **shared.request_arguments(served, only_value, deadline.left()),
-                )
-            except InferenceServerException as error:
-                time.sleep(attempts.pause(error))
-                continue
-            except ValueError:  # how gRPC says that the channel was closed under the call
-                self._connected()
-                raise
-            self._budget.earn()
-            answer, self.last = shared.read_answer(result, part.shape()[0], served, only_value)
-            return answer
+        with self._lent(part, served) as (tensor, region):
+            while True:
+                try:
+                    if region is not None and not region.registered:
+                        self._register(region, deadline)
+                    result = self._connected().infer(
+                        self.model,
+                        [tensor],
+                        model_version=self.version,
+                        headers=self._headers,
+                        **shared.request_arguments(served, only_value, deadline.left()),
+                    )
+                except InferenceServerException as error:
+                    if region is not None and region.registered and shared.forgot_region(error):
+                        region.registered = False
+                        continue
+                    time.sleep(attempts.pause(error))
+                    continue
+                except ValueError:  # how gRPC says that the channel was closed under the call
+                    self._connected()
+                    raise
+                self._budget.earn()
+                answer, self.last = shared.read_answer(result, len(part), served, only_value)
+                return answer
+
+    def _share(self) -> None:
+        """Begin to share memory, which shows whether the server can; clear up what crashed clients left."""
+        from tritonclient.utils import InferenceServerException
+
+        sweep()
+        self._memory = self._memory or Regions()
+        deadline = Deadline(self.options.timeout)
+        region = self._memory.take(1)
+        try:
+            if not region.registered:
+                self._register(region, deadline)
+            status = self._connected().get_system_shared_memory_status(
+                headers=self._headers, client_timeout=deadline.left()
+            )
+        except InferenceServerException as error:
+            raise shared.translate(error, self.url, deadline) from None
+        finally:
+            self._memory.give(region)
+        for name in shared.left_on_server(status):
+            self._unregister(name)
+
+    def _register(self, region: Region, deadline: Deadline) -> None:
+        arguments = self._registration(region)
+        self._connected().register_system_shared_memory(**arguments, client_timeout=deadline.left())
+        region.registered = True
+
+    def _unregister(self, name: str) -> None:
+        """Have the server let go of a region. One that it still reads from stays, for the next sweep."""
+        from tritonclient.utils import InferenceServerException
+
+        with contextlib.suppress(InferenceServerException, ServerUnavailable):
+            self._connected().unregister_system_shared_memory(
+                name, headers=self._headers, client_timeout=UNREGISTER_SECONDS
+            )
 
     def _wait(self) -> None:
         from tritonclient.utils import InferenceServerException

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_client.errors import BadInput, ClientError, DeadlineExceeded, ModelNotFound, ServerUnavailable
+from ssr_client.memory import Region, left_behind
 from ssr_client.preprocess import Picture, in_colour
 from ssr_train.contract import ContractError, Interface
 
@@ -48,7 +49,9 @@ class Options:
     the server's queue timeout; ``wait``: seconds to wait for a server and its model at the start;
     ``retries``: extra attempts of a request answered UNAVAILABLE; ``in_flight``: requests at once when
     a large input is split; ``ssl`` and the three PEM files, or ``creds`` (grpc.ChannelCredentials);
-    ``token``: sent as ``authorization: Bearer``; ``headers``: sent with every request.
+    ``token``: sent as ``authorization: Bearer``; ``headers``: sent with every request;
+    ``shared_memory``: crops go through memory that a server on this machine shares (same user or root, same
+    /dev/shm), not through the connection.
     """
 
     timeout: float = 30.0
@@ -61,6 +64,7 @@ class Options:
     certificate_chain: str | None = None
     creds: Any = None
     token: str | None = None
+    shared_memory: bool = False
     headers: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
@@ -209,6 +213,13 @@ def translate(error: Exception, url: str, deadline: Deadline) -> Exception:
     """tritonclient's exception as one of the client's own."""
     status = str(getattr(error, "status", lambda: None)() or "").removeprefix("StatusCode.")
     message = " ".join(str(getattr(error, "message", lambda: error)() or error).split())
+    if "shared memory region" in message and ("open" in message or "register" in message):
+        return ClientError(
+            f"{url}: the server does not reach this machine's shared memory (it runs elsewhere, in a "
+            f"container with a /dev/shm of its own, or as another user); leave shared_memory off: {message}"
+        )
+    if "protocol is restricted" in message:
+        return ClientError(f"{url}: access refused: {message}")
     if status == "UNAVAILABLE" and "timeout expired" in message.lower():
         return deadline.exceeded("it waited in the server's queue")
     if status == "UNAVAILABLE":
@@ -236,20 +247,31 @@ def _connection(message: str) -> str:
     return message
 
 
-def requests_of(crops: Picture, colour: str, served: Served) -> list[Any]:
-    """``InferInput`` of each part of at most ``max_batch_size`` crops, in the contract's colour order."""
+def parts_of(crops: Picture, colour: str, served: Served) -> list[Picture]:
+    """Parts of at most ``max_batch_size`` crops, in the contract's colour order."""
+    most, wanted = served.max_batch_size, served.interface.input.colour
+    return [in_colour(crops[k : k + most], colour, wanted) for k in range(0, len(crops), most)]
+
+
+def tensor_of(part: Picture, served: Served, region: Region | None = None) -> Any:
+    """``InferInput`` of crops in the contract's colour order; with a region, they are copied to there."""
     from tritonclient.grpc import InferInput
 
-    made = []
-    contract = served.interface.input
-    for begin in range(0, len(crops), served.max_batch_size):
-        part = np.ascontiguousarray(
-            in_colour(crops[begin : begin + served.max_batch_size], colour, contract.colour)
-        )
-        tensor = InferInput(contract.name, list(part.shape), "UINT8")
-        tensor.set_data_from_numpy(part)
-        made.append(tensor)
-    return made
+    tensor = InferInput(served.interface.input.name, list(part.shape), "UINT8")
+    if region is None:
+        return tensor.set_data_from_numpy(np.ascontiguousarray(part))
+    region.fill(part)
+    return tensor.set_shared_memory(region.name, part.nbytes)
+
+
+def forgot_region(error: Exception) -> bool:
+    """Whether the server does not know a region that was registered: it was started anew since."""
+    return "unable to find shared memory region" in str(error).lower()
+
+
+def left_on_server(status: Any) -> list[str]:
+    """Names of the registered regions whose owners are gone. Only for a server of this machine's."""
+    return [r.name for r in status.regions.values() if r.key == f"/{r.name}" and left_behind(r.name)]
 
 
 def request_arguments(served: Served, only_value: bool, left: float) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from ssr_client import served as shared
 from ssr_client.detectors import Detector
 from ssr_client.errors import ServerUnavailable
+from ssr_client.memory import Region, Regions
 from ssr_client.photo import Finder
+from ssr_client.preprocess import Picture
 from ssr_client.served import Budget, Options, Served, Version
 from ssr_train.contract import Interface
 
@@ -32,6 +37,7 @@ class Session:
         self._budget = Budget()
         self._client: Any = None
         self._served: Served | None = None
+        self._memory: Regions | None = None
         self.last: Version | None = None
 
     @property
@@ -52,6 +58,28 @@ class Session:
     def synthetic(self) -> bool | None:
         """Whether the weights of the last answer learned from drawn faces; None before any answer."""
         return self.last.synthetic if self.last else None
+
+    @contextmanager
+    def _lent(self, part: Picture, served: Served) -> Iterator[tuple[Any, Region | None]]:
+        """The request's tensor, and the region that holds its crops if memory is shared."""
+        memory = self._memory
+        if memory is None:
+            yield shared.tensor_of(part, served), None
+            return
+        region = memory.take(part.nbytes)
+        try:
+            yield shared.tensor_of(part, served, region), region
+        finally:
+            memory.give(region)
+
+    def _registration(self, region: Region) -> dict[str, Any]:
+        """Keywords of ``register_system_shared_memory``."""
+        return {
+            "name": region.name,
+            "key": region.key,
+            "byte_size": region.size,
+            "headers": self._headers,
+        }
 
     def _now(self) -> Served:
         served = self._served
