@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.bundle import Bundle, write_bundle
+from ssr_train.bundle import Bundle, read_bundle, write_bundle
 from ssr_train.contract import (
     PRECISIONS,
     Architecture,
@@ -74,6 +75,19 @@ def random_quantization(architecture: Architecture, seed: int = 0) -> Quantizati
 def random_bundle(path: Path, architecture: Architecture, seed: int = 0, **changes: Any) -> Bundle:
     """``changes`` as :func:`random_contract` takes them."""
     return write_bundle(path, random_contract(architecture, **changes), random_parameters(architecture, seed))
+
+
+def calibrated_for_precisions(bundle: Bundle, path: Path) -> Bundle:
+    """A trained bundle with the plainest calibration: one wide range for all maps, nothing corrected."""
+    widths = convolution_widths(bundle.contract.architecture)
+    quantization = Quantization(
+        ranges={name: 12.0 for name in widths if name.startswith("x.")},
+        bias_correction={p: {name: (0.0,) * n for name, n in widths.items()} for p in PRECISIONS},
+    )
+    if path.exists():
+        return read_bundle(path)
+    contract = replace(bundle.contract, quantization=quantization)
+    return write_bundle(path, contract, bundle.parameters())
 
 
 def quantized_bundle(path: Path, architecture: Architecture, seed: int = 0, **changes: Any) -> Bundle:

@@ -406,7 +406,7 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "unknown_parameter": (set_parameter("thread", "1"), "parameter 'thread' is unknown, expected interface,"),
     "mode": (set_parameter("mode", "frame"), "parameter mode: 'frame' is unknown, expected crops"),
     "precision": (set_parameter("precision", "fp8"), "precision 'fp8' is unknown, expected fp32"),
-    "precision_not_built": (set_parameter("precision", "fp16"), "precision fp16 is not in this build"),
+    "precision_not_calibrated": (set_parameter("precision", "int8"), "ssr-train quantize"),
     "threads_0": (set_parameter("threads", "0"), "parameter threads: '0', expected a whole number in 1..256"),
     "threads_text": (set_parameter("threads", "two"), "parameter threads: 'two', expected a whole number"),
     "threads_many": (set_parameter("threads", "257"), "parameter threads: '257', expected a whole number"),

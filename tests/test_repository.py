@@ -24,6 +24,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
+import ssr_ops
 from ssr_train import replay
 from ssr_train.bundle import Bundle, default_bundle, read_bundle, write_bundle
 from ssr_train.contract import Crop, Interval
@@ -448,6 +449,9 @@ def test_doctor_tells_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     findings = {f.what: f for f in doctor.examine()}
     assert findings["native engine"].state == "ok"
+    for precision in ("fp32", "bf16", "int8"):
+        best = ssr_ops.implementations(precision)[0]
+        assert f"{precision}: {best}" in findings["native engine"].found
     assert findings["tritonclient"].state == "ok"
     monkeypatch.setenv("TRITONSERVER", os.devnull)
     found = {f.what: f for f in doctor.examine()}["tritonserver"]

@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 from bundle_faults import broken_byte, broken_model, changed_weights
+from random_bundles import calibrated_for_precisions
+from ssr_client import AgeClient
 from tritonclient.utils import InferenceServerException
 
 import ssr_ops
@@ -28,7 +31,7 @@ from ssr_train.bundle import Bundle, default_bundle, read_bundle
 from ssr_train.errors import SsrError
 from triton_repo import cli, repository
 from triton_repo import tritonserver as finder
-from triton_repo.config import Options
+from triton_repo.config import PRECISIONS, Options
 from triton_repo.control import Control
 from triton_repo.ports import PortError, choose
 from triton_repo.server import Server
@@ -131,6 +134,26 @@ def test_served_bits_are_the_engines(serve: Any) -> None:
     assert server.failures == []
     metrics = urllib.request.urlopen(server.metrics_url, timeout=10).read().decode()
     assert 'nv_inference_request_success{model="ssrnet"' in metrics
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_served_bits_in_each_precision(
+    serve: Any, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, precision: str
+) -> None:
+    """And a response says what computed it; clients of mixed sizes, merged, get the same bits."""
+    path = calibrated_for_precisions(bundle, tmp_path_factory.getbasetemp() / "precisions").path
+    server = serve({"ssrnet": path}, precision=precision, instances=2)
+    engine = ssr_ops.Engine(path, precision=precision)
+    expected = engine.predict(IMAGES)
+    with AgeClient(server.grpc_url) as client, ThreadPoolExecutor(8) as pool:
+        for answer in pool.map(lambda k: client.predict(IMAGES[: 1 + k % 4]), range(40)):
+            assert answer.tobytes() == expected[: len(answer)].tobytes()
+        assert client.last is not None
+        assert client.last.engine == f"{precision} {engine.implementation}"
+        assert server.control.config("ssrnet")["parameters"]["precision"]["string_value"] == precision
+        if precision != "fp32":
+            assert not np.array_equal(expected, ssr_ops.Engine(path).predict(IMAGES))
 
 
 @pytest.mark.server

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ssr_train import contract as contracts
 from ssr_train.contract import IMAGE_SIZE, Contract, canonical_json
 from ssr_train.errors import SsrError
 
 BACKEND = "ssr"
 CONFIG_FILE = "config.pbtxt"
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = ("fp32", *contracts.PRECISIONS)
 
 
 class ConfigError(SsrError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssr_train.errors import SsrError
+from triton_repo.config import PRECISIONS
 
 State = Literal["ok", "optional", "missing"]
 PORTS = (8000, 8001, 8002)
@@ -56,12 +57,12 @@ def _python() -> Finding:
 def _native() -> Finding:
     remedy = "pip install . in the checkout (needs a C++17 compiler: apt-get install g++)"
     try:
-        from ssr_ops import _native
+        from ssr_ops import implementations
 
-        names = list(_native.implementations())
+        names = [f"{p}: {', '.join(implementations(p))}" for p in PRECISIONS]
     except (ImportError, ValueError) as error:
         return Finding("native engine", "missing", str(error), remedy)
-    return Finding("native engine", "ok", "implementations: " + ", ".join(names))
+    return Finding("native engine", "ok", "; ".join(names))
 
 
 def _backend() -> Finding:
