@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssr_ops import reference
 from ssr_ops.reference import Parameters, Stages
-from ssr_train.contract import BLOCKS, Architecture, Quantization
+from ssr_train.contract import BLOCKS, FIRST_BLOCKS, Architecture, Quantization
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -118,29 +118,40 @@ def blocks() -> list[str]:
     return [f"{stream}.{block}" for block in range(BLOCKS) for stream in "xs"]
 
 
+FIRST_LIMIT = 511
+"""Largest weight of the first blocks, in steps. Their weights are whole numbers of 8 significant bits, so
+that each is one bfloat16, and their sums stay below 2^24; as bytes they would be the largest part of the
+int8 network's error."""
+
+
 def integer_layer(
+    name: str,
     layer: Layer,
     input_steps: ArrayLike,
     correction: ArrayLike,
-    *,
     up: NDArray[np.bool_] | None = None,
-    zero_point: int = 0,
 ) -> IntegerLayer:
-    """Integers of a layer whose input bytes q stand for ``input_steps`` (I,) * (q - ``zero_point``).
+    """Integers of layer ``name``, whose input bytes stand for ``input_steps`` (I,) a unit.
 
-    One step an output channel, the smallest with which every weight lies within 127 and the bias within
-    2^26. Weights are rounded RNE, or by ``up`` (O, I, kh, kw): down, or one up from there. The bias is
-    rounded RNE; ``correction`` (O,) is added to it before.
+    One step an output channel, the smallest that keeps weights and bias within their limits. Weights are
+    rounded RNE, or as learned, by ``up`` (O, I, kh, kw): down, or one up from there. ``correction`` (O,) is
+    added to the bias, in float32, before it is rounded RNE. Bytes of stream S are around 128.
     """
+    first, fusion = name in FIRST_BLOCKS, name.startswith("stages")
+    limit = FIRST_LIMIT if first else 127
+    bias_limit = 2.0**19 if first else 2.0**23 if fusion else 2.0**26
     weights = layer.weights.astype(np.float64) * np.asarray(input_steps, np.float64)[None, :, None, None]
-    bias = layer.bias.astype(np.float64) + np.asarray(correction, np.float64)
+    bias = (layer.bias.astype(np.float64) + np.asarray(correction, np.float64)).astype(np.float32)
+    bias = bias.astype(np.float64)
     largest = np.abs(weights).max(axis=(1, 2, 3))
-    step = np.maximum(np.maximum(largest / 127, np.abs(bias) / 2.0**26), 1e-30).astype(np.float32)
+    step = np.maximum(np.maximum(largest / limit, np.abs(bias) / bias_limit), 1e-30).astype(np.float32)
     unit = step.astype(np.float64)
     ratio = weights / unit[:, None, None, None]
-    rounded = np.rint(ratio) if up is None else np.clip(np.floor(ratio) + up, -127, 127)
-    whole = rounded.astype(np.int64)
-    start = np.rint(bias / unit).astype(np.int64) - zero_point * whole.sum(axis=(1, 2, 3))
+    rounded = np.clip(np.floor(ratio) + up, -limit, limit) if up is not None else np.rint(ratio)
+    whole = (bfloat16(rounded) if first else rounded).astype(np.int64)
+    start = np.rint(bias / unit).astype(np.int64)
+    if stream_of(name) == "s" and not first:
+        start -= 128 * whole.sum(axis=(1, 2, 3))
     return IntegerLayer(whole, start, step)
 
 
@@ -163,12 +174,10 @@ def int8_layers(
     correction = quantization.bias_correction["int8"]
     result = {}
     for name, layer in fold(parameters, architecture).items():
-        origin = source(name, architecture)
-        steps = byte_steps(origin, architecture, quantization)
-        zero_point = 128 if origin.startswith("s") else 0
-        text = None if quantization.rounding is None else quantization.rounding[name]
+        steps = byte_steps(source(name, architecture), architecture, quantization)
+        text = (quantization.rounding or {}).get(name)
         up = None if text is None else rounding_bits(text, layer.weights.shape)
-        result[name] = integer_layer(layer, steps, correction[name], up=up, zero_point=zero_point)
+        result[name] = integer_layer(name, layer, steps, correction[name], up)
     return result
 
 
@@ -204,9 +213,10 @@ def int8(
 def requantize_x(sums: I64, step: F32, output_steps: F32, pool: int) -> I64:
     """ReLU, then the mean over pool x pool windows, as bytes 0..255 of ``output_steps`` (O,)."""
     total = windows(np.maximum(sums, 0), pool).sum(axis=(2, 4))
-    scale = (step.astype(np.float64) / pool**2 / output_steps.astype(np.float64)).astype(np.float32)
-    rounded = np.rint(total.astype(np.float32) * scale)
-    return np.asarray(np.minimum(rounded, np.float32(255)).astype(np.int64))
+    scale = step.astype(np.float64) / pool**2 / output_steps.astype(np.float64)
+    scale = np.minimum(scale, 1e30).astype(np.float32)
+    held = np.minimum(total.astype(np.float32) * scale, np.float32(255))
+    return np.asarray(np.rint(held).astype(np.int64))
 
 
 def requantize_s(sums: I64, step: F32, pool: int) -> I64:

@@ -99,9 +99,7 @@ def write_bundle(
     from ssr_train.golden import make_golden
 
     folder = Path(path)
-    if folder.exists() and not (overwrite and (folder / CONTRACT_FILE).is_file()):
-        hint = "" if overwrite else "; choose another --out or remove it"
-        raise BundleError(f"{folder}: exists already{' and is not a bundle' if overwrite else ''}{hint}")
+    check_vacant(folder, overwrite=overwrite)
     arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in sorted(parameters.items())}
     check_parameters(arrays, contract)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -110,19 +108,52 @@ def write_bundle(
         safetensors.save_file(arrays, temporary / MODEL_FILE)
         safetensors.save_file(make_golden(contract, arrays), temporary / GOLDEN_FILE)
         seal(temporary, contract)
-        temporary.chmod(0o755)
-        for file in temporary.iterdir():  # safetensors writes files that only their owner can read
-            file.chmod(0o644)
-        if folder.exists():  # renamed aside, so that a crash leaves a whole bundle, old or new
-            old = Path(tempfile.mkdtemp(prefix=f".tmp-old-{folder.name}-", dir=folder.parent))
-            folder.rename(old)
-            temporary.rename(folder)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(folder)
+        _rename(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return read_bundle(folder)
+
+
+def copy_bundle(
+    bundle: Bundle, contract: Contract, path: str | os.PathLike[str], *, overwrite: bool = False
+) -> Bundle:
+    """A copy of ``bundle`` at ``path`` with another contract over the same files; whole or not at all.
+
+    Raises :class:`BundleError` as :func:`write_bundle` does if ``path`` exists.
+    """
+    folder = Path(path)
+    check_vacant(folder, overwrite=overwrite)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
+    try:
+        for name in bundle.contract.files:
+            shutil.copyfile(bundle.path / name, temporary / name)
+        seal(temporary, contract)
+        _rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return read_bundle(folder)
+
+
+def check_vacant(folder: Path, *, overwrite: bool) -> None:
+    """Raise :class:`BundleError` if ``folder`` exists, unless ``overwrite`` and it is a bundle."""
+    if folder.exists() and not (overwrite and (folder / CONTRACT_FILE).is_file()):
+        hint = "" if overwrite else "; choose another --out or remove it"
+        raise BundleError(f"{folder}: exists already{' and is not a bundle' if overwrite else ''}{hint}")
+
+
+def _rename(temporary: Path, folder: Path) -> None:
+    """Make the whole bundle in ``temporary`` the one at ``folder``, readable by everyone."""
+    temporary.chmod(0o755)
+    for file in temporary.iterdir():  # safetensors writes files that only their owner can read
+        file.chmod(0o644)
+    if folder.exists():  # renamed aside, so that a crash leaves a whole bundle, old or new
+        old = Path(tempfile.mkdtemp(prefix=f".tmp-old-{folder.name}-", dir=folder.parent))
+        folder.rename(old)
+        temporary.rename(folder)
+        shutil.rmtree(old)
+    else:
+        temporary.rename(folder)
 
 
 def seal(folder: Path, contract: Contract) -> Contract:

@@ -56,6 +56,9 @@ _MAX_DEPTH = 32
 _QUANTIZATION_LIMIT = 1e9
 """Ranges lie in 1/this..this and corrections within +-this: then every scale is a normal float32."""
 
+_NUMBERS_APART = re.compile(r"(?<=\[)\n[-+0-9.eE,\s]+(?=\])")
+"""A list of numbers as ``json.dumps`` indents it, a line each; no string holds a line break."""
+
 BLOCKS = 4
 """Convolution blocks in a stream (paper, Figure 1a)."""
 
@@ -352,6 +355,10 @@ PRECISIONS = ("bf16", "int8")
 """Precisions that need a calibrated ``quantization``, as its keys name them."""
 
 
+FIRST_BLOCKS = ("x.0", "s.0")
+"""The convolutions that read the picture."""
+
+
 @dataclass(frozen=True)
 class Quantization:
     """What the int8 and bf16 networks need beside the weights; all in real units, no stored integers.
@@ -360,8 +367,9 @@ class Quantization:
     after ReLU and pool: one number, or one for each channel. Maps of stream S are tanh: 1, not stored.
     ``bias_correction``: by precision (:data:`PRECISIONS`), for each convolution, what is added to the
     bias of each output channel after batch norm is folded in.
-    ``rounding``: for each convolution, one bit a weight of the int8 network in storage order, as hexadecimal
-    text (see :func:`ssr_ops.quantized.rounding_bits`): rounded up from its floor or not. None: to nearest.
+    ``rounding``: for each convolution but the first blocks' (``x.0``, ``s.0``: their weights are finer, and
+    rounded to nearest) one bit a weight of the int8 network in storage order, as hexadecimal text (see
+    :func:`ssr_ops.quantized.rounding_bits`): rounded up from its floor or not. None: all to nearest.
     ``calibration``: how these were found, and how far the answers then drift.
     """
 
@@ -470,7 +478,8 @@ class Contract:
         }
 
     def dumps(self) -> str:
-        return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        return _NUMBERS_APART.sub(lambda found: " ".join(found[0].split()), text) + "\n"
 
     @classmethod
     def loads(cls, text: str) -> Contract:
@@ -562,7 +571,7 @@ def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
 def _rounding(block: Mapping[str, Any], architecture: Architecture) -> dict[str, str]:
     """Hexadecimal text for every convolution, as many bits as it has weights, the spare ones 0."""
     shapes = architecture.parameter_shapes()
-    names = list(convolution_widths(architecture))
+    names = [name for name in convolution_widths(architecture) if name not in FIRST_BLOCKS]
     rounding = _keyed(block, "rounding", "quantization", names)
     for name, text in rounding.items():
         weights = math.prod(shapes[f"{name}.weight" if name.startswith("stages") else f"{name}.conv.weight"])

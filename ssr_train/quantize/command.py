@@ -1,0 +1,243 @@
+"""``ssr-train quantize``: gather crops, calibrate, measure the drift, replay golden, write the contract."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ssr_train.bundle import Bundle, check_vacant, copy_bundle, read_bundle, seal
+from ssr_train.contract import PRECISIONS
+from ssr_train.describe import drift_rows, table
+from ssr_train.errors import SsrError
+from ssr_train.quantize.calibrate import calibrate, steps_of_work
+from ssr_train.quantize.crops import LEAST, Crops, enough, gather
+from ssr_train.quantize.drift import Drift, answers
+from ssr_train.replay import ReplayError, replay_all
+
+_HELD_OUT_EVERY = 5
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where crops come from: a folder of ``images`` (and one for ``test``), or drawn faces (``data``).
+
+    ``jitter``: further cuts of each face found. ``count``, ``seed``: of drawn faces; as many are held out.
+    """
+
+    images: Path | None = None
+    test: Path | None = None
+    data: str | None = None
+    jitter: int = 7
+    detector: str = "auto"
+    count: int = 384
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """Crops for one purpose, and the true answers (N,) where they are known."""
+
+    crops: Crops
+    labels: Floats | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        c = self.crops
+        return {"faces": c.faces, "crops": len(c.images), "files": len(c.files), "files_sha256": c.sha256}
+
+
+def quantize(path: Path, source: Source, out: Path | None = None, force: bool = False) -> Bundle:
+    """Calibrate the bundle at ``path`` for int8 and bf16 and print the drift table.
+
+    Writes a new bundle to ``out``, or the contract in place; weights and golden record stay as they are.
+    Nothing is written unless the golden record replays in every precision that this build runs. ``force``
+    replaces a quantization, and a bundle at ``out``. Raises :class:`SsrError` for anything wrong with them.
+    """
+    bundle = read_bundle(path)
+    if bundle.contract.quantization is not None and not force:
+        raise SsrError(f"{path}: quantized already; --force does it again")
+    if out is not None:
+        check_vacant(out, overwrite=force)
+    console = Console(highlight=False, soft_wrap=True)
+    calibration, held_out = _parts(bundle, source, console)
+    contract = bundle.contract
+    crops = calibration.crops.images
+    with _bar(console, "calibrating", steps_of_work(contract.architecture, len(crops))) as tick:
+        found = calibrate(bundle.parameters(), contract.architecture, crops, tick)
+    with tempfile.TemporaryDirectory(prefix="ssr-quantize-") as folder:
+        draft = copy_bundle(bundle, replace(contract, quantization=found), Path(folder) / "bundle")
+        record = _measure(draft, calibration, held_out, console)
+        try:
+            replay_all(draft)
+        except ReplayError as error:
+            raise SsrError(str(error).replace(str(draft.path), str(path))) from None
+    record = {"source": _source(source), **record}
+    contract = replace(contract, quantization=replace(found, calibration=record))
+    if out is not None:
+        written = copy_bundle(bundle, contract, out, overwrite=force)
+    else:
+        seal(bundle.path, contract)
+        written = read_bundle(bundle.path)
+    table(drift_rows(written.contract), header=("precision", "crops", "mean", "signed", "99 %", "max", "MAE"))
+    if contract.interface.output.unit == "years":
+        _warn(record, contract.architecture.value_range, console)
+    return written
+
+
+def _parts(bundle: Bundle, source: Source, console: Console) -> tuple[Part, Part | None]:
+    """What to calibrate on, and what to hold out (None if there is too little)."""
+    if (source.images is None) == (source.data is None):
+        raise SsrError("give either --images DIR or --data NAME")
+    if source.data is not None:
+        return _drawn(bundle, source, console)
+    assert source.images is not None
+    given = _gather(bundle, source.images, source, console)
+    if source.test is not None:
+        test = _gather(bundle, source.test, source, console)
+        if common := set(given.files) & set(test.files):
+            raise SsrError(
+                f"{source.test}: {len(common)} of its files lie in {source.images} too; what is tested on "
+                "must not be calibrated on"
+            )
+        enough(test, source.test)
+        enough(given, source.images)
+        return Part(given), Part(test)
+    kept, last = given.split(_HELD_OUT_EVERY)
+    if min(len(kept.images), len(last.images)) < LEAST:
+        enough(given, source.images)
+        console.print("too few photos to hold some out: the drift is measured on the calibration crops only")
+        return Part(given), None
+    console.print(f"every {_HELD_OUT_EVERY}th file is held out, for the drift")
+    return Part(kept), Part(last)
+
+
+def _gather(bundle: Bundle, folder: Path, source: Source, console: Console) -> Crops:
+    with _bar(console, f"faces in {folder}", None) as tick:
+
+        def progress(done: int, total: int) -> None:
+            tick(int(done > 0), total)
+
+        crops = gather(folder, bundle.contract.interface, source.jitter, source.detector, progress)
+    for line in crops.skipped:
+        console.print(f"skipped: {line}", markup=False)
+    console.print(
+        f"{folder}: {crops.faces} faces in {len(crops.files)} pictures, {len(crops.images)} crops",
+        markup=False,
+    )
+    return crops
+
+
+def _drawn(bundle: Bundle, source: Source, console: Console) -> tuple[Part, Part]:
+    """Drawn faces with their ages: ``count`` to calibrate on and as many others held out."""
+    from ssr_train.data.synthetic import VERSION, draw_faces
+
+    if source.data != "synthetic":
+        raise SsrError(f"--data {source.data}: unknown, expected synthetic (drawn faces)")
+    if bundle.contract.interface.output.unit != "years":
+        raise SsrError(
+            "--data synthetic: drawn faces have ages, this network answers "
+            f"{bundle.contract.interface.output.name}; give --images"
+        )
+    if source.count < LEAST:
+        raise SsrError(f"--count must be at least {LEAST}, got {source.count}")
+    parts = []
+    for seed in (source.seed, source.seed + 1):
+        with _bar(console, "drawing faces", source.count) as tick:
+            done = 0
+
+            def progress(drawn: int) -> None:
+                nonlocal done
+                tick(drawn - done)
+                done = drawn
+
+            faces = draw_faces(source.count, seed, progress=progress)
+        images = faces.images
+        if bundle.contract.interface.input.colour == "rgb":
+            images = np.ascontiguousarray(images[..., ::-1])
+        owners = np.zeros(source.count, np.int64)
+        name = f"drawn faces, generator version {VERSION}, seed {seed}, 0..{source.count - 1}"
+        parts.append(Part(Crops(images, owners, source.count, (name,)), faces.ages.astype(np.float64)))
+    return parts[0], parts[1]
+
+
+def _measure(bundle: Bundle, calibration: Part, held_out: Part | None, console: Console) -> dict[str, Any]:
+    """The record of the contract: counts, and drift (and MAE) by set and precision."""
+    sets = {"calibration": calibration} | ({} if held_out is None else {"held_out": held_out})
+    record: dict[str, Any] = {name: part.to_json() for name, part in sets.items()}
+    record["engines"] = {}
+    record["drift"] = {precision: {} for precision in PRECISIONS}
+    total = sum(len(part.crops.images) for part in sets.values()) * (1 + len(PRECISIONS))
+    with _bar(console, "measuring the drift", total) as tick:
+        for name, part in sets.items():
+            images = part.crops.images
+            real, _ = answers(bundle, "fp32", images, tick)
+            if part.labels is not None:
+                record[name]["mae"] = {"fp32": _mae(real, part.labels)}
+            for precision in PRECISIONS:
+                found, engine = answers(bundle, precision, images, tick)
+                record["engines"][precision] = engine
+                record["drift"][precision][name] = Drift.of(found, real).to_json()
+                if part.labels is not None:
+                    record[name]["mae"][precision] = _mae(found, part.labels)
+    return record
+
+
+def _mae(found: Floats, labels: Floats) -> float:
+    return round(float(np.abs(found - labels).mean()), 4)
+
+
+def _source(source: Source) -> dict[str, Any]:
+    if source.data is not None:
+        return {"data": source.data, "synthetic": True, "count": source.count, "seed": source.seed}
+    return {"data": "photos", "synthetic": False, "jitter": source.jitter, "detector": source.detector}
+
+
+def _warn(record: dict[str, Any], value_range: float, console: Console) -> None:
+    """Say so when the drift on crops that calibration never saw is more than the project allows."""
+    for precision, limits in LIMITS.items():
+        drift = record["drift"][precision].get("held_out", {})
+        for quantity, limit in limits.items():
+            allowed = limit * value_range / 101
+            if abs(drift.get(quantity, 0.0)) > allowed:
+                console.print(
+                    f"note: {precision} drifts by more than this project allows: {quantity} "
+                    f"{drift[quantity]:.3g}, allowed {allowed:.3g}; more and other photos may help"
+                )
+
+
+LIMITS = {
+    "bf16": {"mean": 0.10, "max": 0.75},
+    "int8": {"mean": 0.40, "p99": 1.75, "signed": 0.20},
+}
+"""Largest drift on face crops that calibration never saw, in years at V = 101."""
+
+
+@contextmanager
+def _bar(console: Console, title: str, size: int | None) -> Iterator[Callable[..., None]]:
+    """A progress bar on a terminal, nothing elsewhere; yields tick(advance, total)."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(title, total=size)
+
+        def tick(advance: int = 1, total: int | None = None) -> None:
+            bar.update(task, advance=advance, total=total if total is not None else size)
+
+        yield tick

@@ -1,0 +1,135 @@
+"""Face crops for calibration: found in a folder of photos, or ready ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_train.contract import IMAGE_SIZE, Interface
+from ssr_train.errors import SsrError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+LEAST = 32
+"""Crops that calibration and a drift table take at least; fewer leave ranges and percentiles to chance."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Crops (N, 64, 64, 3) in the network's colour order; which file each is of (N,); how many faces.
+
+    ``files``: sha256 of each file that gave a crop, in order. ``skipped``: one line a file that did not.
+    """
+
+    images: NDArray[np.uint8]
+    owners: NDArray[np.int64]
+    faces: int
+    files: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def split(self, every: int) -> tuple[Crops, Crops]:
+        """All but every ``every``-th file's crops, and those; no file in both."""
+        last = self.owners % every == every - 1
+        return self._choose(~last), self._choose(last)
+
+    def _choose(self, which: NDArray[np.bool_]) -> Crops:
+        kept = sorted(set(self.owners[which].tolist()))
+        share = self.faces * int(which.sum()) // max(len(which), 1)
+        files = tuple(self.files[i] for i in kept)
+        return Crops(self.images[which], np.searchsorted(kept, self.owners[which]), share, files)
+
+    @property
+    def sha256(self) -> str:
+        """One hash for the list of files."""
+        return hashlib.sha256("\n".join(self.files).encode()).hexdigest()
+
+
+def gather(
+    folder: Path,
+    interface: Interface,
+    jitter: int,
+    detector: str = "auto",
+    tick: Callable[[int, int], None] = lambda done, total: None,
+) -> Crops:
+    """Every face in the pictures under ``folder``, cut as ``interface`` says.
+
+    A picture of exactly 64 x 64 is a crop already. Each face found gives its own cut and ``jitter`` more
+    with the box moved by up to 8 % of its size and scaled by up to 12 %, half of them mirrored. Files that
+    cannot be read or show no face are skipped; copies of a file count once. ``tick``: files done, and all.
+    Raises :class:`SsrError` if the folder is missing or no face is found in it.
+    """
+    from ssr_client.photo import Finder
+    from ssr_client.preprocess import crop_faces, in_colour, read_picture
+
+    if not folder.is_dir():
+        what = "not a folder" if folder.exists() else "no such folder"
+        raise SsrError(f"{folder}: {what}, expected one with photos or 64 x 64 face crops")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not paths:
+        raise SsrError(f"{folder}: no pictures in it (looked for {', '.join(SUFFIXES)})")
+    finder = Finder(detector)
+    images: list[NDArray[np.uint8]] = []
+    owners: list[int] = []
+    files: list[str] = []
+    skipped: list[str] = []
+    faces = 0
+    for done, path in enumerate(paths):
+        tick(done, len(paths))
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            picture = read_picture(path)
+        except (SsrError, OSError) as error:
+            skipped.append(str(error))
+            continue
+        if digest in files:
+            skipped.append(f"{path}: the same bytes as another file")
+            continue
+        rng = np.random.default_rng(int(digest[:16], 16))
+        if picture.shape == (IMAGE_SIZE, IMAGE_SIZE, 3):
+            cut = in_colour(picture[None], "bgr", interface.input.colour)
+            found = 1
+        else:
+            detections = finder.find(picture)
+            if not detections:
+                skipped.append(f"{path}: no face found")
+                continue
+            boxes, _ = finder.cut(picture, detections, interface)
+            found = len(boxes)
+            moved = [box for b in boxes for box in (b, *(_jitter(b, rng) for _ in range(jitter)))]
+            cut = in_colour(crop_faces(picture, moved, interface.crop), "bgr", interface.input.colour)
+            mirrored = rng.random(len(cut)) < 0.5
+            mirrored[:: jitter + 1] = False
+            cut = np.where(mirrored[:, None, None, None], cut[:, :, ::-1], cut)
+        images.append(cut)
+        owners += [len(files)] * len(cut)
+        files.append(digest)
+        faces += found
+    tick(len(paths), len(paths))
+    if not files:
+        raise SsrError(f"{folder}: no face found in its {len(paths)} pictures; the first: {skipped[0]}")
+    return Crops(np.concatenate(images), np.array(owners), faces, tuple(files), tuple(skipped))
+
+
+def enough(crops: Crops, what: str | os.PathLike[str]) -> None:
+    """Raise :class:`SsrError` unless there are ``LEAST`` crops."""
+    if len(crops.images) < LEAST:
+        raise SsrError(
+            f"{what}: {len(crops.images)} crops of {crops.faces} faces, at least {LEAST} are needed: "
+            "give more pictures, or raise --jitter"
+        )
+
+
+def _jitter(box: Box, rng: np.random.Generator) -> Box:
+    x, y, w, h = box
+    scale = float(np.exp(rng.uniform(-0.12, 0.12)))
+    dx, dy = rng.uniform(-0.08, 0.08, 2).tolist()
+    cx, cy = x + (0.5 + dx) * w, y + (0.5 + dy) * h
+    return (cx - scale * w / 2, cy - scale * h / 2, scale * w, scale * h)

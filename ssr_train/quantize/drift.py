@@ -1,0 +1,65 @@
+"""How far the int8 and bf16 answers lie from fp32's."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ssr_ops
+from ssr_ops import quantized
+from ssr_train.bundle import Bundle
+from ssr_train.errors import SsrError
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Answers less fp32's, in the output's unit: mean and 99th percentile of the size, mean with sign."""
+
+    mean: float
+    signed: float
+    p99: float
+    max: float
+
+    @classmethod
+    def of(cls, found: NDArray[np.floating], expected: NDArray[np.floating]) -> Drift:
+        apart = found.astype(np.float64) - expected
+        size = np.abs(apart)
+        values = (size.mean(), apart.mean(), np.quantile(size, 0.99), size.max())
+        return cls(*(round(float(v), 5) for v in values))
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def answers(
+    bundle: Bundle, precision: str, images: NDArray[np.uint8], tick: Callable[[int], None] = lambda _: None
+) -> tuple[NDArray[np.float64], str]:
+    """Clipped answers (N,) of the bundle on the CPU, and who gave them: the native implementation, or
+    ``reference`` (NumPy) where this build has no engine of that precision. ``tick``: images done since."""
+    run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    if ssr_ops.implementations(precision=precision):
+        engine = ssr_ops.Engine(bundle, precision=precision)
+        run, who = engine.predict, engine.implementation
+    else:
+        run, who = functools.partial(_reference, bundle, precision), "reference"
+    parts = []
+    for start in range(0, len(images), _BATCH):
+        batch = images[start : start + _BATCH]
+        parts.append(np.asarray(run(batch), np.float64))
+        tick(len(batch))
+    return np.concatenate(parts), who
+
+
+def _reference(bundle: Bundle, precision: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    network = {"int8": quantized.int8, "bf16": quantized.bf16}[precision]
+    contract = bundle.contract
+    if contract.quantization is None:
+        raise SsrError(f"{bundle.path}: not quantized, see ssr-train quantize")
+    age = network(bundle.parameters(), contract.architecture, contract.quantization, images).stages.age
+    return np.clip(age, *contract.interface.output.clip).astype(np.float32)
