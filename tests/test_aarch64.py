@@ -14,6 +14,7 @@ from random_bundles import quantized_bundle
 from ssr_train.contract import Architecture
 
 NETWORK = Architecture(stages=(2, 3, 2, 3), width_x=20, width_s=8, width_fusion=5)
+PROGRAMS = ["network_math_test", "concurrency_test", "guard_test", "words_test"]
 EMULATOR = ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")
 
 
@@ -25,11 +26,11 @@ def programs() -> Path:
             f"{' and '.join(missing)} not installed (apt-get install g++-aarch64-linux-gnu qemu-user)"
         )
     toolchain = ROOT / "cmake" / "aarch64-linux-gnu.cmake"
-    targets = ["network_math_test", "concurrency_test", "guard_test", "replay_golden"]
+    targets = [*PROGRAMS, "replay_golden"]
     return build("aarch64", targets, f"-DCMAKE_TOOLCHAIN_FILE={toolchain}")
 
 
-@pytest.mark.parametrize("program", ["network_math_test", "concurrency_test", "guard_test"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_core(programs: Path, program: str, tmp_path: Path) -> None:
     run(*EMULATOR, programs / program, quantized_bundle(tmp_path / "bundle", NETWORK).path)
 
