@@ -28,6 +28,8 @@ def photographed_crops(folder: Path, bundle: Bundle) -> tuple[Images, Images, st
     from ssr_client.detectors import open_detector
     from ssr_client.preprocess import crop_faces, in_colour, read_picture
 
+    if not folder.is_dir():
+        raise SystemExit(f"engine: --images {folder}: no such folder")
     photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
     detector, contract = open_detector(), bundle.contract.interface
     halves: tuple[list[Images], list[Images]] = ([], [])

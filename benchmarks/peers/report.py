@@ -116,7 +116,7 @@ def lines(results: Results, picture: str) -> list[str]:
         "",
         f"{_report.hardware()}. {_report.versions('ssr-serve', *PACKAGES, 'numpy')}.",
         f"Network `{contract.name}`, weights {contract.weights_sha256[:12]}. int8 of the peers calibrated on "
-        f"{results.crops}.",
+        f"{results.crops}; ours as the bundle's contract records.",
         "Images a second, medians of turns that all contestants took alternately in one process; in brackets "
         f"the ratio to {BASELINE} (median of the rounds' ratios). Every answer was checked first. Peers "
         "start from float arrays in the layout they like, made beforehand, cut into the calls they like; "
@@ -125,6 +125,8 @@ def lines(results: Results, picture: str) -> list[str]:
         f"{results.seconds:.0f} s.",
         "",
         f"![images a second]({picture})",
+        "",
+        *summary(results),
     ]
     for threads in results.threads:
         found += ["", f"## {threads} thread{'s' * (threads > 1)}", "", *speeds(results, threads)]
@@ -135,6 +137,26 @@ def lines(results: Results, picture: str) -> list[str]:
     if results.absent:
         found += ["", "## Not run", "", *(f"- {item.name}: {item.reason}" for item in results.absent)]
     return found
+
+
+def summary(results: Results) -> list[str]:
+    """Our best in each precision and the peers, in short: the table that the README quotes."""
+    threads = results.threads[0]
+    batches = [batch for batch in results.batches if batch in (1, 32)] or list(results.batches)
+    rows = []
+    for each in results.sorted():
+        if each not in results.front():
+            continue
+        cells = []
+        for batch in batches:
+            timing = results.cells[each.name, batch, threads].timing
+            base = results.cells.get((BASELINE, batch, threads))
+            cells += [f"{timing.rate:,.0f}", f"{timing.over(base.timing):.2f}" if base else "–"]
+        drift = results.drifts[each.name]
+        years = f"{drift.worst:.1e}" if each.precision == "fp32" else f"{drift.mean:.2f}"
+        rows.append([f"**{each.name}**" if each.ours else each.name, *cells, years])
+    header = ["", *(text for batch in batches for text in (f"batch {batch}", "ratio")), "years"]
+    return [_report.table(header, rows)]
 
 
 def speeds(results: Results, threads: int) -> list[str]:
