@@ -1,183 +1,258 @@
-"""What serving costs: crops a second through a real tritonserver against the engine called directly.
+"""What serving costs: crops a second through a real tritonserver against the engine called directly, and
+how long a single crop waits on a server that is half busy.
 
 Like with like: one model instance with one thread against the engine with one thread, the same bundle,
-taking turns in one process. The served answers must be the engine's to the last bit before anything is
-timed. The client sends requests of 64 crops over gRPC with a few in flight; its own share of the CPU is
-stated, for on a small machine it works on the core that the server could have had.
+precision and implementation, taking turns in one process. The served answers must be the engine's to the
+last bit before anything is timed, and every answer is checked while it is. Clients send requests of 64
+crops, once over gRPC and once through memory shared with the server; their own share of the CPU is stated,
+for on a small machine they work on cores that the server could have had.
 
-    python benchmarks/serving.py [--bundle BUNDLE] [--seconds 10] [--bar 0.85]
+Tail: the capacity for requests of one crop is measured in a closed loop; then requests arrive by chance (a
+Poisson process) at half that rate, and latencies count from the moment at which each was due.
+
+    python benchmarks/serving.py [--bundle BUNDLE] [--seconds 8] [--only int8:amx] [--bar 0.9] [--tail-bar 3]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import queue
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import _report
 import numpy as np
-import tritonclient.grpc as grpcclient
+from ssr_client import AgeClient
+from ssr_client.bench import Result, bench
 
-from ssr_ops import Engine
-from ssr_train.bundle import default_bundle, read_bundle
-from triton_repo.config import Options
+from ssr_ops import Engine, implementations
+from ssr_train.bundle import Bundle, default_bundle, read_bundle
+from ssr_train.errors import SsrError
+from triton_repo.config import PRECISIONS, Options
 from triton_repo.repository import build
 from triton_repo.server import Server
+from triton_repo.trial import cpu_seconds
 
 BATCH = 64
-IN_FLIGHT = 4
-MODEL = "ssrnet"
+UNDER_WAY = 8
+TAIL_RUNS = 5
+WIRES = ("gRPC", "shared memory")
 
 
 class Turn(NamedTuple):
-    """One turn of requests: images a second, and CPU seconds a second of client and server."""
+    """One turn of a wire: crops a second over the engine's in the turn beside it, and CPU shares."""
 
     rate: float
+    ratio: float
     client: float
     server: float
 
 
-def request(images: Any) -> Any:
-    tensor = grpcclient.InferInput("image", list(images.shape), "UINT8")
-    tensor.set_data_from_numpy(images)
-    return tensor
+class Tail(NamedTuple):
+    """Milliseconds at half the capacity; medians over the runs."""
+
+    capacity: float
+    p50: float
+    p99: float
+    ratio: float
+    late: float
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+class Measured(NamedTuple):
+    precision: str
+    implementation: str
+    engine: list[float]
+    wires: dict[str, list[Turn]]
+    tail: Tail
+    server: str
 
 
-def served_turn(client: Any, tensor: Any, pid: int, requests: int) -> Turn:
-    """Send ``requests`` requests with ``IN_FLIGHT`` of them under way at any time."""
-    done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def send() -> None:
-        client.async_infer(MODEL, [tensor], lambda result, error: done.put(error))
-
-    begin, own, theirs = time.perf_counter(), time.process_time(), cpu_seconds(pid)
-    for _ in range(IN_FLIGHT):
-        send()
-    for index in range(requests):
-        if error := done.get(timeout=60):
-            raise error
-        if index + IN_FLIGHT < requests:
-            send()
-    seconds = time.perf_counter() - begin
-    return Turn(
-        requests * BATCH / seconds,
-        (time.process_time() - own) / seconds,
-        (cpu_seconds(pid) - theirs) / seconds,
-    )
+@contextlib.contextmanager
+def forced(implementation: str) -> Iterator[None]:
+    """What servers that are started within run."""
+    before = os.environ.get("SSR_FORCE_IMPLEMENTATION")
+    os.environ["SSR_FORCE_IMPLEMENTATION"] = implementation
+    try:
+        yield
+    finally:
+        del os.environ["SSR_FORCE_IMPLEMENTATION"]
+        if before is not None:
+            os.environ["SSR_FORCE_IMPLEMENTATION"] = before
 
 
-def engine_turn(engine: Engine, images: Any, calls: int) -> float:
-    begin = time.perf_counter()
-    for _ in range(calls):
-        engine.predict(images)
-    return calls * BATCH / (time.perf_counter() - begin)
-
-
-def latencies(client: Any, tensor: Any, seconds: float) -> list[float]:
-    """Milliseconds of single-crop requests, one after the other."""
+def candidates(bundle: Bundle) -> list[tuple[str, str]]:
+    """Precisions with the implementation that runs, and in int8 every other one of AVX-512 and AMX."""
     found = []
-    end = time.perf_counter() + seconds
-    while len(found) < 200 or time.perf_counter() < end:
-        begin = time.perf_counter()
-        client.infer(MODEL, [tensor])
-        found.append((time.perf_counter() - begin) * 1e3)
+    for precision in PRECISIONS:
+        if precision == "fp32" or bundle.contract.quantization is not None:
+            names = implementations(precision)
+            wide = [n for n in names[1:] if precision == "int8" and n.startswith(("amx", "avx512"))]
+            found += [(precision, name) for name in [*names[:1], *wide]]
     return found
+
+
+def measure(bundle: Bundle, precision: str, implementation: str, seconds: float) -> Measured:
+    images = np.random.default_rng(0).integers(0, 256, (BATCH, 64, 64, 3), dtype=np.uint8)
+    images[: len(bundle.golden()["crops"])] = bundle.golden()["crops"][:BATCH]
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        stack.enter_context(forced(implementation))
+        engine = Engine(bundle, precision=precision)
+        options = Options(instances=1, threads=1, max_batch=BATCH, precision=precision)
+        build([("ssrnet", bundle.path)], folder, options)
+        server = stack.enter_context(Server(folder, watch=False))
+        clients = {
+            wire: stack.enter_context(AgeClient(server.grpc_url, shared_memory=wire != "gRPC"))
+            for wire in WIRES
+        }
+        for client in clients.values():
+            check_bits(client, engine, images)
+        alone: list[float] = []
+        turns: dict[str, list[Turn]] = {wire: [] for wire in WIRES}
+        length = max(0.3, seconds / 7 / 3)
+        for wire in WIRES:
+            bench(clients[wire], UNDER_WAY, BATCH, 0.3, 0.1)
+        end = time.monotonic() + seconds
+        while len(alone) < 5 or time.monotonic() < end:
+            alone.append(engine_turn(engine, images, length))
+            for wire in WIRES:
+                before, begin = cpu_seconds(server.pid), time.perf_counter()
+                result = bench(clients[wire], UNDER_WAY, BATCH, length, 0.0)
+                share = (cpu_seconds(server.pid) - before) / (time.perf_counter() - begin)
+                rate = result.images_per_second
+                turns[wire].append(Turn(rate, rate / alone[-1], result.client_cpu, share))
+        tail = measure_tail(clients["gRPC"], seconds)
+        version = str(server.control.metadata()["version"])
+    return Measured(precision, engine.implementation, alone, turns, tail, version)
 
 
 def check_bits(client: Any, engine: Engine, images: Any) -> None:
     """Refuse to time a server whose answers are not the engine's, at any batch size."""
     for size in (1, 2, 7, 33, BATCH):
-        served = client.infer(MODEL, [request(images[:size])]).as_numpy(engine.output_name)[:, 0]
+        served = client.predict(images[:size], colour=engine.colour)
         if served.tobytes() != engine.predict(images[:size]).tobytes():
             sys.exit(f"serving: {size} served answers are not the engine's bits; nothing was timed")
+    if client.last.engine != f"{engine.precision} {engine.implementation}":
+        sys.exit(f"serving: {client.last.engine} answered, not {engine.precision} {engine.implementation}")
+
+
+def engine_turn(engine: Engine, images: Any, seconds: float) -> float:
+    begin, calls = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        engine.predict(images)
+        calls += 1
+    return calls * BATCH / (time.perf_counter() - begin)
+
+
+def measure_tail(client: Any, seconds: float) -> Tail:
+    """Single crops: capacity in a closed loop, then an open loop at half of it."""
+    capacity = statistics.median(
+        bench(client, UNDER_WAY, 1, max(0.5, seconds / 8), 0.2).images_per_second for _ in range(3)
+    )
+    runs: list[Result] = [
+        bench(client, batch=1, seconds=max(1.0, seconds / 4), warm_up=0.3, rate=capacity / 2, seed=seed)
+        for seed in range(TAIL_RUNS)
+    ]
+    return Tail(
+        capacity,
+        statistics.median(r.p50_ms for r in runs),
+        statistics.median(r.p99_ms for r in runs),
+        statistics.median(r.p99_ms / r.p50_ms for r in runs),
+        statistics.median(r.late_p99_ms for r in runs),
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bundle", type=Path, default=default_bundle())
-    parser.add_argument("--seconds", type=float, default=10.0, help="of measuring throughput, in all")
-    parser.add_argument("--bar", type=float, default=0.85, help="smallest ratio that passes")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of measuring throughput, for each row")
+    parser.add_argument("--only", metavar="PRECISION:IMPLEMENTATION", help="one row; writes no table")
+    parser.add_argument("--bar", type=float, default=0.9, help="smallest ratio to the engine of the last row")
+    parser.add_argument("--tail-bar", type=float, default=3.0, help="largest p99 over p50 of the last row")
     options = parser.parse_args()
     bundle = read_bundle(options.bundle)
-    images = np.random.default_rng(0).integers(0, 256, (BATCH, 64, 64, 3), dtype=np.uint8)
-    images[: len(bundle.golden()["crops"])] = bundle.golden()["crops"]
-    engine = Engine(bundle)
-    with tempfile.TemporaryDirectory() as folder:
-        build([(MODEL, bundle.path)], folder, Options(instances=1, threads=1, max_batch=BATCH))
-        with (
-            Server(folder, watch=False) as server,
-            grpcclient.InferenceServerClient(server.grpc_url) as client,
-        ):
-            check_bits(client, engine, images)
-            print("served answers are the engine's bits at batch sizes 1, 2, 7, 33, 64", flush=True)
-            version = server.control.metadata()["version"]
-            tensor = request(images)
-            rate = engine_turn(engine, images, 4)
-            calls = max(8, int(rate * 0.25 / BATCH))
-            served_turn(client, tensor, server.pid, calls)
-            turns: list[Turn] = []
-            direct: list[float] = []
-            end = time.perf_counter() + options.seconds
-            while len(turns) < 7 or time.perf_counter() < end:
-                direct.append(engine_turn(engine, images, calls))
-                turns.append(served_turn(client, tensor, server.pid, calls))
-            single = latencies(client, request(images[:1]), 2.0)
-    report(options, engine, version, direct, turns, single)
-
-
-def report(
-    options: argparse.Namespace,
-    engine: Engine,
-    version: str,
-    direct: list[float],
-    turns: list[Turn],
-    single: list[float],
-) -> None:
-    """Print and write the table; exit 1 below the bar."""
-    ratio = statistics.median(t.rate / d for t, d in zip(turns, direct, strict=True))
-    alone, served = statistics.median(direct), statistics.median(t.rate for t in turns)
-    cuts = statistics.quantiles(single, n=100)
-    rows = [
-        [f"engine `{engine.implementation}`, one thread, in process", f"{alone:,.0f}", "1.00"],
-        ["tritonserver, one instance with one thread, gRPC", f"{served:,.0f}", f"{ratio:.2f}"],
-    ]
-    share = [statistics.median(getattr(t, who) for t in turns) for who in ("client", "server")]
-    text = "\n".join(
-        [
-            "# Serving against the engine",
-            "",
-            f"{_report.hardware()}. tritonserver {version}, "
-            f"{_report.versions('numpy', 'tritonclient', 'grpcio')}. Precision fp32, `{engine.name}`.",
-            f"Requests of {BATCH} crops, {IN_FLIGHT} in flight; medians of {len(turns)} turns each, taken "
-            "alternately; the ratio is the median of the turns' ratios. Answers compared to the bit before "
-            f"timing. Load average meanwhile {os.getloadavg()[0]:.1f}.",
-            "",
-            _report.table(["", "crops/s", "ratio"], rows),
-            "",
-            f"While serving, the client used {share[0]:.2f} CPU and the server {share[1]:.2f}. "
-            f"One crop a request, one request at a time: p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.2f} ms "
-            f"({len(single)} requests).",
-            "",
-            "Command: `python benchmarks/serving.py`",
-            "",
-        ]
-    )
+    rows = candidates(bundle)
+    if options.only:
+        precision, _, implementation = options.only.partition(":")
+        if implementation not in implementations(precision):
+            raise SsrError(f"{options.only}: not in this build and machine")
+        rows = [(precision, implementation)]
+    measured = []
+    for precision, implementation in rows:
+        measured.append(measure(bundle, precision, implementation, options.seconds))
+        print(summary(measured[-1]), flush=True)
+    text = report(bundle, measured)
     print(text)
-    print(f"written to {_report.write('serving', text)}")
-    if ratio < options.bar:
-        sys.exit(f"serving: ratio {ratio:.2f} is below the bar of {options.bar}")
+    if not options.only:
+        print(f"written to {_report.write('serving', text)}")
+    fastest = max(measured, key=lambda m: statistics.median(m.engine))
+    best = max(statistics.median(t.ratio for t in turns) for turns in fastest.wires.values())
+    faults = [f"ratio {best:.2f} is below {options.bar}"] if best < options.bar else []
+    if fastest.tail.ratio > options.tail_bar:
+        faults.append(f"p99 is {fastest.tail.ratio:.1f} times p50, above {options.tail_bar}")
+    if faults:
+        sys.exit(f"serving, {fastest.precision} {fastest.implementation}: {'; '.join(faults)}")
+
+
+def summary(m: Measured) -> str:
+    ratios = ", ".join(f"{wire} {statistics.median(t.ratio for t in m.wires[wire]):.2f}" for wire in WIRES)
+    return (
+        f"{m.precision} {m.implementation}: engine {statistics.median(m.engine):,.0f} crops/s; {ratios}; "
+        f"tail p99/p50 {m.tail.ratio:.1f}"
+    )
+
+
+def report(bundle: Bundle, measured: list[Measured]) -> str:
+    """Two tables: throughput against the engine, and the tail."""
+    throughput, tails = [], []
+    for m in measured:
+        name = f"{m.precision}, `{m.implementation}`"
+        cells = [f"{statistics.median(m.engine):,.0f}"]
+        for wire in WIRES:
+            turns = m.wires[wire]
+            rate, ratio, client, server = (statistics.median(column) for column in zip(*turns, strict=True))
+            cells += [f"{rate:,.0f}", f"{ratio:.2f}", f"{client:.2f} + {server:.2f}"]
+        throughput.append([name, *cells])
+        t = m.tail
+        tails.append(
+            [name, f"{t.capacity:,.0f}", f"{t.p50:.2f}", f"{t.p99:.2f}", f"{t.ratio:.1f}", f"{t.late:.2f}"]
+        )
+    header = ["one instance, one thread", "engine"]
+    for wire in WIRES:
+        header += [f"{wire}", "ratio", "CPU client + server"]
+    lines = [
+        "# Serving against the engine",
+        "",
+        f"{_report.hardware()}. tritonserver {measured[0].server}, "
+        f"{_report.versions('numpy', 'tritonclient', 'grpcio')}. Network `{bundle.contract.name}`.",
+        f"Crops a second; requests of {BATCH} crops, {UNDER_WAY} under way; the engine is called directly "
+        f"with batches of {BATCH}. Medians of {len(measured[0].engine)} or more turns each, taken alternately; a "
+        "ratio is the median of the turns' ratios. Every answer compared to the bit. "
+        f"Load average {os.getloadavg()[0]:.1f}.",
+        "",
+        _report.table(header, throughput),
+        "",
+        "Single crops over gRPC: capacity with "
+        f"{UNDER_WAY} under way (requests/s), then Poisson arrivals at half of it, latency in ms from the "
+        f"moment each request was due, medians of {TAIL_RUNS} runs.",
+        "",
+        _report.table(["", "capacity", "p50", "p99", "p99 / p50", "client sent late, p99"], tails),
+        "",
+    ]
+    if bundle.contract.quantization is None:
+        lines += ["The bundle is not calibrated: bf16 and int8 were not measured.", ""]
+    return "\n".join([*lines, "Command: `python benchmarks/serving.py`", ""])
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SsrError as error:
+        sys.exit(f"serving: {error}")

@@ -438,7 +438,7 @@ def test_command_line(
 
 
 def test_every_help_has_an_example() -> None:
-    for name in ("build", "run", "publish", "rollback", "versions"):
+    for name in ("build", "run", "publish", "rollback", "versions", "tune"):
         shown = CliRunner().invoke(cli.app, [name, "--help"]).output
         assert "Example" in shown, name
         assert f"ssr-serve {name}" in shown, name

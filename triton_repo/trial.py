@@ -146,13 +146,13 @@ class Bench:
         assert self._server is not None
         client = self._client(trial.settings)
         warm_up = 0.0 if trial.rounds else 0.2
-        before = _cpu_seconds(self._server.pid)
+        before = cpu_seconds(self._server.pid)
         load = self._workload
         result = bench(
             client, load.concurrency, load.crops, seconds, warm_up, rate=load.rate, seed=len(trial.rounds)
         )
         # The warm-up's CPU time is counted, and so is its time, near enough.
-        share = (_cpu_seconds(self._server.pid) - before) / (result.seconds + warm_up)
+        share = (cpu_seconds(self._server.pid) - before) / (result.seconds + warm_up)
         trial.engine = result.engine
         trial.rounds.append(
             Round(
@@ -197,7 +197,7 @@ class Bench:
             self._server.stop()
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     """CPU time that a process has used, all its threads together."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
