@@ -233,8 +233,8 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
         f"{_report.hardware()}. tritonserver {measured[0].server}, "
         f"{_report.versions('numpy', 'tritonclient', 'grpcio')}. Network `{bundle.contract.name}`.",
         f"Crops a second; requests of {BATCH} crops, {UNDER_WAY} under way; the engine is called directly "
-        f"with batches of {BATCH}. Medians of {len(measured[0].engine)} or more turns each, taken alternately; a "
-        "ratio is the median of the turns' ratios. Every answer compared to the bit. "
+        f"with batches of {BATCH}. Medians of {len(measured[0].engine)} or more turns, taken alternately; "
+        "a ratio is the median of the turns' ratios. Every answer compared to the bit. "
         f"Load average {os.getloadavg()[0]:.1f}.",
         "",
         _report.table(header, throughput),

@@ -226,6 +226,8 @@ def test_precisions_need_a_calibrated_bundle(bundle: Bundle, repo: Path, precisi
         repository.publish(plain, repo, "ssrnet")
     assert {p.name for p in (repo / "ssrnet").iterdir()} == before
     assert cli.list_versions(repo)[0]["precision"] == precision
+    (repo / "ssrnet" / "config.pbtxt").write_text(text.replace(f'"{precision}"', '"fp7"'))
+    assert "precision 'fp7' is unknown" in repository.read_model(repo / "ssrnet").versions[0].fault
 
 
 def test_force_replaces_the_model(bundle: Bundle, repo: Path) -> None:

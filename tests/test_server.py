@@ -230,13 +230,13 @@ def test_a_version_that_only_the_server_refuses(
 ) -> None:
     """Whole files that the backend will not load: Triton's reason is told, the other model serves."""
     repository.build([("other", bundle.path)], repo)
-    text = (repo / "other" / "config.pbtxt").read_text().replace('"fp32"', '"fp7"')
+    text = (repo / "other" / "config.pbtxt").read_text().replace('"threads"', '"threds"')
     (repo / "other" / "config.pbtxt").write_text(text)
     with Server(repo, tritonserver=tritonserver, watch=False) as server:
         assert [s.model for s in server.served] == ["ssrnet"]
         assert [(f.model, f.version) for f in server.failures] == [("other", 1)]
-        assert "fp7" in server.failures[0].reason
-    with pytest.raises(SsrError, match=r"--strict: not everything serves\n  other version 1: .*fp7"):
+        assert "threds" in server.failures[0].reason
+    with pytest.raises(SsrError, match=r"--strict: not everything serves\n  other version 1: .*threds"):
         Server(repo, tritonserver=tritonserver, strict=True).start()
 
 

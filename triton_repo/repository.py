@@ -128,7 +128,10 @@ def check_fits(contract: Contract, config: Any, where: str) -> None:
 
 
 def check_precision(contract: Contract, precision: str, where: str) -> None:
-    """Raise :class:`RepositoryError` if the bundle holds no calibration for a precision that needs one."""
+    """Raise :class:`RepositoryError` for a precision that is unknown, or not in the calibration."""
+    if precision not in configuration.PRECISIONS:
+        expected = ", ".join(configuration.PRECISIONS)
+        raise RepositoryError(f"{where}: precision {precision!r} is unknown, expected {expected}")
     if precision != "fp32" and contract.quantization is None:
         raise RepositoryError(
             f"{where}: cannot be served in {precision}, it is not calibrated for it: run "
