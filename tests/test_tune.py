@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 from ssr_ops import Engine
 from ssr_train.bundle import default_bundle, read_bundle
 from ssr_train.errors import SsrError
-from triton_repo import cli, config, repository, trial
+from triton_repo import cli, config, repository, trial, tune_report
 from triton_repo.config import Options
 from triton_repo.server import Server
 from triton_repo.settings import Settings, notes, read_settings, with_settings
 from triton_repo.trial import Round, Trial, Workload, usable_cores
 from triton_repo.tritonserver import TritonServer
-from triton_repo.tune import EnginePoint, Goal, Search, judge, pairs, thread_counts
+from triton_repo.tune import EnginePoint, Goal, Search, drifts, judge, pairs, thread_counts
 
 PRESENT = Settings(instances=1, threads=1, max_batch=64)
 
@@ -226,6 +226,17 @@ def test_the_bound_on_p99_outweighs_throughput() -> None:
     assert verdict.best.settings.instances == 2
     _, verdict = search(machine, Goal("latency"), crops=16, rate=50.0)
     assert verdict.best.settings.threads == 8
+
+
+def test_drift_is_told_beside_the_speed() -> None:
+    numbers = {"mean": 0.0924, "p99": 0.3795}
+    own = {"mean": 0.08, "p99": 0.3}
+    assert tune_report._drift({"calibration": own, "held_out": numbers}) == (
+        "mean 0.0924, p99 0.38, on faces it never saw"
+    )
+    assert tune_report._drift({"calibration": own}) == "mean 0.08, p99 0.3, on its own"
+    assert tune_report._drift("not stated") == "not stated"
+    assert drifts(read_bundle(default_bundle()).contract, ["fp32"]) == {}
 
 
 def test_cores_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:

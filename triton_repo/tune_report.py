@@ -97,7 +97,7 @@ def after(report: Report, target: Target) -> Iterable[str]:
             yield f"{trial.engine}: {rate:,.0f} crops/s, {times}"
         yield "the precision stays as it is: --precision with one name changes it"
     for precision, drift in report.drift.items():
-        yield f"drift of {precision} from fp32, by the bundle's calibration: {_drift(drift)}"
+        yield f"drift of {precision} from fp32 as the bundle's calibration found it: {_drift(drift)}"
 
 
 def _options(settings: Settings) -> str:
@@ -109,6 +109,10 @@ def _options(settings: Settings) -> str:
 
 
 def _drift(drift: object) -> str:
+    """``mean 0.0924, p99 0.38, ... on faces it never saw``, or whatever the bundle states."""
     if not isinstance(drift, dict):
         return str(drift)
+    for part, where in (("held_out", "on faces it never saw"), ("calibration", "on its own")):
+        if isinstance(numbers := drift.get(part), dict):
+            return f"{_drift(numbers)}, {where}"
     return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in drift.items())
