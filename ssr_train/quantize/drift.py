@@ -47,7 +47,7 @@ def answers(
         engine = ssr_ops.Engine(bundle, precision=precision)
         run, who = engine.predict, engine.implementation
     else:
-        run, who = functools.partial(_reference, bundle, precision), "reference"
+        run, who = functools.partial(reference_answers, bundle, precision), "reference"
     parts = []
     for start in range(0, len(images), _BATCH):
         batch = images[start : start + _BATCH]
@@ -56,7 +56,8 @@ def answers(
     return np.concatenate(parts), who
 
 
-def _reference(bundle: Bundle, precision: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def reference_answers(bundle: Bundle, precision: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Clipped answers (N,) of the NumPy reference in int8 or bf16."""
     network = {"int8": quantized.int8, "bf16": quantized.bf16}[precision]
     contract = bundle.contract
     if contract.quantization is None:
