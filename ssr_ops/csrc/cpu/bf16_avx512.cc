@@ -35,6 +35,7 @@ struct Bf16Outputs {
 
 struct Isa {
   static constexpr int kElement = 2;
+  static constexpr bool kWhole = false;
   static constexpr SumStageKernel kSumStage = SumStageAvx512;
   using Sums = Float32s;
   using Outputs = Bf16Outputs;
@@ -63,7 +64,7 @@ struct Isa {
 // 24 to 28 sums of the 32 registers.
 struct Tuning {
   static constexpr int kPeakSums = 24;
-  static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 4;
+  static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 4, kFirstRest = 4;
   static constexpr int kVectorsX = 2, kColumnsX = 6;
   static constexpr int kVectorsS = 1, kColumnsS = 14;
 };

@@ -1,8 +1,8 @@
 // The network in words (see cpu/words.h), written once over a few small types and compiled per instruction
 // set. Include inside an unnamed namespace, after `Isa` and `Tuning`; see int8_avx512vnni.cc.
 //
-// Isa: kElement, bytes of a map's value; kSumStage, of the dense layers; and
-//   Sums: kLanes output channels' sums at one position; Zero, Max, +
+// Isa: kElement, bytes of a map's value; kWhole: int8; kSumStage, of the dense layers; and
+//   Sums: kLanes output channels' sums at one position; Zero, Max, +; of int8 also - and Half
 //   Inputs, Weights: Broadcast(p) is one word of the inputs for all lanes, Load(p) kLanes words of weights
 //   Dot<kFirst>(sums, inputs, weights): sums + inputs * weights; kFirst: words of 16 bits, see WordNetwork
 //   Renew(&weights): the same, unknown to the compiler, which else takes equal products once
@@ -24,6 +24,7 @@ using Outputs = Isa::Outputs;
 constexpr int kLanes = Sums::kLanes;
 constexpr int kLine = 16;       // output channels of a block of weights
 constexpr int kFirstWords = 5;  // of a kernel row of the first blocks
+constexpr int kFirstPositions = 4;
 
 // Where a layer of one stream reads its weights and writes its outputs, from one channel on.
 struct Side {
@@ -40,48 +41,32 @@ SSR_INLINE int64_t WeightsAt(int channel, int kernel_rows, int words) {
   return int64_t{channel / kLine} * kernel_rows * words * kLine + channel % kLine;
 }
 
-// Outputs (two rows) x kColumns: kX vectors of X channels, kS vectors of S channels. kStride: bytes an input
-// pixel, 0 if known only at run time. kPooled: a 2x2 pool follows, average for X, maximum for S.
-template <int kX, int kS, int kColumns, bool kFirst, int kStride, bool kPooled>
-SSR_INLINE void ConvolveBlock(const uint8_t* in, int64_t in_row, int in_stride, const Side& x,
-                              const Side& s) {
-  constexpr int kV = kX + kS, kElement = Isa::kElement;
-  const int stride = kStride > 0 ? kStride : in_stride;
-  const int words = kFirst ? kFirstWords : 3 * stride / 4;
-  const uint32_t* weights_x = kX > 0 ? x.layer->weights + WeightsAt(x.channel, 3, words) : nullptr;
-  const uint32_t* weights_s = kS > 0 ? s.layer->weights + WeightsAt(s.channel, 3, words) : nullptr;
-  Sums sum[2][kColumns][kV];
-  SSR_UNROLL for (int v = 0; v < kV; ++v) {
-    const Sums bias = v < kX ? Outputs::Bias(*x.layer, x.channel + v * kLanes)
-                             : Outputs::Bias(*s.layer, s.channel + (v - kX) * kLanes);
-    SSR_UNROLL for (int c = 0; c < kColumns; ++c) sum[0][c][v] = sum[1][c][v] = bias;
-  }
-  SSR_ROLLED for (int ky = 0; ky < 3; ++ky) {
-    const uint8_t* upper = in + ky * in_row;
-    const uint8_t* lower = upper + in_row;
-    SSR_ROLLED for (int j = 0; j < words; ++j) {
-      Isa::Weights w[kV];
-      SSR_UNROLL for (int v = 0; v < kV; ++v) {
-        w[v] = Isa::Load(v < kX ? weights_x + WeightsAt(v * kLanes, 3, words)
-                                : weights_s + WeightsAt((v - kX) * kLanes, 3, words));
-      }
-      if (kX > 0) weights_x += kLine;
-      if (kS > 0) weights_s += kLine;
-      SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
-        const Isa::Inputs a = Isa::Broadcast(upper + 4 * j + c * stride);
-        SSR_UNROLL for (int v = 0; v < kV; ++v) sum[0][c][v] = Isa::Dot<kFirst>(sum[0][c][v], a, w[v]);
-      }
-      SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
-        const Isa::Inputs a = Isa::Broadcast(lower + 4 * j + c * stride);
-        SSR_UNROLL for (int v = 0; v < kV; ++v) sum[1][c][v] = Isa::Dot<kFirst>(sum[1][c][v], a, w[v]);
-      }
-    }
-  }
+// The bias of vector v of kX of X, then of S.
+template <int kX>
+SSR_INLINE Sums BiasOf(const Side& x, const Side& s, int v) {
+  return v < kX ? Outputs::Bias(*x.layer, x.channel + v * kLanes)
+                : Outputs::Bias(*s.layer, s.channel + (v - kX) * kLanes);
+}
+
+// The weights of vector v at a word, given where those of the first vectors lie.
+template <int kX>
+SSR_INLINE Isa::Weights WeightsOf(const uint32_t* x, const uint32_t* s, int v, int kernel_rows, int words) {
+  return Isa::Load(v < kX ? x + WeightsAt(v * kLanes, kernel_rows, words)
+                          : s + WeightsAt((v - kX) * kLanes, kernel_rows, words));
+}
+
+// Two rows of sums to the maps. kHalve: sums are twice what they should be.
+template <int kX, int kV, int kColumns, bool kPooled, bool kHalve>
+SSR_INLINE void StoreBlock(const Sums (&sum)[2][kColumns][kV], const Side& x, const Side& s) {
+  const auto finished = [](auto value) {
+    if constexpr (kHalve) value = Half(value);
+    return value;
+  };
   SSR_UNROLL for (int v = 0; v < kV; ++v) {
     const Side& side = v < kX ? x : s;
     const int at = (v < kX ? v : v - kX) * kLanes;
     const Outputs outputs(*side.layer, side.channel + at);
-    uint8_t* out = side.out + at * kElement;
+    uint8_t* out = side.out + at * Isa::kElement;
     const int pixel = side.Pixel();
     if constexpr (kPooled) {
       static_assert(kColumns % 2 == 0, "a 2x2 pool needs an even number of columns");
@@ -91,9 +76,9 @@ SSR_INLINE void ConvolveBlock(const uint8_t* in, int64_t in_row, int in_stride, 
         const Sums below = v < kX ? Max(sum[1][c][v], Sums::Zero()) + Max(sum[1][c + 1][v], Sums::Zero())
                                   : Max(sum[1][c][v], sum[1][c + 1][v]);
         if (v < kX) {
-          outputs.StoreX(above + below, 4, out);
+          outputs.StoreX(finished(above + below), 4, out);
         } else {
-          outputs.StoreS(Max(above, below), out);
+          outputs.StoreS(finished(Max(above, below)), out);
         }
       }
     } else {
@@ -110,6 +95,96 @@ SSR_INLINE void ConvolveBlock(const uint8_t* in, int64_t in_row, int in_stride, 
   }
 }
 
+// Outputs (two rows) x kColumns: kX vectors of X channels, kS vectors of S channels. kStride: bytes an input
+// pixel, 0 if known only at run time. kPooled: a 2x2 pool follows, average for X, maximum for S.
+template <int kX, int kS, int kColumns, bool kFirst, int kStride, bool kPooled>
+SSR_INLINE void ConvolveBlock(const uint8_t* in, int64_t in_row, int in_stride, const Side& x,
+                              const Side& s) {
+  constexpr int kV = kX + kS;
+  const int stride = kStride > 0 ? kStride : in_stride;
+  const int words = kFirst ? kFirstWords : 3 * stride / 4;
+  const uint32_t* weights_x = kX > 0 ? x.layer->weights + WeightsAt(x.channel, 3, words) : nullptr;
+  const uint32_t* weights_s = kS > 0 ? s.layer->weights + WeightsAt(s.channel, 3, words) : nullptr;
+  Sums sum[2][kColumns][kV];
+  SSR_UNROLL for (int v = 0; v < kV; ++v) {
+    const Sums bias = BiasOf<kX>(x, s, v);
+    SSR_UNROLL for (int c = 0; c < kColumns; ++c) sum[0][c][v] = sum[1][c][v] = bias;
+  }
+  SSR_ROLLED for (int ky = 0; ky < 3; ++ky) {
+    const uint8_t* upper = in + ky * in_row;
+    const uint8_t* lower = upper + in_row;
+    SSR_ROLLED for (int j = 0; j < words; ++j) {
+      Isa::Weights w[kV];
+      SSR_UNROLL for (int v = 0; v < kV; ++v) w[v] = WeightsOf<kX>(weights_x, weights_s, v, 3, words);
+      if (kX > 0) weights_x += kLine;
+      if (kS > 0) weights_s += kLine;
+      SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
+        const Isa::Inputs a = Isa::Broadcast(upper + 4 * j + c * stride);
+        SSR_UNROLL for (int v = 0; v < kV; ++v) sum[0][c][v] = Isa::Dot<kFirst>(sum[0][c][v], a, w[v]);
+      }
+      SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
+        const Isa::Inputs a = Isa::Broadcast(lower + 4 * j + c * stride);
+        SSR_UNROLL for (int v = 0; v < kV; ++v) sum[1][c][v] = Isa::Dot<kFirst>(sum[1][c][v], a, w[v]);
+      }
+    }
+  }
+  StoreBlock<kX, kV, kColumns, kPooled, false>(sum, x, s);
+}
+
+// sum[column][v] += one kernel row's products; for ConvolveFirstBlock.
+template <int kX, int kV, int kColumns>
+SSR_INLINE void AddFirstRow(const uint8_t* in, const uint32_t* weights_x, const uint32_t* weights_s,
+                            Sums (&sum)[kColumns][kV]) {
+  constexpr int kPixel = 3 * sizeof(int16_t);
+  SSR_ROLLED for (int j = 0; j < kFirstWords; ++j) {
+    Isa::Weights w[kV];
+    SSR_UNROLL for (int v = 0; v < kV; ++v) {
+      w[v] = WeightsOf<kX>(weights_x, weights_s, v, kFirstPositions, kFirstWords);
+    }
+    if (kX > 0) weights_x += kLine;
+    if (kV > kX) weights_s += kLine;
+    SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
+      const Isa::Inputs a = Isa::Broadcast(in + 4 * j + c * kPixel);
+      SSR_UNROLL for (int v = 0; v < kV; ++v) sum[c][v] = Isa::Dot<true>(sum[c][v], a, w[v]);
+    }
+  }
+}
+
+// As ConvolveBlock, of a first block in whole numbers: by Winograd's F(2, 3) down the columns (see
+// first_body.h), two rows of sums from four products instead of six. in: the first of the transformed rows.
+template <int kX, int kS, int kColumns>
+SSR_INLINE void ConvolveFirstBlock(const uint8_t* in, int64_t in_row, const Side& x, const Side& s) {
+  constexpr int kV = kX + kS;
+  const auto add = [&](int position, Sums(&sum)[kColumns][kV]) {
+    const int row = position * kFirstWords * kLine;
+    const auto weights = [row](const Side& side) {
+      return side.layer->weights + WeightsAt(side.channel, kFirstPositions, kFirstWords) + row;
+    };
+    AddFirstRow<kX>(in + position * in_row, kX > 0 ? weights(x) : nullptr, kS > 0 ? weights(s) : nullptr,
+                    sum);
+  };
+  Sums sum[2][kColumns][kV], part[kColumns][kV];
+  SSR_UNROLL for (int v = 0; v < kV; ++v) {
+    const Sums bias = BiasOf<kX>(x, s, v);
+    SSR_UNROLL for (int c = 0; c < kColumns; ++c) sum[0][c][v] = sum[1][c][v] = bias;
+  }
+  add(0, sum[0]);
+  add(3, sum[1]);
+  SSR_UNROLL for (int position = 1; position < 3; ++position) {
+    SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
+      SSR_UNROLL for (int v = 0; v < kV; ++v) part[c][v] = Sums::Zero();
+    }
+    add(position, part);
+    SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
+      SSR_UNROLL for (int v = 0; v < kV; ++v) {
+        sum[0][c][v] = sum[0][c][v] + part[c][v];
+        sum[1][c][v] = position == 1 ? sum[1][c][v] + part[c][v] : sum[1][c][v] - part[c][v];
+      }
+    }
+  }
+  StoreBlock<kX, kV, kColumns, true, true>(sum, x, s);
+}
+
 // As many blocks of kColumns as fit into columns [column, end); returns the first column left over.
 template <int kX, int kS, int kColumns, bool kFirst, int kStride, bool kPooled>
 SSR_INLINE int ConvolveColumns(const uint8_t* in, int64_t in_row, int in_stride, int column, int end, Side x,
@@ -118,8 +193,12 @@ SSR_INLINE int ConvolveColumns(const uint8_t* in, int64_t in_row, int in_stride,
   if (kX > 0) x.out += column / kShrink * x.Pixel();
   if (kS > 0) s.out += column / kShrink * s.Pixel();
   for (; column + kColumns <= end; column += kColumns) {
-    ConvolveBlock<kX, kS, kColumns, kFirst, kStride, kPooled>(in + column * in_stride, in_row, in_stride, x,
-                                                              s);
+    const uint8_t* from = in + column * in_stride;
+    if constexpr (kFirst && Isa::kWhole) {
+      ConvolveFirstBlock<kX, kS, kColumns>(from, in_row, x, s);
+    } else {
+      ConvolveBlock<kX, kS, kColumns, kFirst, kStride, kPooled>(from, in_row, in_stride, x, s);
+    }
     if (kX > 0) x.out += kColumns / kShrink * x.Pixel();
     if (kS > 0) s.out += kColumns / kShrink * s.Pixel();
   }
@@ -172,7 +251,25 @@ void Convolve(const uint8_t* in, int size, const WordLayer& layer, uint8_t* out)
   }
 }
 
-// Both streams' first layer, straight from the bytes through a strip of four rows in 16 bits.
+// Four rows of the picture as the first blocks take them, in 16 bits.
+template <bool kWhole>
+void FillStrip(const uint8_t* image, uint16_t* strip) {
+  constexpr int kRow = 64 * 3;
+  for (int i = 0; i < kRow; ++i) {
+    uint16_t d[4];
+    for (int row = 0; row < 4; ++row) d[row] = Isa::Picture(image[row * kRow + i]);
+    if (kWhole) {
+      strip[i] = static_cast<uint16_t>(d[0] - d[2]);
+      strip[kRow + i] = static_cast<uint16_t>(d[1] + d[2]);
+      strip[2 * kRow + i] = static_cast<uint16_t>(d[2] - d[1]);
+      strip[3 * kRow + i] = static_cast<uint16_t>(d[3] - d[1]);
+    } else {
+      for (int row = 0; row < 4; ++row) strip[row * kRow + i] = d[row];
+    }
+  }
+}
+
+// Both streams' first layer, straight from the bytes through a strip of four rows.
 void ConvolveFirst(const WordNetwork& network, const uint8_t* image, uint16_t* strip, uint8_t* out_x,
                    uint8_t* out_s) {
   constexpr int kOutputs = 62, kRow = 64 * 3, kX = Tuning::kFirstX, kS = Tuning::kFirstS;
@@ -186,7 +283,7 @@ void ConvolveFirst(const WordNetwork& network, const uint8_t* image, uint16_t* s
   };
   const auto* in = reinterpret_cast<const uint8_t*>(strip);
   for (int y = 0; y < kOutputs; y += 2, out_x += row_x, out_s += row_s) {
-    for (int i = 0; i < 4 * kRow; ++i) strip[i] = Isa::Picture(image[y * kRow + i]);
+    FillStrip<Isa::kWhole>(image + y * kRow, strip);
     // While both streams have channels left they share a block, so that each word is broadcast once.
     int done_x = 0, done_s = 0;
     while (done_x + kX * kLanes <= x.width && done_s + kS * kLanes <= s.width) {
@@ -196,12 +293,12 @@ void ConvolveFirst(const WordNetwork& network, const uint8_t* image, uint16_t* s
       done_s += kS * kLanes;
     }
     for (; done_x < x.width; done_x += kLanes) {
-      ConvolveRows<1, 0, 2, true, kPixel, true>(in, kPixel * 64, kPixel, kOutputs,
-                                                side(x, done_x, out_x, row_x), {});
+      ConvolveRows<1, 0, Tuning::kFirstRest, true, kPixel, true>(in, kPixel * 64, kPixel, kOutputs,
+                                                                 side(x, done_x, out_x, row_x), {});
     }
     for (; done_s < s.width; done_s += kLanes) {
-      ConvolveRows<0, 1, 2, true, kPixel, true>(in, kPixel * 64, kPixel, kOutputs, {},
-                                                side(s, done_s, out_s, row_s));
+      ConvolveRows<0, 1, Tuning::kFirstRest, true, kPixel, true>(in, kPixel * 64, kPixel, kOutputs, {},
+                                                                 side(s, done_s, out_s, row_s));
     }
   }
 }

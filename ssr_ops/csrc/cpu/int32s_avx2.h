@@ -14,6 +14,8 @@ struct Int32s {
   static Int32s Broadcast(int32_t i) { return {_mm256_set1_epi32(i)}; }
   static Int32s Zero() { return {_mm256_setzero_si256()}; }
   friend Int32s operator+(Int32s a, Int32s b) { return {_mm256_add_epi32(a.v, b.v)}; }
+  friend Int32s operator-(Int32s a, Int32s b) { return {_mm256_sub_epi32(a.v, b.v)}; }
+  friend Int32s Half(Int32s a) { return {_mm256_srai_epi32(a.v, 1)}; }
   friend Int32s Max(Int32s a, Int32s b) { return {_mm256_max_epi32(a.v, b.v)}; }
   Vec Real() const { return {_mm256_cvtepi32_ps(v)}; }
   static Int32s Nearest(Vec value) { return {_mm256_cvtps_epi32(value.v)}; }

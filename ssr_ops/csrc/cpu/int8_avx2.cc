@@ -14,6 +14,7 @@ void StoreBytes(Int32s values, uint8_t* out) {
 
 struct Isa {
   static constexpr int kElement = 2;
+  static constexpr bool kWhole = true;
   static constexpr SumStageKernel kSumStage = SumStageAvx2;
   using Sums = Int32s;
   using Outputs = Int8Outputs;
@@ -37,7 +38,7 @@ struct Isa {
 // 12 sums of the 16 registers.
 struct Tuning {
   static constexpr int kPeakSums = 12;
-  static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 2;
+  static constexpr int kFirstX = 2, kFirstS = 0, kFirstColumns = 2, kFirstRest = 4;
   static constexpr int kVectorsX = 1, kColumnsX = 6;
   static constexpr int kVectorsS = 1, kColumnsS = 6;
 };

@@ -13,6 +13,8 @@ struct Int32s {
   static Int32s Broadcast(int32_t i) { return {_mm512_set1_epi32(i)}; }
   static Int32s Zero() { return {_mm512_setzero_si512()}; }
   friend Int32s operator+(Int32s a, Int32s b) { return {_mm512_add_epi32(a.v, b.v)}; }
+  friend Int32s operator-(Int32s a, Int32s b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+  friend Int32s Half(Int32s a) { return {_mm512_srai_epi32(a.v, 1)}; }
   friend Int32s Max(Int32s a, Int32s b) { return {_mm512_max_epi32(a.v, b.v)}; }
   Vec Real() const { return {_mm512_cvtepi32_ps(v)}; }
   static Int32s Nearest(Vec value) { return {_mm512_cvtps_epi32(value.v)}; }
@@ -26,6 +28,7 @@ void StoreBytes(Int32s values, uint8_t* out) {
 
 struct Isa {
   static constexpr int kElement = 1;
+  static constexpr bool kWhole = true;
   static constexpr SumStageKernel kSumStage = SumStageAvx512;
   using Sums = Int32s;
   using Outputs = Int8Outputs;
@@ -42,9 +45,9 @@ struct Isa {
   static Sums Dot(Sums sums, Inputs a, Weights b) {
     // The intrinsics make GCC 12 copy every sum before and after.
     if constexpr (kFirst) {
-      asm("vpdpwssd %2, %1, %0" : "+v"(sums.v) : "v"(a), "vm"(b));
+      asm("vpdpwssd %2, %1, %0" : "+v"(sums.v) : "v"(a), "v"(b));
     } else {
-      asm("vpdpbusd %2, %1, %0" : "+v"(sums.v) : "v"(a), "vm"(b));
+      asm("vpdpbusd %2, %1, %0" : "+v"(sums.v) : "v"(a), "v"(b));
     }
     return sums;
   }
@@ -55,7 +58,7 @@ struct Isa {
 // 24 to 28 sums of the 32 registers.
 struct Tuning {
   static constexpr int kPeakSums = 24;
-  static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 4;
+  static constexpr int kFirstX = 2, kFirstS = 0, kFirstColumns = 4, kFirstRest = 8;
   static constexpr int kVectorsX = 2, kColumnsX = 6;
   static constexpr int kVectorsS = 1, kColumnsS = 14;
 };

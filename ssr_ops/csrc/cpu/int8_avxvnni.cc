@@ -15,6 +15,7 @@ void StoreBytes(Int32s values, uint8_t* out) {
 
 struct Isa {
   static constexpr int kElement = 1;
+  static constexpr bool kWhole = true;
   static constexpr SumStageKernel kSumStage = SumStageAvx2;
   using Sums = Int32s;
   using Outputs = Int8Outputs;
@@ -31,9 +32,9 @@ struct Isa {
   static Sums Dot(Sums sums, Inputs a, Weights b) {
     // The intrinsics make GCC 12 copy every sum before and after.
     if constexpr (kFirst) {
-      asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sums.v) : "x"(a), "xm"(b));
+      asm("%{vex%} vpdpwssd %2, %1, %0" : "+x"(sums.v) : "x"(a), "x"(b));
     } else {
-      asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums.v) : "x"(a), "xm"(b));
+      asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sums.v) : "x"(a), "x"(b));
     }
     return sums;
   }
@@ -44,7 +45,7 @@ struct Isa {
 // 12 sums of the 16 registers.
 struct Tuning {
   static constexpr int kPeakSums = 12;
-  static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 2;
+  static constexpr int kFirstX = 1, kFirstS = 0, kFirstColumns = 4, kFirstRest = 4;
   static constexpr int kVectorsX = 1, kColumnsX = 6;
   static constexpr int kVectorsS = 1, kColumnsS = 6;
 };

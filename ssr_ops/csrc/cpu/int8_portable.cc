@@ -43,6 +43,8 @@ struct Int32s {
   static Int32s Broadcast(int32_t i) { return {Ints{i, i, i, i}}; }
   static Int32s Zero() { return Broadcast(0); }
   friend Int32s operator+(Int32s a, Int32s b) { return {a.v + b.v}; }
+  friend Int32s operator-(Int32s a, Int32s b) { return {a.v - b.v}; }
+  friend Int32s Half(Int32s a) { return {a.v >> 1}; }
   friend Int32s Max(Int32s a, Int32s b) { return {a.v > b.v ? a.v : b.v}; }
   Vec Real() const { return {__builtin_convertvector(v, Floats)}; }
   // Of values within 2^22, whose lowest bit the sum keeps.
@@ -62,6 +64,7 @@ void StoreBytes(Int32s values, uint8_t* out) {
 
 struct Isa {
   static constexpr int kElement = 2;
+  static constexpr bool kWhole = true;
   static constexpr SumStageKernel kSumStage = SumStagePortable;
   using Sums = Int32s;
   using Outputs = Int8Outputs;
@@ -93,7 +96,7 @@ struct Isa {
 // 8 sums of the 16 registers.
 struct Tuning {
   static constexpr int kPeakSums = 8;
-  static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 2;
+  static constexpr int kFirstX = 2, kFirstS = 0, kFirstColumns = 2, kFirstRest = 2;
   static constexpr int kVectorsX = 2, kColumnsX = 2;
   static constexpr int kVectorsS = 2, kColumnsS = 2;
 };

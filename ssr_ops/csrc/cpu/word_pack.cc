@@ -41,7 +41,8 @@ WordLayer PackedWords::Block(const Model& model, char stream, int block, bool am
     return first && amx ? ByColumns(layer) : Bf16(layer, kernel);
   }
   const IntegerConvolution layer = QuantizeBlock(model, stream, block);
-  if (!first || !amx) return Integers(layer, kernel, first ? Words::kInt16 : words_);
+  if (!first) return Integers(layer, kernel, words_);
+  if (!amx) return Transformed(layer);
   WordLayer packed = ByColumns({{layer.weights.begin(), layer.weights.end()},  // exact: 8 significant bits
                                 {layer.bias.begin(), layer.bias.end()}});
   packed.scale = storage_.Padded(layer.scale);
@@ -73,6 +74,25 @@ WordLayer PackedWords::Bf16(const FoldedConvolution& layer, const Kernel& kernel
     return uint32_t{ToBf16(layer.weights[static_cast<size_t>(tap)])};
   });
   packed.real_bias = storage_.Padded(layer.bias);
+  return packed;
+}
+
+// A first block for Winograd's F(2, 3) down the columns: its four positions, twice so that they are whole
+// numbers (below 2^11), and twice the bias.
+WordLayer PackedWords::Transformed(const IntegerConvolution& layer) {
+  const int outputs = static_cast<int>(layer.bias.size());
+  const Kernel positions{outputs, kPictureChannels, 4, 3, kPictureChannels};
+  WordLayer packed =
+      Pack(positions, ElementBytes(Words::kInt16), [&](int o, int i, int position, int column) {
+        const int16_t* g = &layer.weights[static_cast<size_t>((o * kPictureChannels + i) * 9 + column)];
+        const int middle = g[3], ends = g[0] + g[6];
+        const int twice[4] = {2 * g[0], ends + middle, ends - middle, 2 * g[6]};
+        return static_cast<uint32_t>(twice[position]) & 0xffff;
+      });
+  std::vector<int32_t> bias = layer.bias;
+  for (int32_t& value : bias) value *= 2;
+  packed.bias = PaddedIntegers(bias);
+  packed.scale = storage_.Padded(layer.scale);
   return packed;
 }
 

@@ -30,6 +30,7 @@ class PackedWords {
   WordLayer Fusion(const Model& model, char stream, int stage);
   WordLayer Integers(const IntegerConvolution& layer, const Kernel& kernel, Words words);
   WordLayer Bf16(const FoldedConvolution& layer, const Kernel& kernel);
+  WordLayer Transformed(const IntegerConvolution& layer);
   WordLayer ByColumns(const FoldedConvolution& layer);
   WordLayer Pack(const Kernel& kernel, int element_bytes, const Weight& weight);
   const int32_t* PaddedIntegers(const std::vector<int32_t>& values);

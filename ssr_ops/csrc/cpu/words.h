@@ -27,9 +27,11 @@ struct WordStage {
   StageWeights dense;
 };
 
-// In the first blocks a kernel row is 3 * 3 values of the picture and one of zero weight: 5 words of 16 bits,
-// int16 for int8. AMX has them otherwise: bf16 for both precisions, the kernel column by column with its
-// three rows in each, 27 values and one of zero weight; sums begin with real_bias, which for int8 is bias.
+// In the first blocks a kernel row is 3 * 3 values of the picture and one of zero weight: 5 words of 16 bits.
+// For int8 these are int16 and transformed as Winograd's F(2, 3) down the columns wants them: four rows of
+// weights, and sums are twice the true ones (see word_pack.cc). AMX has them otherwise: bf16 for both
+// precisions, the kernel column by column with its three rows in each, 27 values and one of zero weight; sums
+// begin with real_bias, which for int8 is bias.
 struct WordNetwork {
   WordLayer x[4], s[4];
   int width_x, width_s, width_fusion;  // padded
