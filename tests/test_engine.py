@@ -182,7 +182,7 @@ def calibrated_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     }
 
 
-@pytest.mark.parametrize(("precision", "implementation"), [p for p in QUANTIZED if p[0] == "bf16"])
+@pytest.mark.parametrize(("precision", "implementation"), QUANTIZED)
 def test_quantized_networks(
     precision: str,
     implementation: str,
