@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import peers
+from _quantized import quantized
 from peers.contest import Judge, WrongError, contest, peaks, scaling
 from peers.contestant import Contestant, Images, Material, Plan
 from peers.crops import drawn_crops, photographed_crops
@@ -126,6 +127,9 @@ def run(bundle: Bundle, options: argparse.Namespace, folder: Path) -> Results:
         calibration, fresh, source = photographed_crops(options.images, bundle)
     else:
         calibration, fresh, source = drawn_crops(CALIBRATION, FRESH, bundle)
+    if options.precisions != ("fp32",):
+        bundle, own = quantized(bundle, calibration, folder)
+        source += f"; ours {own}"
     material = Material(bundle, calibration, folder)
     print("contestants:", flush=True)
     found, absent = peers.gather(material, ("ours", *options.peers), options.precisions)

@@ -8,8 +8,7 @@ import numpy as np
 
 from peers.contestant import Images
 from ssr_train.bundle import Bundle
-
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+from ssr_train.errors import SsrError
 
 
 def drawn_crops(calibration: int, fresh: int, bundle: Bundle) -> tuple[Images, Images, str]:
@@ -25,24 +24,10 @@ def drawn_crops(calibration: int, fresh: int, bundle: Bundle) -> tuple[Images, I
 
 def photographed_crops(folder: Path, bundle: Bundle) -> tuple[Images, Images, str]:
     """The faces in the photos of ``folder``: of every other photo for calibration, of the rest for drift."""
-    from ssr_client.detectors import open_detector
-    from ssr_client.preprocess import crop_faces, in_colour, read_picture
+    from ssr_train.quantize.crops import gather
 
-    if not folder.is_dir():
-        raise SystemExit(f"engine: --images {folder}: no such folder")
-    photos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
-    detector, contract = open_detector(), bundle.contract.interface
-    halves: tuple[list[Images], list[Images]] = ([], [])
-    used = 0
-    for path in photos:
-        picture = read_picture(path)
-        boxes = [found.box for found in detector.detect(picture)]
-        if boxes:
-            crops = crop_faces(picture, boxes, contract.crop)
-            halves[used % 2].append(in_colour(crops, "bgr", contract.input.colour))
-            used += 1
-    if used < 2:
-        raise SystemExit(f"engine: --images {folder}: faces in {used} of {len(photos)} photos, 2 are needed")
-    calibration, fresh = (np.concatenate(half) for half in halves)
-    source = f"{len(calibration)} faces in {len(halves[0])} photos; drift on {len(fresh)} in {len(halves[1])}"
-    return calibration, fresh, source
+    calibration, fresh = gather(folder, bundle.contract.interface, jitter=7).split(2)
+    if not (len(calibration.images) and len(fresh.images)):
+        raise SsrError(f"--images {folder}: two photos with faces are needed at least")
+    parts = [f"{len(each.images)} crops of {each.faces} faces in photos" for each in (calibration, fresh)]
+    return calibration.images, fresh.images, f"{parts[0]}; drift on {parts[1]}"

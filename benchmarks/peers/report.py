@@ -115,8 +115,7 @@ def lines(results: Results, picture: str) -> list[str]:
         "# The engine beside its peers",
         "",
         f"{_report.hardware()}. {_report.versions('ssr-serve', *PACKAGES, 'numpy')}.",
-        f"Network `{contract.name}`, weights {contract.weights_sha256[:12]}. int8 of the peers calibrated on "
-        f"{results.crops}; ours as the bundle's contract records.",
+        f"Network `{contract.name}`, weights {contract.weights_sha256[:12]}. Quantized on {results.crops}.",
         "Images a second, medians of turns that all contestants took alternately in one process; in brackets "
         f"the ratio to {BASELINE} (median of the rounds' ratios). Every answer was checked first. Peers "
         "start from float arrays in the layout they like, made beforehand, cut into the calls they like; "
