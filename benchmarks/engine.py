@@ -81,7 +81,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="photos whose faces calibrate int8 and measure drift"
     )
-    parser.add_argument("--seconds", type=float, default=None, help="for each batch size (default: 8)")
+    parser.add_argument("--seconds", type=float, default=None, help="for each batch size (default: 6)")
     parser.add_argument(
         "--quick", action="store_true", help="batches 1 and 32, one thread, short: a look, not a result"
     )
@@ -92,7 +92,7 @@ def arguments() -> argparse.Namespace:
     cores = len(os.sched_getaffinity(0))
     options.batches = options.batches or ((1, 32) if options.quick else (1, 8, 32, 128))
     options.threads = options.threads or ((1,) if options.quick or cores < 2 else (1, 2))
-    options.seconds = options.seconds or (2.0 if options.quick else 8.0)
+    options.seconds = options.seconds or (2.0 if options.quick else 6.0)
     if max(options.threads) > cores:
         parser.error(f"--threads {max(options.threads)}: this process may use {cores} cores")
     return options

@@ -186,8 +186,8 @@ def report(
         lines += [
             "",
             f"Memory is the highest resident set of the tritonserver after {REQUESTS} requests of {BATCH} "
-            f"crops, the median of {STARTS} servers. Without a model the server alone takes {bare:.0f} MiB; the share holds the backend's "
-            "library, the weights, scratch memory and the buffers of requests.",
+            f"crops, the median of {STARTS} servers. Without a model the server alone takes {bare:.0f} MiB; "
+            "the share holds the backend's library, the weights, scratch memory and the buffers of requests.",
         ]
     if absent:
         lines += ["", "Not measured:", "", *absent]
