@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, material
+from test_cli_train import refused, ssr_train
 
 import ssr_ops
 from ssr_ops import quantized, reference
@@ -186,10 +187,26 @@ def test_drawn_faces_end_to_end(drawn: Path, capsys: pytest.CaptureFixture[str])
         quantize(drawn, Source(data="synthetic", count=32))
 
 
-def test_quantizing_again_gives_the_same_contract(drawn: Path, tmp_path: Path) -> None:
-    again = quantize(plain(tmp_path / "b"), Source(data="synthetic", count=32))
-    assert again.path == tmp_path / "b"  # in place
-    assert again.contract.dumps() == read_bundle(drawn).contract.dumps()
+def test_the_command_without_torch_gives_the_same_contract_in_place(drawn: Path, tmp_path: Path) -> None:
+    bundle = plain(tmp_path / "b")
+    arguments = ("quantize", bundle, "--data", "synthetic", "--count", "32")
+    result = ssr_train(*arguments, blocked=("torch", "h5py", "scipy"))
+    assert result.returncode == 0, result.stderr
+    assert read_bundle(bundle).contract.dumps() == read_bundle(drawn).contract.dumps()
+    assert "32 held out" in result.stdout
+    assert result.stdout.count("replayed by the native engine") == 1 + sum(
+        bool(ssr_ops.implementations(precision=p)) for p in ("int8", "bf16")
+    )
+    assert "quantized already; --force does it again" in refused(ssr_train(*arguments))
+    assert "int8 on 32 held out crops: mean" in ssr_train("info", bundle).stdout
+
+
+def test_usage_errors() -> None:
+    bundle = default_bundle()
+    refused(ssr_train("quantize", bundle), status=2)
+    refused(ssr_train("quantize", bundle, "--images", "a", "--data", "synthetic"), status=2)
+    refused(ssr_train("quantize", bundle, "--data", "synthetic", "--test", "a"), status=2)
+    refused(ssr_train("quantize", bundle, "--images", "a", "--jitter", "-1"), status=2)
 
 
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
