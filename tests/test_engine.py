@@ -20,7 +20,7 @@ from ssr_train.errors import SsrError
 
 IMPLEMENTATIONS = ("avx512", "avx2", "portable")
 QUANTIZED = [
-    *(("bf16", name) for name in ("amx", "avx512bf16", "avx512", "avx2", "portable")),
+    *(("bf16", name) for name in ("amx", "avx512", "avx2", "portable")),
     *(("int8", name) for name in ("amx", "avx512vnni", "avxvnni", "avx2", "portable")),
 ]
 PATHS = [*(("fp32", name) for name in IMPLEMENTATIONS), *QUANTIZED]

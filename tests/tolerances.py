@@ -60,7 +60,7 @@ _BF16_WEIGHTS = (
 )
 for _name in ("amx", "avx512vnni", "avxvnni", "avx2", "portable"):
     TABLE[_name, "int8"] = Tolerance(1.75, 101.0, 1e-5, _INT8)
-for _name in ("amx", "avx512bf16"):
+for _name in ("amx",):
     TABLE[_name, "bf16"] = Tolerance(0.75, 101.0, 1e-3, _BF16)
 for _name in ("avx512", "avx2", "portable"):
     TABLE[_name, "bf16"] = Tolerance(0.75, 101.0, 5e-3, _BF16_WEIGHTS)

@@ -81,8 +81,6 @@ const char* IsaName(Isa isa) {
   switch (isa) {
     case Isa::kAmx:
       return "amx";
-    case Isa::kAvx512Bf16:
-      return "avx512bf16";
     case Isa::kAvx512Vnni:
       return "avx512vnni";
     case Isa::kAvx512:
@@ -109,7 +107,6 @@ std::vector<Isa> SupportedIsas(Precision precision) {
   add(precision != Precision::kFp32 && HasAmx(), Isa::kAmx);
 #endif
 #ifdef SSR_VNNI
-  add(precision == Precision::kBf16 && HasAvx512Bf16(), Isa::kAvx512Bf16);
   add(precision == Precision::kInt8 && HasAvx512Vnni(), Isa::kAvx512Vnni);
   add(precision == Precision::kInt8 && HasAvxVnni(), Isa::kAvxVnni);
 #endif

@@ -28,7 +28,6 @@ void StoreBytes(Int32s values, uint8_t* out) {
 
 struct Isa {
   static constexpr int kElement = 1;
-  static constexpr bool kWhole = true;
   static constexpr SumStageKernel kSumStage = SumStageAvx512;
   using Sums = Int32s;
   using Outputs = Int8Outputs;
@@ -52,7 +51,6 @@ struct Isa {
     return sums;
   }
   static void Renew(Weights* weights) { asm("" : "+v"(*weights)); }
-  static uint16_t Picture(uint8_t byte) { return byte; }
 };
 
 // 24 to 28 sums of the 32 registers.
@@ -63,7 +61,7 @@ struct Tuning {
   static constexpr int kVectorsS = 1, kColumnsS = 14;
 };
 
-#include "cpu/dot_body.h"
+#include "cpu/int8_body.h"
 
 }  // namespace
 

@@ -15,7 +15,6 @@ void StoreBytes(Int32s values, uint8_t* out) {
 
 struct Isa {
   static constexpr int kElement = 1;
-  static constexpr bool kWhole = true;
   static constexpr SumStageKernel kSumStage = SumStageAvx2;
   using Sums = Int32s;
   using Outputs = Int8Outputs;
@@ -39,7 +38,6 @@ struct Isa {
     return sums;
   }
   static void Renew(Weights* weights) { asm("" : "+x"(*weights)); }
-  static uint16_t Picture(uint8_t byte) { return byte; }
 };
 
 // 12 sums of the 16 registers.
@@ -50,7 +48,7 @@ struct Tuning {
   static constexpr int kVectorsS = 1, kColumnsS = 6;
 };
 
-#include "cpu/dot_body.h"
+#include "cpu/int8_body.h"
 
 }  // namespace
 

@@ -64,7 +64,6 @@ void StoreBytes(Int32s values, uint8_t* out) {
 
 struct Isa {
   static constexpr int kElement = 2;
-  static constexpr bool kWhole = true;
   static constexpr SumStageKernel kSumStage = SumStagePortable;
   using Sums = Int32s;
   using Outputs = Int8Outputs;
@@ -90,7 +89,6 @@ struct Isa {
 #endif
   }
   static void Renew(Weights* weights) { asm("" : "+m"(*weights)); }
-  static uint16_t Picture(uint8_t byte) { return byte; }
 };
 
 // 8 sums of the 16 registers.
@@ -101,7 +99,7 @@ struct Tuning {
   static constexpr int kVectorsS = 2, kColumnsS = 2;
 };
 
-#include "cpu/dot_body.h"
+#include "cpu/int8_body.h"
 
 }  // namespace
 

@@ -56,7 +56,6 @@ constexpr WordImplementation kWordImplementations[] = {
 #ifdef SSR_VNNI
     {Precision::kInt8, Isa::kAvx512Vnni, Words::kBytes, RunInt8Avx512Vnni, MultiplyAddInt8Avx512Vnni},
     {Precision::kInt8, Isa::kAvxVnni, Words::kBytes, RunInt8AvxVnni, MultiplyAddInt8AvxVnni},
-    {Precision::kBf16, Isa::kAvx512Bf16, Words::kBf16, RunBf16Avx512, MultiplyAddBf16Avx512},
 #endif
 #ifdef SSR_X86
     {Precision::kInt8, Isa::kAvx2, Words::kInt16, RunInt8Avx2, MultiplyAddInt8Avx2},

@@ -38,7 +38,7 @@ WordLayer PackedWords::Block(const Model& model, char stream, int block, bool am
                       first ? kPictureChannels : Padded(outputs)};
   if (words_ == Words::kBf16) {
     const FoldedConvolution layer = FoldIn(model, Precision::kBf16, stream, block);
-    return first && amx ? ByColumns(layer) : Bf16(layer, kernel);
+    return first ? ByColumns(layer) : Bf16(layer, kernel);
   }
   const IntegerConvolution layer = QuantizeBlock(model, stream, block);
   if (!first) return Integers(layer, kernel, words_);

@@ -59,7 +59,6 @@ void RunInt8Avx2(const WordNetwork&, const uint8_t*, uint8_t*, float*);        /
 void RunInt8AvxVnni(const WordNetwork&, const uint8_t*, uint8_t*, float*);     // kBytes
 void RunInt8Avx512Vnni(const WordNetwork&, const uint8_t*, uint8_t*, float*);  // kBytes
 void RunInt8Amx(const WordNetwork&, const uint8_t*, uint8_t*, float*);         // kBytes
-void RunBf16Avx512(const WordNetwork&, const uint8_t*, uint8_t*, float*);      // kBf16
 void RunBf16Amx(const WordNetwork&, const uint8_t*, uint8_t*, float*);         // kBf16
 
 // As MultiplyAddKernel, of these instructions.
@@ -68,7 +67,6 @@ int64_t MultiplyAddInt8Avx2(int64_t rounds, float* value);
 int64_t MultiplyAddInt8AvxVnni(int64_t rounds, float* value);
 int64_t MultiplyAddInt8Avx512Vnni(int64_t rounds, float* value);
 int64_t MultiplyAddInt8Amx(int64_t rounds, float* value);
-int64_t MultiplyAddBf16Avx512(int64_t rounds, float* value);
 int64_t MultiplyAddBf16Amx(int64_t rounds, float* value);
 
 // round(127 tanh(v)) = round(v P(v^2)) with |v| held to kTanhLimit; Horner's rule by fused multiply-adds,

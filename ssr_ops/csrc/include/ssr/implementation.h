@@ -16,7 +16,7 @@ const char* PrecisionName(Precision precision);
 // kInvalidArgument listing the names that work.
 Status ParsePrecision(const std::string& name, Precision* precision);
 
-enum class Isa { kPortable, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kAvx512Bf16, kAmx };
+enum class Isa { kPortable, kAvx2, kAvxVnni, kAvx512, kAvx512Vnni, kAmx };
 
 const char* IsaName(Isa isa);
 

@@ -1,14 +1,13 @@
-// The network in words (see cpu/words.h), written once over a few small types and compiled per instruction
+// int8 in words (see cpu/words.h), written once over a few small types and compiled per instruction
 // set. Include inside an unnamed namespace, after `Isa` and `Tuning`; see int8_avx512vnni.cc.
 //
-// Isa: kElement, bytes of a map's value; kWhole: int8; kSumStage, of the dense layers; and
-//   Sums: kLanes output channels' sums at one position; Zero, Max, +; of int8 also - and Half
+// Isa: kElement, bytes of a map's value; kSumStage, of the dense layers; and
+//   Sums: kLanes output channels' sums at one position; Zero, Max, +, -, Half
 //   Inputs, Weights: Broadcast(p) is one word of the inputs for all lanes, Load(p) kLanes words of weights
 //   Dot<kFirst>(sums, inputs, weights): sums + inputs * weights; kFirst: words of 16 bits, see WordNetwork
 //   Renew(&weights): the same, unknown to the compiler, which else takes equal products once
-//   Picture(byte): as the first blocks take it
 //   Outputs(layer, channel): what becomes of the sums of kLanes channels: Bias() to begin with, then
-//     StoreX(sums over a pool, cells of it, out), StoreS(maxima, out), Feature(sums or maxima, cells, out)
+//     StoreX(sums over a pool, out), StoreS(maxima, out), Feature(sums or maxima, out)
 // Tuning: the register block of each kind of layer, in vectors of channels and columns of pixels.
 //
 // As in network_body.h channels lie in the lanes and a register block covers two rows and some columns, so
@@ -76,7 +75,7 @@ SSR_INLINE void StoreBlock(const Sums (&sum)[2][kColumns][kV], const Side& x, co
         const Sums below = v < kX ? Max(sum[1][c][v], Sums::Zero()) + Max(sum[1][c + 1][v], Sums::Zero())
                                   : Max(sum[1][c][v], sum[1][c + 1][v]);
         if (v < kX) {
-          outputs.StoreX(finished(above + below), 4, out);
+          outputs.StoreX(finished(above + below), out);
         } else {
           outputs.StoreS(finished(Max(above, below)), out);
         }
@@ -85,7 +84,7 @@ SSR_INLINE void StoreBlock(const Sums (&sum)[2][kColumns][kV], const Side& x, co
       SSR_UNROLL for (int c = 0; c < kColumns; ++c, out += pixel) {
         SSR_UNROLL for (int r = 0; r < 2; ++r) {
           if (v < kX) {
-            outputs.StoreX(Max(sum[r][c][v], Sums::Zero()), 1, out + r * side.out_row);
+            outputs.StoreX(Max(sum[r][c][v], Sums::Zero()), out + r * side.out_row);
           } else {
             outputs.StoreS(sum[r][c][v], out + r * side.out_row);
           }
@@ -97,12 +96,12 @@ SSR_INLINE void StoreBlock(const Sums (&sum)[2][kColumns][kV], const Side& x, co
 
 // Outputs (two rows) x kColumns: kX vectors of X channels, kS vectors of S channels. kStride: bytes an input
 // pixel, 0 if known only at run time. kPooled: a 2x2 pool follows, average for X, maximum for S.
-template <int kX, int kS, int kColumns, bool kFirst, int kStride, bool kPooled>
+template <int kX, int kS, int kColumns, int kStride, bool kPooled>
 SSR_INLINE void ConvolveBlock(const uint8_t* in, int64_t in_row, int in_stride, const Side& x,
                               const Side& s) {
   constexpr int kV = kX + kS;
   const int stride = kStride > 0 ? kStride : in_stride;
-  const int words = kFirst ? kFirstWords : 3 * stride / 4;
+  const int words = 3 * stride / 4;
   const uint32_t* weights_x = kX > 0 ? x.layer->weights + WeightsAt(x.channel, 3, words) : nullptr;
   const uint32_t* weights_s = kS > 0 ? s.layer->weights + WeightsAt(s.channel, 3, words) : nullptr;
   Sums sum[2][kColumns][kV];
@@ -120,11 +119,11 @@ SSR_INLINE void ConvolveBlock(const uint8_t* in, int64_t in_row, int in_stride, 
       if (kS > 0) weights_s += kLine;
       SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
         const Isa::Inputs a = Isa::Broadcast(upper + 4 * j + c * stride);
-        SSR_UNROLL for (int v = 0; v < kV; ++v) sum[0][c][v] = Isa::Dot<kFirst>(sum[0][c][v], a, w[v]);
+        SSR_UNROLL for (int v = 0; v < kV; ++v) sum[0][c][v] = Isa::Dot<false>(sum[0][c][v], a, w[v]);
       }
       SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
         const Isa::Inputs a = Isa::Broadcast(lower + 4 * j + c * stride);
-        SSR_UNROLL for (int v = 0; v < kV; ++v) sum[1][c][v] = Isa::Dot<kFirst>(sum[1][c][v], a, w[v]);
+        SSR_UNROLL for (int v = 0; v < kV; ++v) sum[1][c][v] = Isa::Dot<false>(sum[1][c][v], a, w[v]);
       }
     }
   }
@@ -150,7 +149,7 @@ SSR_INLINE void AddFirstRow(const uint8_t* in, const uint32_t* weights_x, const 
   }
 }
 
-// As ConvolveBlock, of a first block in whole numbers: by Winograd's F(2, 3) down the columns (see
+// As ConvolveBlock, of a first block: by Winograd's F(2, 3) down the columns (see
 // first_body.h), two rows of sums from four products instead of six. in: the first of the transformed rows.
 template <int kX, int kS, int kColumns>
 SSR_INLINE void ConvolveFirstBlock(const uint8_t* in, int64_t in_row, const Side& x, const Side& s) {
@@ -194,10 +193,10 @@ SSR_INLINE int ConvolveColumns(const uint8_t* in, int64_t in_row, int in_stride,
   if (kS > 0) s.out += column / kShrink * s.Pixel();
   for (; column + kColumns <= end; column += kColumns) {
     const uint8_t* from = in + column * in_stride;
-    if constexpr (kFirst && Isa::kWhole) {
+    if constexpr (kFirst) {
       ConvolveFirstBlock<kX, kS, kColumns>(from, in_row, x, s);
     } else {
-      ConvolveBlock<kX, kS, kColumns, kFirst, kStride, kPooled>(from, in_row, in_stride, x, s);
+      ConvolveBlock<kX, kS, kColumns, kStride, kPooled>(from, in_row, in_stride, x, s);
     }
     if (kX > 0) x.out += kColumns / kShrink * x.Pixel();
     if (kS > 0) s.out += kColumns / kShrink * s.Pixel();
@@ -251,30 +250,24 @@ void Convolve(const uint8_t* in, int size, const WordLayer& layer, uint8_t* out)
   }
 }
 
-// Four rows of the picture as the first blocks take them, in 16 bits.
-template <bool kWhole>
-void FillStrip(const uint8_t* image, uint16_t* strip) {
+// Four rows of the picture, transformed as ConvolveFirstBlock takes them.
+void FillStrip(const uint8_t* image, int16_t* strip) {
   constexpr int kRow = 64 * 3;
   for (int i = 0; i < kRow; ++i) {
-    uint16_t d[4];
-    for (int row = 0; row < 4; ++row) d[row] = Isa::Picture(image[row * kRow + i]);
-    if (kWhole) {
-      strip[i] = static_cast<uint16_t>(d[0] - d[2]);
-      strip[kRow + i] = static_cast<uint16_t>(d[1] + d[2]);
-      strip[2 * kRow + i] = static_cast<uint16_t>(d[2] - d[1]);
-      strip[3 * kRow + i] = static_cast<uint16_t>(d[3] - d[1]);
-    } else {
-      for (int row = 0; row < 4; ++row) strip[row * kRow + i] = d[row];
-    }
+    const int d0 = image[i], d1 = image[kRow + i], d2 = image[2 * kRow + i], d3 = image[3 * kRow + i];
+    strip[i] = static_cast<int16_t>(d0 - d2);
+    strip[kRow + i] = static_cast<int16_t>(d1 + d2);
+    strip[2 * kRow + i] = static_cast<int16_t>(d2 - d1);
+    strip[3 * kRow + i] = static_cast<int16_t>(d3 - d1);
   }
 }
 
 // Both streams' first layer, straight from the bytes through a strip of four rows.
-void ConvolveFirst(const WordNetwork& network, const uint8_t* image, uint16_t* strip, uint8_t* out_x,
+void ConvolveFirst(const WordNetwork& network, const uint8_t* image, int16_t* strip, uint8_t* out_x,
                    uint8_t* out_s) {
   constexpr int kOutputs = 62, kRow = 64 * 3, kX = Tuning::kFirstX, kS = Tuning::kFirstS;
-  constexpr int kPixel = 3 * sizeof(uint16_t);
-  static_assert((4 * kRow + 1) * sizeof(uint16_t) <= kWorkBytes, "the strip and a last word's second half");
+  constexpr int kPixel = 3 * sizeof(int16_t);
+  static_assert((4 * kRow + 1) * sizeof(int16_t) <= kWorkBytes, "the strip and a last word's second half");
   const WordLayer &x = network.x[0], &s = network.s[0];
   const int64_t row_x = kOutputs / 2 * int64_t{x.width} * Isa::kElement;
   const int64_t row_s = kOutputs / 2 * int64_t{s.width} * Isa::kElement;
@@ -283,7 +276,7 @@ void ConvolveFirst(const WordNetwork& network, const uint8_t* image, uint16_t* s
   };
   const auto* in = reinterpret_cast<const uint8_t*>(strip);
   for (int y = 0; y < kOutputs; y += 2, out_x += row_x, out_s += row_s) {
-    FillStrip<Isa::kWhole>(image + y * kRow, strip);
+    FillStrip(image + y * kRow, strip);
     // While both streams have channels left they share a block, so that each word is broadcast once.
     int done_x = 0, done_s = 0;
     while (done_x + kX * kLanes <= x.width && done_s + kS * kLanes <= s.width) {
@@ -340,7 +333,7 @@ void FuseVector(const uint8_t* in, int size, int in_stride, const WordLayer& lay
           SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
             const Sums value = Max(sum[r][c], Sums::Zero());
             if (kPool == 1) {
-              outputs.Feature(value, 1, out + int64_t{y * side + cell * kColumns + c} * layer.width);
+              outputs.Feature(value, out + int64_t{y * side + cell * kColumns + c} * layer.width);
             } else {
               total = kIsX ? total + value : Max(total, value);
             }
@@ -348,7 +341,7 @@ void FuseVector(const uint8_t* in, int size, int in_stride, const WordLayer& lay
         }
       }
       if (kPool > 1) {
-        outputs.Feature(total, kIsX ? kPool * kPool : 1, out + int64_t{y * side + cell} * layer.width);
+        outputs.Feature(total, out + int64_t{y * side + cell} * layer.width);
       }
     }
   }
@@ -392,7 +385,7 @@ void RunNetwork(const WordNetwork& network, const uint8_t* image, uint8_t* scrat
     x[level] = scratch + network.map_x[level];
     s[level] = scratch + network.map_s[level];
   }
-  ConvolveFirst(network, image, reinterpret_cast<uint16_t*>(scratch + network.work), x[0], s[0]);
+  ConvolveFirst(network, image, reinterpret_cast<int16_t*>(scratch + network.work), x[0], s[0]);
   done();
   Convolve<true, true>(x[0], 31, network.x[1], x[1]);
   done();
