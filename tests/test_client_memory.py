@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -98,6 +99,44 @@ def test_load_test_over_shared_memory(url: str) -> None:
         result = bench(client, concurrency=4, batch=16, seconds=0.3, warm_up=0.1)
         assert result.requests > 4
         assert bench(client, batch=1, seconds=0.3, warm_up=0.1, rate=100).requests > 10
+
+
+def test_a_registration_whose_answer_was_not_awaited(url: str, expected: Any) -> None:
+    """A deadline or a cancelled task ends the call; the server has registered the region all the same."""
+
+    def forget(client: AgeClient | AsyncAgeClient) -> None:
+        assert client._memory is not None
+        assert client._memory._free
+        for region in client._memory._free:
+            region.registered = False
+
+    async def twin() -> None:
+        async with AsyncAgeClient(url, shared_memory=True) as client:
+            forget(client)
+            assert (await client.predict(IMAGES[:3])).tobytes() == expected[:3].tobytes()
+
+    with AgeClient(url, shared_memory=True) as client:
+        forget(client)
+        assert client.predict(IMAGES[:3]).tobytes() == expected[:3].tobytes()
+    asyncio.run(twin())
+
+
+def test_regions_of_interrupted_requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those that are never given back, and those whose owner died while it made them."""
+    monkeypatch.setattr(memory, "FOLDER", tmp_path)
+    regions = memory.Regions()
+    lent, free = regions.take(1), regions.take(1)
+    regions.give(free)
+    assert regions.drain() == [free]
+    free.close()
+    assert list(tmp_path.iterdir()) == []
+    regions.give(lent)
+    for name, age in (("old", 100), ("new", 0)):
+        path = tmp_path / f".{memory.PREFIX}{name}"
+        path.touch()
+        os.utime(path, (time.time() - age,) * 2)
+    memory.sweep()
+    assert [p.name for p in tmp_path.iterdir()] == [f".{memory.PREFIX}new"]
 
 
 _CRASHING = """

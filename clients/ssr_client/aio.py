@@ -171,8 +171,15 @@ class AsyncAgeClient(Session):
             await self._unregister(name)
 
     async def _register(self, region: Region, deadline: Deadline) -> None:
+        """As :meth:`AgeClient._register`."""
+        from tritonclient.utils import InferenceServerException
+
         arguments = self._registration(region)
-        await self._connected().register_system_shared_memory(**arguments, client_timeout=deadline.left())
+        try:
+            await self._connected().register_system_shared_memory(**arguments, client_timeout=deadline.left())
+        except InferenceServerException as error:
+            if not shared.knows_region(error):
+                raise
         region.registered = True
 
     async def _unregister(self, name: str) -> None:

@@ -208,7 +208,7 @@ class _Load:
             region = client._memory.take(self._crops.nbytes)
             tensor = shared.tensor_of(self._crops, self._served, region)
             if not region.registered:
-                client._register(region, Deadline(client.options.timeout))
+                self._register(region)
 
         def done(result: Any, error: Any) -> None:
             self._done.put((time.perf_counter() - since, region, result, error))
@@ -221,6 +221,15 @@ class _Load:
             headers=client._headers,
             **self._arguments,
         )
+
+    def _register(self, region: Region) -> None:
+        from tritonclient.utils import InferenceServerException
+
+        deadline = Deadline(self._client.options.timeout)
+        try:
+            self._client._register(region, deadline)
+        except InferenceServerException as error:
+            raise shared.translate(error, self._client.url, deadline) from None
 
     def _await(self) -> None:
         """Wait for one answer."""

@@ -224,8 +224,14 @@ class AgeClient(Session):
             self._unregister(name)
 
     def _register(self, region: Region, deadline: Deadline) -> None:
+        from tritonclient.utils import InferenceServerException
+
         arguments = self._registration(region)
-        self._connected().register_system_shared_memory(**arguments, client_timeout=deadline.left())
+        try:
+            self._connected().register_system_shared_memory(**arguments, client_timeout=deadline.left())
+        except InferenceServerException as error:
+            if not shared.knows_region(error):
+                raise
         region.registered = True
 
     def _unregister(self, name: str) -> None:

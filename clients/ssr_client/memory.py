@@ -14,6 +14,7 @@ import mmap
 import os
 import secrets
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ FOLDER = Path("/dev/shm")
 PREFIX = "ssr-client-"
 SMALLEST = 1 << 16
 """Bytes of the smallest region; sizes are powers of two, so that a client has few of them."""
+MAKING_SECONDS = 60
+"""A file without its name yet may not be locked yet either, for a moment; after so long its maker is gone."""
 
 
 class Region:
@@ -59,9 +62,13 @@ class Region:
         view: NDArray[np.uint8] = np.frombuffer(self._map, np.uint8, crops.size)
         np.copyto(view.reshape(crops.shape), crops)
 
-    def close(self) -> None:
-        """Remove it; a server that still maps it keeps the memory until it lets go."""
+    def unlink(self) -> None:
+        """Remove its file; whoever maps it keeps the memory until they let go."""
         self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove and let go of it."""
+        self.unlink()
         with contextlib.suppress(BufferError):
             self._map.close()
         os.close(self._file)
@@ -74,6 +81,7 @@ class Regions:
         self._prefix = f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
         self._lock = threading.Lock()
         self._free: list[Region] = []
+        self._lent: set[Region] = set()
         self._made = 0
         self._closed = False
 
@@ -87,38 +95,48 @@ class Regions:
             if fitting:
                 region = min(fitting, key=lambda r: r.size)
                 self._free.remove(region)
+                self._lent.add(region)
                 return region
             self._made += 1
             name = f"{self._prefix}-{self._made}"
         size = max(SMALLEST, 1 << (size - 1).bit_length())
         try:
-            return Region(name, size)
+            region = Region(name, size)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.ENOMEM)
             why = "is full (docker: --shm-size)" if full else f"cannot be used: {error.strerror or error}"
             raise ClientError(f"shared memory: {FOLDER} {why}; {size} bytes were wanted") from None
+        with self._lock:
+            self._lent.add(region)
+        return region
 
     def give(self, region: Region) -> None:
         """Hand back what :meth:`take` gave."""
         with self._lock:
+            self._lent.discard(region)
             if not self._closed:
                 self._free.append(region)
                 return
         region.close()
 
     def drain(self) -> list[Region]:
-        """End: the regions that nobody has, the caller's to unregister and close; others close when given."""
+        """End: the regions that nobody has, the caller's to unregister and close. The others close when
+        given; their files go now, for a request that was interrupted never gives its own."""
         with self._lock:
             self._closed = True
             regions, self._free = self._free, []
+            for region in self._lent:
+                region.unlink()
         return regions
 
 
 def left_behind(name: str) -> bool:
     """Whether the owner of a region of this machine is gone; its file is then removed."""
-    if not name.startswith(PREFIX) or "/" in name:
-        return False
-    path = FOLDER / name
+    return name.startswith(PREFIX) and "/" not in name and _removed(FOLDER / name)
+
+
+def _removed(path: Path) -> bool:
+    """Whether a region's file is gone, now at the latest: it is removed if nobody holds its lock."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -137,8 +155,10 @@ def left_behind(name: str) -> bool:
 
 
 def sweep() -> None:
-    """Remove the files of clients that are gone."""
+    """Remove the files of clients that are gone, those that they were just making included."""
     with contextlib.suppress(OSError):
-        for path in FOLDER.iterdir():
-            if path.name.startswith(PREFIX):
-                left_behind(path.name)
+        for path in FOLDER.glob(f"{PREFIX}*"):
+            _removed(path)
+        for path in FOLDER.glob(f".{PREFIX}*"):
+            if time.time() - path.lstat().st_mtime > MAKING_SECONDS:
+                _removed(path)

@@ -269,6 +269,12 @@ def forgot_region(error: Exception) -> bool:
     return "unable to find shared memory region" in str(error).lower()
 
 
+def knows_region(error: Exception) -> bool:
+    """Whether the server has a region of this name: an earlier call registered it, whose answer was not
+    waited for. Names are chosen by chance, so it is the same region."""
+    return "already in manager" in str(error).lower()
+
+
 def left_on_server(status: Any) -> list[str]:
     """Names of the registered regions whose owners are gone. Only for a server of this machine's."""
     return [r.name for r in status.regions.values() if r.key == f"/{r.name}" and left_behind(r.name)]
