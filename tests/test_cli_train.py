@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -203,3 +204,25 @@ def test_help_teaches_by_example_without_any_package(command: str) -> None:
     result = ssr_train(command, "--help", blocked=("torch", "h5py", "cv2", "scipy", "matplotlib"))
     assert result.returncode == 0
     assert f"ssr-train {command}" in result.stdout
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_leave_nothing_behind(tmp_path: Path, number: int, status: int) -> None:
+    """Temporary folders go and servers are stopped, whichever signal ends a command."""
+    busy = (
+        "import sys, tempfile, time; from ssr_train.command import run\n"
+        "def app():\n"
+        "    with tempfile.TemporaryDirectory(dir=sys.argv[1]):\n"
+        "        print('ready', flush=True); time.sleep(60)\n"
+        "run(app, 'ssr-train')"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", busy, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from triton_repo.trial import Round, Trial, Workload, usable_cores
 from triton_repo.tritonserver import TritonServer
 from triton_repo.tune import EnginePoint, Goal, Search, drifts, judge, pairs, thread_counts
 
+GPU = model_config_pb2.ModelInstanceGroup.KIND_GPU
 PRESENT = Settings(instances=1, threads=1, max_batch=64)
 
 
@@ -62,17 +64,14 @@ def test_settings_are_read_and_written_and_nothing_else_changes() -> None:
     [
         (lambda c: setattr(c, "backend", "python"), "backend 'python', not of ssr"),
         (lambda c: c.instance_group.add(), "2 instance groups, expected one"),
-        (lambda c: setattr(c.instance_group[0], "kind", 2), "runs on a GPU|KIND"),
+        (lambda c: setattr(c.instance_group[0], "kind", GPU), "runs on a GPU"),
         (lambda c: c.ClearField("dynamic_batching"), "no dynamic batching"),
         (lambda c: setattr(c.parameters["threads"], "string_value", "many"), "threads: 'many'"),
     ],
 )
 def test_configurations_that_cannot_be_tuned(edit: Any, text: str) -> None:
     broken = parsed()
-    if "GPU" in text:
-        broken.instance_group[0].kind = model_config_pb2.ModelInstanceGroup.KIND_GPU
-    else:
-        edit(broken)
+    edit(broken)
     with pytest.raises(SsrError, match=text):
         read_settings(broken)
 
@@ -252,13 +251,12 @@ def test_cores_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "say what to tune"),
-        (["ssrnet", "--bundle", "default"], "say what to tune"),
         (["--bundle", "default", "--crops", "0"], "crops: must lie in"),
         (["--bundle", "default", "--seconds", "1"], "seconds: must lie in"),
         (["--bundle", "default", "--precision", "int3"], "expected fp32, bf16, int8, got 'int3'"),
         (["nobody", "--repo", "REPO"], "no model 'nobody' in it; there is ssrnet"),
         (["--bundle", "default", "--rate", "100"], "use --goal latency"),
+        (["--bundle", "default", "--rate", "4", "--goal", "latency"], "rate: must lie in 5..1e6"),
     ],
 )
 def test_command_refuses(repo: Path, arguments: list[str], text: str) -> None:
@@ -266,6 +264,15 @@ def test_command_refuses(repo: Path, arguments: list[str], text: str) -> None:
     shown = CliRunner().invoke(cli.app, ["tune", *given])
     assert isinstance(shown.exception, SsrError)
     assert text in str(shown.exception)
+
+
+def test_usage_and_a_folder_that_cannot_be_written(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is measured."""
+    for arguments in ([], ["ssrnet", "--bundle", "default"], ["--repo", str(repo), "--bundle", "default"]):
+        assert CliRunner().invoke(cli.app, ["tune", *arguments]).exit_code == 2
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    shown = CliRunner().invoke(cli.app, ["tune", "--repo", str(repo)])
+    assert "ssrnet: cannot be written to; --dry-run only searches" in str(shown.exception)
 
 
 def test_what_is_written(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

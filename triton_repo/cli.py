@@ -444,11 +444,11 @@ def tune_command(
     from triton_repo import config, tune_report
     from triton_repo.control import Control
     from triton_repo.settings import read_settings
-    from triton_repo.trial import TuneError, Workload
+    from triton_repo.trial import Workload
     from triton_repo.tune import Goal, Target, tune
 
     if (repo is None) == (bundle is None) or (bundle is not None and model is not None):
-        raise TuneError("say what to tune: MODEL --repo DIR, or --bundle BUNDLE")
+        raise typer.BadParameter("say what to tune: MODEL --repo DIR, or --bundle BUNDLE")
     control = Control(url) if url and not dry_run else None
     if control:
         control.metadata()
@@ -465,6 +465,15 @@ def tune_command(
         dry_run=dry_run,
         say=lambda line: console.print(line, markup=False, style="dim"),
     )
+    if as_json:
+        print(json.dumps(report.to_json(), indent=2), flush=True)
+    else:
+        print("\n".join(tune_report.before(report)))
+        table = _table(*tune_report.COLUMNS)
+        for row in tune_report.rows(report):
+            table.add_row(*map(escape, row))
+        _print(table)
+        print("\n".join(tune_report.after(report, target)), flush=True)
     if control and report.written:
         name, best = target.name, report.verdict.best.settings
 
@@ -472,15 +481,6 @@ def tune_command(
             return read_settings(config.from_json(control.config(name))) == best
 
         _follow(control, name, wait, follows, int(target.bundle.name))
-    if as_json:
-        print(json.dumps(report.to_json(), indent=2))
-        return
-    print("\n".join(tune_report.before(report)))
-    table = _table(*tune_report.COLUMNS)
-    for row in tune_report.rows(report):
-        table.add_row(*map(escape, row))
-    _print(table)
-    print("\n".join(tune_report.after(report, target)))
 
 
 @app.command("doctor")

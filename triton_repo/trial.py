@@ -18,6 +18,11 @@ from triton_repo.config import CONFIG_FILE
 from triton_repo.server import Server
 from triton_repo.settings import Settings, with_settings
 
+LONGEST_ROUND = 2.0
+"""Seconds that one measurement of one candidate takes at most."""
+LEAST_RATE = 10 / LONGEST_ROUND
+"""Requests a second below which a round says nothing."""
+
 
 class TuneError(SsrError):
     """Something that cannot be tuned, or a search that found nothing."""
@@ -37,8 +42,8 @@ class Workload:
             raise TuneError(f"crops: must lie in 1..4096, got {self.crops}")
         if not 1 <= self.concurrency <= 1024:
             raise TuneError(f"concurrency: must lie in 1..1024, got {self.concurrency}")
-        if not 0 <= self.rate <= 1e6:
-            raise TuneError(f"rate: must lie in 0..1e6 requests a second, got {self.rate}")
+        if self.rate != 0 and not LEAST_RATE <= self.rate <= 1e6:
+            raise TuneError(f"rate: must lie in {LEAST_RATE:g}..1e6 requests a second, got {self.rate:g}")
 
     def __str__(self) -> str:
         how = f"{self.rate:g} requests/s by chance" if self.rate else f"{self.concurrency} requests at once"

@@ -10,6 +10,7 @@ settings, and only a gain beyond the noise is worth a change.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +26,7 @@ from triton_repo import config as configuration
 from triton_repo import repository
 from triton_repo.config import CONFIG_FILE, Options
 from triton_repo.settings import Settings, notes, read_settings, with_settings
-from triton_repo.trial import Bench, Trial, TuneError, Workload, usable_cores
+from triton_repo.trial import LONGEST_ROUND, Bench, Trial, TuneError, Workload, usable_cores
 
 SMALLEST_GAIN = 0.02
 """A gain below this is not worth a change, whatever the statistics say."""
@@ -192,6 +193,8 @@ def tune(
     """
     if not 5 <= seconds <= 86_400:
         raise TuneError(f"seconds: must lie in 5..86400, got {seconds:g}")
+    if target.path is not None and not dry_run and not os.access(target.path.parent, os.W_OK):
+        raise TuneError(f"{target.path.parent}: cannot be written to; --dry-run only searches")
     config = configuration.parse(target.text)
     present = read_settings(config)
     for precision in precisions:
@@ -303,7 +306,7 @@ class Search:
             return next(iter(alive))
         self._say(f"{name}: {len(alive)} candidates")
         share = self._seconds * _SHARES[name]
-        length = min(2.0, max(self._shortest(), share / (3.5 * len(alive))))
+        length = min(LONGEST_ROUND, max(self._shortest(), share / (3.5 * len(alive))))
         end = time.monotonic() + share
         turns = 0
         while len(alive) > 1 and turns < 9 and (turns < 2 or time.monotonic() < end):
@@ -335,7 +338,7 @@ class Search:
         self._say(f"verdict: {best} against the present {self._present}")
         self._bench.keep([self._present, best])
         share = self._seconds * _SHARES["verdict"]
-        length = min(2.0, max(self._shortest(), share / 16))
+        length = min(LONGEST_ROUND, max(self._shortest(), share / 16))
         end = time.monotonic() + share
         while len(trials[0].rounds) < 5 or (time.monotonic() < end and len(trials[0].rounds) < 12):
             for trial in trials if len(trials[0].rounds) % 2 else reversed(trials):
@@ -349,7 +352,9 @@ class Search:
         self._bench.keep([t.settings for t in trials])
         for _ in range(3):
             for trial in trials:
-                self._measure(trial, min(2.0, max(self._shortest(), self._seconds * 0.1 / len(trials) / 3)))
+                self._measure(
+                    trial, min(LONGEST_ROUND, max(self._shortest(), self._seconds * 0.1 / len(trials) / 3))
+                )
         return trials
 
     def _measure(self, trial: Trial, seconds: float) -> None:
