@@ -257,10 +257,18 @@ def bfloat16(v: ArrayLike) -> F32:
 
 
 def bf16(
-    parameters: Parameters, architecture: Architecture, quantization: Quantization, images: ArrayLike
+    parameters: Parameters,
+    architecture: Architecture,
+    quantization: Quantization,
+    images: ArrayLike,
+    *,
+    round_maps: bool = True,
 ) -> Network:
     """The bf16 network: folded weights and stored maps in bfloat16. Sums here are float64, the engine's
-    float32 in its own order, so stored values may differ by one unit in the last place."""
+    float32 in its own order, so stored values may differ by one unit in the last place.
+
+    ``round_maps`` false: weights alone are rounded, as where the engine has no bf16 instructions to use.
+    """
     correction = quantization.bias_correction["bf16"]
     maps: dict[str, NDArray[Any]] = {"image": np.asarray(images, np.float32)}
 
@@ -270,7 +278,8 @@ def bf16(
 
     for name, layer in fold(parameters, architecture).items():
         pooled = activate(name, convolved(name, layer), pool_of(name, architecture))
-        maps[name] = pooled.astype(np.float32) if name.startswith("stages") else bfloat16(pooled)
+        kept = name.startswith("stages") or not round_maps
+        maps[name] = pooled.astype(np.float32) if kept else bfloat16(pooled)
     return Network(maps, head(parameters, architecture, maps))
 
 
