@@ -145,12 +145,17 @@ def test_calibrated_bundle_gives_intervals_and_says_synthetic(server: RawServer,
     server.add("calibrated", bundle)
     images = noise(9)
     result = infer(server, "calibrated", images)
-    direct = Engine(bundle).predict_full(images)
+    engine = Engine(bundle)
+    direct = engine.predict_full(images)
     assert output_names(result) == {"age", "age_interval"}
     np.testing.assert_array_equal(result.as_numpy("age")[:, 0], direct["age"])
     np.testing.assert_array_equal(result.as_numpy("age_interval"), direct["age_interval"])
     weights = read_bundle(bundle).contract.weights_sha256
-    assert response_parameters(result) == {"weights_sha256": weights, "synthetic": "true"}
+    assert response_parameters(result) == {
+        "weights_sha256": weights,
+        "engine": f"fp32 {engine.implementation}",
+        "synthetic": "true",
+    }
 
 
 def test_other_stages_and_probability(server: RawServer, bundles: Bundles) -> None:
@@ -166,7 +171,10 @@ def test_other_stages_and_probability(server: RawServer, bundles: Bundles) -> No
 
 def test_weights_are_named_and_not_called_synthetic(server: RawServer, debug_model: str, plain: Path) -> None:
     parameters = response_parameters(infer(server, debug_model, noise(1), "age"))
-    assert parameters == {"weights_sha256": read_bundle(plain).contract.weights_sha256}
+    assert parameters == {
+        "weights_sha256": read_bundle(plain).contract.weights_sha256,
+        "engine": f"fp32 {Engine(plain).implementation}",
+    }
 
 
 def test_the_log_says_what_runs(server: RawServer, debug_model: str, plain: Path) -> None:
