@@ -8,9 +8,12 @@ crops, once over gRPC and once through memory shared with the server; their own 
 for on a small machine they work on cores that the server could have had.
 
 Tail: the capacity for requests of one crop is measured in a closed loop; then requests arrive by chance (a
-Poisson process) at half that rate, and latencies count from the moment at which each was due.
+Poisson process) at a quarter, half and three quarters of that rate, and latencies count from the moment at
+which each was due. A generator in C++ sends (``load/grpc_load.cc``, it needs libnghttp2-dev): a Python client
+that shares the cores with the server measures itself. What one process of ``ssr_client`` reaches stands
+beside the capacity, with the latencies at half of it.
 
-    python benchmarks/serving.py [--bundle BUNDLE] [--seconds 8] [--only int8:amx] [--bar 0.9] [--tail-bar 3]
+    python benchmarks/serving.py [--bundle BUNDLE] [--seconds 8] [--only int8:amx] [--no-tail]
 """
 
 from __future__ import annotations
@@ -28,8 +31,9 @@ from typing import Any, NamedTuple
 
 import _report
 import numpy as np
+from load.generator import Generator, Run, compile_generator
 from ssr_client import AgeClient
-from ssr_client.bench import Result, bench
+from ssr_client.bench import bench
 
 from ssr_ops import Engine, implementations
 from ssr_train.bundle import Bundle, default_bundle, read_bundle
@@ -42,6 +46,7 @@ from triton_repo.trial import cpu_seconds
 BATCH = 64
 UNDER_WAY = 8
 TAIL_RUNS = 5
+SHARES = (0.25, 0.5, 0.75)
 WIRES = ("gRPC", "shared memory")
 
 
@@ -54,14 +59,25 @@ class Turn(NamedTuple):
     server: float
 
 
-class Tail(NamedTuple):
-    """Milliseconds at half the capacity; medians over the runs."""
+class Latency(NamedTuple):
+    """Milliseconds at some share of the capacity, and CPU shares; medians over the runs."""
 
-    capacity: float
     p50: float
     p99: float
     ratio: float
     late: float
+    client: float
+    server: float
+
+
+class Tail(NamedTuple):
+    """Requests of one crop: how many a second in a closed loop, sent by the generator (``capacity``) or by
+    one Python client (``client``); latencies at :data:`SHARES` of the first, and at half of the second."""
+
+    capacity: float
+    client: float
+    at: dict[float, Latency]
+    at_half_client: Latency
 
 
 class Measured(NamedTuple):
@@ -69,7 +85,7 @@ class Measured(NamedTuple):
     implementation: str
     engine: list[float]
     wires: dict[str, list[Turn]]
-    tail: Tail
+    tails: dict[str, Tail]
     server: str
 
 
@@ -97,7 +113,7 @@ def candidates(bundle: Bundle) -> list[tuple[str, str]]:
     return found
 
 
-def measure(bundle: Bundle, precision: str, implementation: str, seconds: float) -> Measured:
+def measure(bundle: Bundle, precision: str, implementation: str, seconds: float, tail: bool) -> Measured:
     images = np.random.default_rng(0).integers(0, 256, (BATCH, 64, 64, 3), dtype=np.uint8)
     images[: len(bundle.golden()["crops"])] = bundle.golden()["crops"][:BATCH]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
@@ -126,9 +142,9 @@ def measure(bundle: Bundle, precision: str, implementation: str, seconds: float)
                 share = (cpu_seconds(server.pid) - before) / (time.perf_counter() - begin)
                 rate = result.images_per_second
                 turns[wire].append(Turn(rate, rate / alone[-1], result.client_cpu, share))
-        tail = measure_tail(clients["gRPC"], seconds)
+        tails = {w: measure_tail(clients[w], server, images[:1], seconds) for w in WIRES if tail}
         version = str(server.control.metadata()["version"])
-    return Measured(precision, engine.implementation, alone, turns, tail, version)
+    return Measured(precision, engine.implementation, alone, turns, tails, version)
 
 
 def check_bits(client: Any, engine: Engine, images: Any) -> None:
@@ -149,22 +165,32 @@ def engine_turn(engine: Engine, images: Any, seconds: float) -> float:
     return calls * BATCH / (time.perf_counter() - begin)
 
 
-def measure_tail(client: Any, seconds: float) -> Tail:
-    """Single crops: capacity in a closed loop, then an open loop at half of it."""
-    capacity = statistics.median(
-        bench(client, UNDER_WAY, 1, max(0.5, seconds / 8), 0.2).images_per_second for _ in range(3)
-    )
-    runs: list[Result] = [
-        bench(client, batch=1, seconds=max(1.0, seconds / 4), warm_up=0.3, rate=capacity / 2, seed=seed)
-        for seed in range(TAIL_RUNS)
-    ]
-    return Tail(
-        capacity,
-        statistics.median(r.p50_ms for r in runs),
-        statistics.median(r.p99_ms for r in runs),
-        statistics.median(r.p99_ms / r.p50_ms for r in runs),
-        statistics.median(r.late_p99_ms for r in runs),
-    )
+def measure_tail(client: Any, server: Server, crop: Any, seconds: float) -> Tail:
+    """Single crops: capacity in a closed loop, then open loops at shares of it."""
+    length = max(0.5, seconds * 3 / 8)
+    with Generator(client, crop) as generator:
+        capacity = statistics.median(generator.closed(UNDER_WAY, length).rate for _ in range(TAIL_RUNS))
+        python = statistics.median(
+            bench(client, UNDER_WAY, 1, max(0.5, seconds / 8), 0.2).images_per_second for _ in range(3)
+        )
+        rates = [*(share * capacity for share in SHARES), python / 2]
+        runs: list[list[tuple[Run, float]]] = [[] for _ in rates]
+        for seed in range(TAIL_RUNS):
+            for rate, found in zip(rates, runs, strict=True):
+                before, begin = cpu_seconds(server.pid), time.perf_counter()
+                run = generator.open(rate, length, seed)
+                used = (cpu_seconds(server.pid) - before) / (time.perf_counter() - begin)
+                found.append((run, used))
+    *at, half = map(latency, runs)
+    return Tail(capacity, python, dict(zip(SHARES, at, strict=True)), half)
+
+
+def latency(runs: list[tuple[Run, float]]) -> Latency:
+    rows = []
+    for run, server in runs:
+        p50, p99 = run.percentile(50), run.percentile(99)
+        rows.append((p50, p99, p99 / p50, float(np.percentile(run.late, 99)), run.cpu, server))
+    return Latency(*(statistics.median(column) for column in zip(*rows, strict=True)))
 
 
 def main() -> None:
@@ -176,7 +202,11 @@ def main() -> None:
     parser.add_argument("--only", metavar="PRECISION:IMPLEMENTATION", help="one row; writes no table")
     parser.add_argument("--bar", type=float, default=0.9, help="smallest ratio to the engine of the last row")
     parser.add_argument("--tail-bar", type=float, default=3.0, help="largest p99 over p50 of the last row")
+    parser.add_argument("--no-tail", action="store_true", help="throughput only")
     options = parser.parse_args()
+    if not options.no_tail:
+        with tempfile.TemporaryDirectory() as folder:
+            compile_generator(Path(folder))  # what is missing is told before anything is measured
     bundle = read_bundle(options.bundle)
     rows = candidates(bundle)
     if options.only:
@@ -186,7 +216,7 @@ def main() -> None:
         rows = [(precision, implementation)]
     measured = []
     for precision, implementation in rows:
-        measured.append(measure(bundle, precision, implementation, options.seconds))
+        measured.append(measure(bundle, precision, implementation, options.seconds, not options.no_tail))
         print(summary(measured[-1]), flush=True)
     text = report(bundle, measured)
     print(text)
@@ -195,17 +225,19 @@ def main() -> None:
     fastest = max(measured, key=lambda m: statistics.median(m.engine))
     best = max(statistics.median(t.ratio for t in turns) for turns in fastest.wires.values())
     faults = [f"ratio {best:.2f} is below {options.bar}"] if best < options.bar else []
-    if fastest.tail.ratio > options.tail_bar:
-        faults.append(f"p99 is {fastest.tail.ratio:.1f} times p50, above {options.tail_bar}")
+    for wire, tail in fastest.tails.items():
+        if (ratio := tail.at[0.5].ratio) > options.tail_bar:
+            faults.append(f"{wire}: p99 is {ratio:.2f} times p50, above {options.tail_bar}")
     if faults:
         sys.exit(f"serving, {fastest.precision} {fastest.implementation}: {'; '.join(faults)}")
 
 
 def summary(m: Measured) -> str:
     ratios = ", ".join(f"{wire} {statistics.median(t.ratio for t in m.wires[wire]):.2f}" for wire in WIRES)
+    tails = ", ".join(f"{wire} {tail.at[0.5].ratio:.2f}" for wire, tail in m.tails.items())
     return (
-        f"{m.precision} {m.implementation}: engine {statistics.median(m.engine):,.0f} crops/s; {ratios}; "
-        f"tail p99/p50 {m.tail.ratio:.1f}"
+        f"{m.precision} {m.implementation}: engine {statistics.median(m.engine):,.0f} crops/s; {ratios}"
+        + (f"; p99/p50 at half of the capacity: {tails}" if tails else "")
     )
 
 
@@ -220,10 +252,14 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
             rate, ratio, client, server = (statistics.median(column) for column in zip(*turns, strict=True))
             cells += [f"{rate:,.0f}", f"{ratio:.2f}", f"{client:.2f} + {server:.2f}"]
         throughput.append([name, *cells])
-        t = m.tail
-        tails.append(
-            [name, f"{t.capacity:,.0f}", f"{t.p50:.2f}", f"{t.p99:.2f}", f"{t.ratio:.1f}", f"{t.late:.2f}"]
-        )
+        for wire, tail in m.tails.items():
+            cells = [f"{name}, {wire}", f"{tail.capacity:,.0f}"]
+            cells += [f"{at.p50:.2f} / {at.p99:.2f}" for at in tail.at.values()]
+            half = tail.at[0.5]
+            cells += [f"{half.ratio:.2f}", f"{half.late:.2f}", f"{half.client:.2f} + {half.server:.2f}"]
+            slow = tail.at_half_client
+            cells += [f"{tail.client:,.0f}", f"{slow.p50:.2f} / {slow.p99:.2f}", f"{slow.ratio:.2f}"]
+            tails.append(cells)
     header = ["one instance, one thread", "engine"]
     for wire in WIRES:
         header += [f"{wire}", "ratio", "CPU client + server"]
@@ -239,13 +275,21 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
         "",
         _report.table(header, throughput),
         "",
-        "Single crops over gRPC: capacity with "
-        f"{UNDER_WAY} under way (requests/s), then Poisson arrivals at half of it, latency in ms from the "
-        f"moment each request was due, medians of {TAIL_RUNS} runs.",
-        "",
-        _report.table(["", "capacity", "p50", "p99", "p99 / p50", "client sent late, p99"], tails),
-        "",
     ]
+    if tails:
+        columns = [f"at {share:.0%}: p50 / p99" for share in SHARES]
+        columns += ["at 50%: p99 / p50", "sent late, p99", "CPU client + server"]
+        columns += ["Python client", "at half of it: p50 / p99", "p99 / p50"]
+        lines += [
+            f"Requests of one crop: capacity with {UNDER_WAY} under way (requests/s), then Poisson arrivals "
+            "at shares of it. Milliseconds from the moment each request was due, the generator's lateness "
+            f"in sending included; medians of {TAIL_RUNS} runs. The generator (`load/grpc_load.cc`) works on "
+            "the server's cores. Last, what one process of the Python client reaches in the same closed "
+            "loop, and the generator's latencies at half of that rate.",
+            "",
+            _report.table(["", "capacity", *columns], tails),
+            "",
+        ]
     if bundle.contract.quantization is None:
         lines += ["The bundle is not calibrated: bf16 and int8 were not measured.", ""]
     return "\n".join([*lines, "Command: `python benchmarks/serving.py`", ""])

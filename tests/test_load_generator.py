@@ -1,0 +1,82 @@
+"""The C++ load generator of benchmarks/serving.py, against a real server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, Serve
+from ssr_client import AgeClient
+
+from ssr_train.bundle import default_bundle
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no-untyped-def]
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from load import generator
+
+    try:
+        generator.compile_generator(tmp_path)
+    except generator.LoadError as error:
+        if "nghttp2" not in str(error):
+            raise
+        pytest.skip(str(error))
+    return generator
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("shared_memory", [False, True])
+def test_open_and_closed_loop(load, serve: Serve, shared_memory: bool) -> None:  # type: ignore[no-untyped-def]
+    server = serve({"ssrnet": default_bundle()})
+    crop = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    with (
+        AgeClient(server.grpc_url, shared_memory=shared_memory) as client,
+        load.Generator(client, crop) as generator,
+    ):
+        before = sum(m.inference_count for m in client.statistics())
+        closed = generator.closed(4, 0.3)
+        assert 0 < closed.percentile(50) < 1000
+        run = generator.open(200.0, 1.0, seed=1)
+        # A Poisson count of mean 200 lies within these bounds but for one run in a million.
+        assert 130 < len(run.latency) < 275
+        assert (run.late >= 0).all()
+        assert (run.latency > run.late).all()
+        served = sum(m.inference_count for m in client.statistics()) - before
+        assert served > len(closed.latency) + len(run.latency)  # the warm-up was served too
+        repeated = generator.open(200.0, 1.0, seed=1)
+        assert len(repeated.latency) == len(run.latency)
+
+
+@pytest.mark.server
+def test_a_wrong_answer_ends_the_run(load, serve: Serve) -> None:  # type: ignore[no-untyped-def]
+    server = serve({"ssrnet": default_bundle()})
+    crop = np.zeros((1, 64, 64, 3), np.uint8)
+    with AgeClient(server.grpc_url) as client, load.Generator(client, crop) as generator:
+        ending = Path(generator._command[5])
+        ending.write_bytes(ending.read_bytes()[:-1] + b"\xff")
+        with pytest.raises(load.LoadError, match="an answer differed under load"):
+            generator.open(100.0, 0.5)
+        request = Path(generator._command[4])
+        request.write_bytes(request.read_bytes()[:-1])
+        with pytest.raises(load.LoadError, match="grpc-status"):
+            generator.closed(1, 0.5)
+    with AgeClient(server.grpc_url) as client, load.Generator(client, crop) as generator:
+        generator._command[2] = "1"
+        with pytest.raises(load.LoadError, match=r"127\.0\.0\.1:1"):
+            generator.closed(1, 0.5)
+
+
+def test_usage(load, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    import subprocess
+
+    program = tmp_path / "grpc_load"
+    for arguments in (
+        [],
+        ["127.0.0.1", "1", "/a", "b", "c"],
+        ["127.0.0.1", "1", "/a", "b", "c", "--fast", "1"],
+    ):
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert done.stderr
