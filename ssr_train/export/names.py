@@ -1,0 +1,51 @@
+"""What an exported graph is called and what it says of itself; standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from typing import Any
+
+from ssr_train.contract import Contract, canonical_json
+from ssr_train.errors import SsrError
+
+PRECISIONS = ("fp32", "fp16", "int8")
+"""Arithmetic of the convolutions; the age arithmetic is float32 in every one."""
+
+_FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+
+
+class ExportError(SsrError):
+    """A bundle that cannot be exported as asked, or an ONNX file that is not what it should be."""
+
+
+def check_precision(precision: str) -> str:
+    """``precision`` itself; raises :class:`ExportError` unless it is one of :data:`PRECISIONS`."""
+    if precision not in PRECISIONS:
+        raise ExportError(f"precision {precision!r} is unknown, expected one of {', '.join(PRECISIONS)}")
+    return precision
+
+
+def onnx_name(precision: str) -> str:
+    """The file in a bundle that holds its graph in ``precision``."""
+    return _FILES[check_precision(precision)]
+
+
+def metadata(contract: Contract, precision: str) -> dict[str, str]:
+    """What the graph of this contract in ``precision`` says of itself.
+
+    ``ssr.network_sha256`` is a hash over what else the graph is made from: the architecture, the
+    interval and, in int8, the quantization without the record of its calibration.
+    """
+    network: dict[str, Any] = {"architecture": contract.architecture.to_json()}
+    if precision == "int8" and contract.quantization is not None:
+        network["quantization"] = contract.quantization.to_json() | {"calibration": None}
+    if contract.interval is not None:
+        network["interval"] = contract.interval.to_json()
+    return {
+        "ssr.version": version("ssr-serve"),
+        "ssr.precision": precision,
+        "ssr.interface_sha256": contract.interface.sha256,
+        "ssr.weights_sha256": contract.weights_sha256,
+        "ssr.network_sha256": hashlib.sha256(canonical_json(network).encode()).hexdigest(),
+    }
