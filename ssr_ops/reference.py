@@ -1,7 +1,7 @@
 """The readable ground truth, NumPy in float64: the operator, the network, the crop.
 
 Nothing here is fast. Every faster implementation (C++, CUDA, torch, ONNX, the served model) is held
-to it within ``tests/tolerances.py``; it is itself held to the original network's printed outputs.
+to it within ``ssr_train/tolerances.py``; it is itself held to the original network's printed outputs.
 """
 
 from __future__ import annotations

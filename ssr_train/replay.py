@@ -11,16 +11,7 @@ from ssr_ops import reference
 from ssr_train.bundle import Bundle
 from ssr_train.contract import PRECISIONS, Contract
 from ssr_train.errors import SsrError
-
-TOLERANCE = {"fp32": 2e-3, "fp16": 0.25, "bf16": 0.75, "int8": 1.75}
-"""Largest drift from the float64 reference on face crops, in years at V = 101 (scaled for other V)."""
-
-PROBABILITY_TOLERANCE = {"bf16": 0.05, "int8": 0.10}
-"""The same for a probability (V = 1): where such a network wavers between 0 and 1 its answer is so steep that
-years' bounds, scaled, are held by no rounding to 8 bits (bf16 moved the golden portrait by 0.008)."""
-
-_STAGE_TOLERANCE = 1e-3
-_OPERATOR_TOLERANCE = 1e-4
+from ssr_train.tolerances import REPLAY_OPERATOR, REPLAY_STAGES, required
 
 
 class ReplayError(SsrError):
@@ -41,11 +32,11 @@ class Replay:
 def replay(bundle: Bundle, precision: str = "fp32") -> Replay:
     """Run the engine over the golden images.
 
-    Face crops are held to ``TOLERANCE`` on the answer. Noise and checker patterns drive Delta to the
-    denominator floor, where one ulp of the network moves the answer by years, so that in fp32 the two
-    well-conditioned halves are checked instead: p, eta and Delta within 1e-3 of the reference (relative
-    to the row's largest value where that is above 1), and the answer against the float64 operator applied
-    to the engine's own p, eta and Delta, within 1e-4 of the sum of the terms' magnitudes.
+    Face crops are held to what ``ssr_train.tolerances`` requires of the answer. Noise and checker patterns
+    drive Delta to the denominator floor, where one ulp of the network moves the answer by years, so that in
+    fp32 the two well-conditioned halves are checked instead: p, eta and Delta within ``REPLAY_STAGES`` of the
+    reference, and the answer against the float64 operator applied to the engine's own p, eta and Delta,
+    within ``REPLAY_OPERATOR``.
     Raises :class:`ReplayError` naming the first quantity that is off.
     """
     from ssr_ops import Engine
@@ -55,16 +46,11 @@ def replay(bundle: Bundle, precision: str = "fp32") -> Replay:
     missing = {"images", "crops", "p", "eta", "delta", "output"} - set(golden)
     if missing:
         raise ReplayError(f"{bundle.path}: the golden record has no {sorted(missing)[0]!r}")
-    if precision not in TOLERANCE:
-        raise ReplayError(f"precision {precision!r} is unknown, expected one of {', '.join(TOLERANCE)}")
     engine = Engine(str(bundle.path), precision=precision)
     stages = engine.predict_stages(golden["images"])
     faces = slice(0, len(golden["crops"]))
-    scale = contract.architecture.value_range / 101
     drift = _largest(stages.age[faces], golden["output"][faces])
-    allowed = TOLERANCE[precision] * scale
-    if contract.interface.output.unit == "probability":
-        allowed = PROBABILITY_TOLERANCE.get(precision, allowed)
+    allowed = required("native", precision, contract).few
     if not drift <= allowed:
         raise ReplayError(
             f"{bundle.path}: replaying its golden record in {precision}, the engine is off by {drift:.3g} "
@@ -101,10 +87,10 @@ def _check_stages(
         expected = golden[name]
         magnitude = np.maximum(1.0, np.abs(expected).max(axis=1, keepdims=True))
         drift = _largest(values / magnitude, expected / magnitude)
-        if not drift <= _STAGE_TOLERANCE:
+        if not drift <= REPLAY_STAGES:
             raise ReplayError(
                 f"{bundle.path}: replaying its golden record, {name} is off by {drift:.3g} of its magnitude, "
-                f"allowed {_STAGE_TOLERANCE:g}"
+                f"allowed {REPLAY_STAGES:g}"
             )
 
 
@@ -133,7 +119,7 @@ def _check_operator(
     index = np.concatenate([np.arange(s) for s in a.stages])
     terms = np.abs(wide[0]) * (index + a.lambda_index * np.abs(wide[1]))
     magnitude = _weigh(terms, wide[2], bundle.contract)
-    excess = np.abs(answer - expected) - (_OPERATOR_TOLERANCE * magnitude + 1e-6 * a.value_range)
+    excess = np.abs(answer - expected) - (REPLAY_OPERATOR * magnitude + 1e-6 * a.value_range)
     if not (excess <= 0).all():
         row = int(np.argmax(excess))
         raise ReplayError(

@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ssr_train.bundle import Bundle, check_vacant, copy_bundle, read_bundle, seal
-from ssr_train.contract import PRECISIONS
+from ssr_train.contract import PRECISIONS, Contract
 from ssr_train.describe import drift_rows, table
 from ssr_train.errors import SsrError
 from ssr_train.quantize.calibrate import calibrate, steps_of_work
 from ssr_train.quantize.crops import LEAST, Crops, enough, gather
 from ssr_train.quantize.drift import Drift, answers
 from ssr_train.replay import ReplayError, replay_all
+from ssr_train.tolerances import required
 
 _HELD_OUT_EVERY = 5
 
@@ -90,7 +91,7 @@ def quantize(path: Path, source: Source, out: Path | None = None, force: bool = 
         written = read_bundle(bundle.path)
     table(drift_rows(written.contract), header=("precision", "crops", "mean", "signed", "99 %", "max", "MAE"))
     if contract.interface.output.unit == "years":
-        _warn(record, contract.architecture.value_range, console)
+        _warn(record, contract, console)
     return written
 
 
@@ -202,24 +203,16 @@ def _source(source: Source) -> dict[str, Any]:
     return {"data": "photos", "synthetic": False, "jitter": source.jitter, "detector": source.detector}
 
 
-def _warn(record: dict[str, Any], value_range: float, console: Console) -> None:
+def _warn(record: dict[str, Any], contract: Contract, console: Console) -> None:
     """Say so when the drift on crops that calibration never saw is more than the project allows."""
-    for precision, limits in LIMITS.items():
+    for precision in PRECISIONS:
         drift = record["drift"][precision].get("held_out", {})
-        for quantity, limit in limits.items():
-            allowed = limit * value_range / 101
+        for quantity, allowed in required("native", precision, contract).bounds(many=True).items():
             if abs(drift.get(quantity, 0.0)) > allowed:
                 console.print(
                     f"note: {precision} drifts by more than this project allows: {quantity} "
                     f"{drift[quantity]:.3g}, allowed {allowed:.3g}; more and other photos may help"
                 )
-
-
-LIMITS = {
-    "bf16": {"mean": 0.10, "max": 0.75},
-    "int8": {"mean": 0.40, "p99": 1.75, "signed": 0.20},
-}
-"""Largest drift on face crops that calibration never saw, in years at V = 101."""
 
 
 @contextmanager

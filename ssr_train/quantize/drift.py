@@ -30,11 +30,10 @@ class Drift:
     def of(cls, found: NDArray[np.floating], expected: NDArray[np.floating]) -> Drift:
         apart = found.astype(np.float64) - expected
         size = np.abs(apart)
-        values = (size.mean(), apart.mean(), np.quantile(size, 0.99), size.max())
-        return cls(*(round(float(v), 5) for v in values))
+        return cls(float(size.mean()), float(apart.mean()), float(np.quantile(size, 0.99)), float(size.max()))
 
     def to_json(self) -> dict[str, float]:
-        return asdict(self)
+        return {name: round(value, 5) for name, value in asdict(self).items()}
 
 
 def answers(
