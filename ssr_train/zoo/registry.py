@@ -1,0 +1,52 @@
+"""Systems by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ssr_train.errors import SsrError
+from ssr_train.zoo import ssrnet
+from ssr_train.zoo.system import Description, System
+
+_SYSTEMS: dict[str, tuple[Description, Callable[..., System]]] = {
+    "ssrnet": (ssrnet.SSRNetSystem.description, ssrnet.build),
+}
+
+NAMES = tuple(_SYSTEMS)
+"""Every system, SSR-Net first."""
+
+
+def build(name: str, **chosen: Any) -> System:
+    """A new system, randomly initialised from torch's generator, on the CPU.
+
+    ``chosen`` are options of :func:`options`, in JSON's types. Raises :class:`SsrError` for an unknown
+    name, an unknown option, or a value that the system refuses.
+    """
+    known = options(name)
+    if foreign := sorted(set(chosen) - set(known)):
+        raise SsrError(f"{name}: no option {foreign[0]}, expected one of: {', '.join(known)}")
+    try:
+        system = _SYSTEMS[name][1](**chosen)
+    except (TypeError, ValueError) as error:
+        raise SsrError(f"{name}: options {chosen}: {error}") from None
+    system.name, system.options = name, {**known, **chosen}
+    return system
+
+
+def options(name: str) -> dict[str, Any]:
+    """The options of system ``name`` with their defaults."""
+    parameters = inspect.signature(_entry(name)[1]).parameters
+    return {k: list(p.default) if isinstance(p.default, tuple) else p.default for k, p in parameters.items()}
+
+
+def describe(name: str) -> Description:
+    """What system ``name`` is, without building it."""
+    return _entry(name)[0]
+
+
+def _entry(name: str) -> tuple[Description, Callable[..., System]]:
+    if name not in _SYSTEMS:
+        raise SsrError(f"system {name}: unknown, expected one of: {', '.join(NAMES)}")
+    return _SYSTEMS[name]

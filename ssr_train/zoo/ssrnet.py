@@ -1,0 +1,102 @@
+"""SSR-Net as a system of the zoo, over the network that is trained, bundled and served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssr_train.bundle import Bundle, load_model
+from ssr_train.contract import IMAGE_SIZE, Architecture
+from ssr_train.errors import SsrError
+from ssr_train.model import SSRNet
+from ssr_train.zoo.system import Description, System
+
+
+class SSRNetSystem(System):
+    """Soft stagewise regression (paper Equation 7) with L1 loss (Equation 1); outputs are ages (N,)."""
+
+    description = Description(
+        name="ssrnet",
+        title="SSR-Net",
+        source="Yang et al., SSR-Net, IJCAI 2018: sections 3.2 to 3.5, Equations 1 and 7",
+        paper_input=IMAGE_SIZE,
+        paper_parameters=40_915,
+        paper_megabytes=0.32,
+        paper_mae=3.16,
+        paper_ca={3: 0.549, 5: 0.741},
+        note="0.32 MB is the size of the released .h5 file; its numbers take 0.16 MB",
+    )
+    input_size = IMAGE_SIZE
+
+    def __init__(self, network: SSRNet, *, colour: str = "bgr") -> None:
+        super().__init__()
+        self.network = network
+        self.colour = colour
+
+    def forward(self, images: Tensor) -> Tensor:
+        ages: Tensor = self.network(images if self.colour == "bgr" else images.flip(1))
+        return ages.squeeze(1)
+
+    def loss(self, outputs: Tensor, ages: Tensor) -> Tensor:
+        return F.l1_loss(outputs, ages)
+
+    def decode(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+
+def build(
+    *,
+    stages: Sequence[int] = (3, 3, 3),
+    dynamic_range: bool = True,
+    value_range: float = 101.0,
+    dropout: float = 0.2,
+    colour: str = "bgr",
+    widths: Sequence[int] = (32, 16, 10),
+    denominator_floor: float = 1e-3,
+) -> SSRNetSystem:
+    """SSR-Net with any ``stages`` that :class:`~ssr_train.contract.Architecture` knows.
+
+    ``dynamic_range`` off is the paper's ablation (section 4.4): no shift, no width change. ``widths`` are
+    the channels of the ReLU stream, of the Tanh stream and of the fusion.
+    """
+    scale = 1.0 if dynamic_range else 0.0
+    x, s, fusion = widths
+    architecture = Architecture(
+        stages=tuple(stages),
+        value_range=value_range,
+        lambda_index=scale,
+        lambda_width=scale,
+        denominator_floor=denominator_floor,
+        width_x=x,
+        width_s=s,
+        width_fusion=fusion,
+    )
+    return SSRNetSystem(SSRNet(architecture, dropout=dropout), colour=colour)
+
+
+def options_of(bundle: Bundle) -> dict[str, Any]:
+    """The options that build the network of ``bundle``; a network that gives no ages is refused."""
+    a, output = bundle.contract.architecture, bundle.contract.interface.output
+    if output.unit != "years":
+        raise SsrError(f"{bundle.path}: answers {output.name} in {output.unit}, expected ages in years")
+    if (a.lambda_index, a.lambda_width) not in ((1.0, 1.0), (0.0, 0.0)):
+        raise SsrError(
+            f"{bundle.path}: lambda_index {a.lambda_index} and lambda_width {a.lambda_width}, "
+            "expected both 1 (dynamic range on) or both 0 (off)"
+        )
+    return {
+        "stages": list(a.stages),
+        "dynamic_range": a.lambda_width == 1.0,
+        "value_range": a.value_range,
+        "colour": bundle.contract.interface.input.colour,
+        "widths": [a.width_x, a.width_s, a.width_fusion],
+        "denominator_floor": a.denominator_floor,
+    }
+
+
+def load_parameters(system: SSRNetSystem, bundle: Bundle) -> None:
+    """Give ``system`` the weights of ``bundle``."""
+    system.network.load_parameters(load_model(bundle).parameters_by_name())

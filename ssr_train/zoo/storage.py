@@ -1,0 +1,166 @@
+"""A trained system on disk: ``system.json`` (name, options, provenance, hash) and ``model.safetensors``.
+
+SSR-Net's own form is the bundle; :func:`load_system` opens either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
+from torch import Tensor
+
+from ssr_train.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, read_bundle
+from ssr_train.errors import SsrError
+from ssr_train.zoo import registry, ssrnet
+from ssr_train.zoo.system import System
+
+SYSTEM_FILE = "system.json"
+SYSTEM_VERSION = 1
+
+
+class StorageError(SsrError):
+    """A folder that is not a whole, untouched system."""
+
+
+def save_system(
+    path: str | os.PathLike[str],
+    system: System,
+    provenance: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write ``system`` as the folder ``path``, whole or not at all, and return it.
+
+    ``provenance`` is kept as it is (JSON). Raises :class:`StorageError` if ``path`` exists (unless
+    ``overwrite`` and it is a system), or if a number is NaN or infinite.
+    """
+    folder = Path(path)
+    if folder.exists() and not (overwrite and (folder / SYSTEM_FILE).is_file()):
+        hint = "and is not a system" if overwrite else "choose another folder or remove it"
+        raise StorageError(f"{folder}: exists already; {hint}")
+    tensors = _numbers(system)
+    _check_finite(folder, tensors)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
+    try:
+        safetensors.save_file(tensors, temporary / MODEL_FILE)
+        written = hash_file(temporary / MODEL_FILE)
+        header = {
+            "system_version": SYSTEM_VERSION,
+            "name": system.name,
+            "options": system.options,
+            "files": {MODEL_FILE: {"sha256": written.sha256, "bytes": written.bytes}},
+            "provenance": dict(provenance),
+        }
+        (temporary / SYSTEM_FILE).write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+        temporary.chmod(0o755)
+        for file in temporary.iterdir():  # safetensors writes files that only their owner can read
+            file.chmod(0o644)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def load_system(path: str | os.PathLike[str]) -> System:
+    """The system at ``path`` in eval mode on the CPU; a bundle is opened as ``ssrnet``.
+
+    Raises :class:`SsrError` naming what is missing, truncated, altered or foreign.
+    """
+    folder = Path(path)
+    if (folder / CONTRACT_FILE).exists():
+        bundle = read_bundle(folder)
+        system = registry.build("ssrnet", **ssrnet.options_of(bundle))
+        assert isinstance(system, ssrnet.SSRNetSystem)
+        ssrnet.load_parameters(system, bundle)
+        return system.eval()
+    header = read_header(folder)
+    tensors = _read_numbers(folder, header)
+    system = registry.build(header["name"], **header["options"])
+    _check_finite(folder, tensors)
+    _load_numbers(folder, system, tensors)
+    return system.eval()
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """``system.json`` of the folder ``path``, checked for its version and its keys."""
+    folder = Path(path)
+    file = folder / SYSTEM_FILE
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise StorageError(f"{folder}: {what}, expected a folder with {SYSTEM_FILE} or {CONTRACT_FILE}")
+    try:
+        header = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StorageError(
+            f"{folder}: neither {SYSTEM_FILE} nor {CONTRACT_FILE}, so this is neither a system nor a bundle"
+        ) from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise StorageError(f"{file}: not JSON ({error})") from None
+    version = header.get("system_version") if isinstance(header, dict) else None
+    if version != SYSTEM_VERSION:
+        raise StorageError(f"{file}: system_version {version!r}, expected {SYSTEM_VERSION}")
+    for key, kind in (("name", str), ("options", dict), ("files", dict), ("provenance", dict)):
+        if not isinstance(header.get(key), kind):
+            raise StorageError(f"{file}: {key}: expected {kind.__name__}, got {header.get(key)!r}")
+    return dict(header)
+
+
+def _numbers(system: System) -> dict[str, Tensor]:
+    """The state dict less batch norm's step counters, on the CPU, contiguous."""
+    return {
+        name: value.detach().cpu().contiguous()
+        for name, value in system.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def _read_numbers(folder: Path, header: dict[str, Any]) -> dict[str, Tensor]:
+    file, entry = folder / MODEL_FILE, header["files"].get(MODEL_FILE)
+    if not isinstance(entry, dict):
+        raise StorageError(f"{folder / SYSTEM_FILE}: files: {MODEL_FILE} is not listed")
+    if not file.is_file():
+        raise StorageError(f"{file}: missing, but {SYSTEM_FILE} lists it")
+    found = hash_file(file)
+    if found.bytes != entry.get("bytes") or found.sha256 != entry.get("sha256"):
+        raise StorageError(
+            f"{file}: {found.bytes} bytes, sha256 {found.sha256}; {SYSTEM_FILE} says {entry.get('bytes')}, "
+            f"{entry.get('sha256')}: truncated or altered"
+        )
+    try:
+        return dict(safetensors.load_file(file))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise StorageError(f"{file}: not a readable safetensors file ({error})") from None
+
+
+def _check_finite(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise StorageError(f"{folder / MODEL_FILE}: {name} holds NaN or infinite values")
+
+
+def _load_numbers(folder: Path, system: System, tensors: Mapping[str, Tensor]) -> None:
+    file, expected = folder / MODEL_FILE, _numbers(system)
+    if missing := sorted(set(expected) - set(tensors)):
+        raise StorageError(f"{file}: {missing[0]} is missing ({len(missing)} in all)")
+    if foreign := sorted(set(tensors) - set(expected)):
+        raise StorageError(f"{file}: {foreign[0]} does not belong to {system.name} ({len(foreign)} in all)")
+    for name, value in expected.items():
+        found = tensors[name]
+        if found.shape != value.shape or found.dtype != value.dtype:
+            raise StorageError(
+                f"{file}: {name} is {found.dtype} {tuple(found.shape)}, "
+                f"expected {value.dtype} {tuple(value.shape)}"
+            )
+    system.load_state_dict(dict(tensors), strict=False)

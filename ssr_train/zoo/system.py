@@ -1,0 +1,98 @@
+"""What every competitor of the paper's tables has in common: a network with its own loss and decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
+"""Starts one pass over the training faces: images (N, 3, S, S), 0..255, BGR, and ages (N,) in years."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """Where a system comes from and what the SSR-Net paper reports of it; None where it reports nothing.
+
+    ``paper_parameters``: numbers (counted exactly from the network the source describes, where the paper
+    gives a size only); ``paper_megabytes`` and ``paper_mae`` (years, MORPH2): Table 1; ``paper_ca``:
+    shares of test faces with an error below 3 and 5 years, MegaAge-Asian: Table 2; ``paper_input``: side
+    of the input there, pixels; ``note``: what differs here from the source.
+    """
+
+    name: str
+    title: str
+    source: str
+    paper_input: int
+    paper_parameters: int | None = None
+    paper_megabytes: float | None = None
+    paper_mae: float | None = None
+    paper_ca: Mapping[int, float] = field(default_factory=dict)
+    note: str = ""
+
+
+class System(nn.Module):
+    """A method of age estimation that trains, predicts and is saved by the same code as all others.
+
+    The life of a system: :meth:`prepare` once with the training ages, gradient steps on
+    ``loss(forward(images), ages)``, then :meth:`finish` once. Everything learnt, also in ``prepare`` and
+    ``finish``, is in the state dict. ``options`` are those it was built with
+    (:func:`ssr_train.zoo.build`), so that name, options and state dict make it again.
+    """
+
+    name: str
+    options: dict[str, Any]
+    description: Description
+    input_size: int = 64
+
+    def forward(self, images: Tensor) -> Any:
+        """Float images (N, 3, S, S), 0..255, BGR, to outputs: a tensor, or a named tuple of tensors."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Any, ages: Tensor) -> Tensor:
+        """The scalar to descend for ``outputs`` of faces of ``ages`` (N,) in years: a mean over faces."""
+        raise NotImplementedError
+
+    def decode(self, outputs: Any) -> Tensor:
+        """Outputs to ages (N,) in years, not clipped."""
+        raise NotImplementedError
+
+    def prepare(self, ages: Tensor, /) -> None:
+        """Take from the training ages (N,) what the method fixes before training; nothing by default."""
+
+    def finish(self, batches: Batches, /) -> None:
+        """Fit what the method fits after gradient training; nothing by default.
+
+        Call it without gradients and in eval mode; ``batches`` may be started more than once.
+        """
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Ages (N,) in years of ``images``, as :meth:`forward` takes them."""
+        return self.decode(self(images))
+
+    def count(self) -> Count:
+        """The numbers it is made of."""
+        return Count.of(self)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Numbers in a network: ``trainable`` by gradients, and ``stored`` with it (running statistics too)."""
+
+    trainable: int
+    stored: int
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Count:
+        """Batch norm's step counters are not counted: no answer depends on them."""
+        return cls(
+            sum(p.numel() for p in module.parameters()),
+            sum(v.numel() for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")),
+        )
+
+    @property
+    def megabytes(self) -> float:
+        """Size of the stored numbers in float32, in units of 10^6 bytes."""
+        return self.stored * 4 / 1e6
