@@ -1,0 +1,87 @@
+"""What reading a distribution gives: one record a face, and one problem for whatever was odd.
+
+Nothing here opens a picture: records come from labels and file names alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+Sex = Literal["m", "f", ""]
+SplitName = Literal["train", "validation", "test", ""]
+Face = Literal["crop", "photo"]
+Box = tuple[float, float, float, float]
+
+
+class Record(NamedTuple):
+    """One labelled face. An unknown subject, sex, group or split is "".
+
+    ``path`` is relative to the scan's root. ``age`` is in years. ``subject`` tells people of this
+    distribution apart, and nothing else. ``face`` is "crop" where the file is the published face crop,
+    "photo" where a face must be found in it first. ``box`` is (x, y, width, height) in pixels: of a crop,
+    the part of the file that the published protocol uses; of a photo, the face as the distribution boxes it.
+    """
+
+    path: Path
+    age: float
+    subject: str = ""
+    sex: Sex = ""
+    group: str = ""
+    box: Box | None = None
+    split: SplitName = ""
+    face: Face = "photo"
+
+
+class Problem(NamedTuple):
+    """Something the reader of the data must know: ``where`` is a file, a row ("labels.csv:12") or a subject."""
+
+    kind: str
+    where: str
+    detail: str
+
+
+# Kinds that drop the face: there is no record of it.
+MALFORMED_NAME = "malformed name"
+MALFORMED_LABEL = "malformed label"
+AGE_UNKNOWN = "age unknown"
+AGE_OUT_OF_RANGE = "age out of range"
+SEX_UNKNOWN = "sex unknown"
+NO_FACE = "no face"
+LOW_FACE_SCORE = "low face score"
+SECOND_FACE = "second face"
+MISSING_FILE = "missing file"
+DUPLICATE = "listed twice"
+
+# Kinds that only say what was seen.
+LABEL_CONFLICT = "label conflict"
+UNLISTED_FILE = "unlisted file"
+BROKEN_LABELS = "broken labels"
+
+REMARKS = frozenset({LABEL_CONFLICT, UNLISTED_FILE, BROKEN_LABELS})
+"""Kinds of problem that dropped no face. Every other problem is one face without a record."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A distribution as it lies on disk.
+
+    ``published`` and ``found`` count the same things, before anything is dropped: "images" and "rows" as
+    shipped, "subjects", "male", "female", "train", "validation", "test", and the "youngest" and "oldest" label
+    within the range that the protocol keeps. A published figure that nobody gives is absent. ``root`` is the
+    folder that the paths are relative to, which may lie below the one that was asked for.
+    """
+
+    name: str
+    root: Path
+    records: list[Record]
+    problems: list[Problem]
+    published: dict[str, int]
+    licence: str
+    found: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> int:
+        """Faces that have no record, each with its problem."""
+        return sum(problem.kind not in REMARKS for problem in self.problems)
