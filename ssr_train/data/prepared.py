@@ -1,0 +1,119 @@
+"""The prepared set: one folder with every picture as it enters the network, in one memory-mapped file.
+
+images.npy      (N, S, S, 3) uint8 BGR, C order, NumPy's own format
+index.csv       a row a picture, in order: path, age, subject, sex, group, split (empty where unknown)
+prepared.json   name, size, count, licence, how it was cut, and the hash of index.csv; written last:
+                a folder without it is not a prepared set
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssr_train.data import SEXES, SPLITS, Dataset
+from ssr_train.errors import SsrError
+
+IMAGES, INDEX, ABOUT = "images.npy", "index.csv", "prepared.json"
+COLUMNS = ("path", "age", "subject", "sex", "group", "split")
+FORMAT = 1
+
+
+def check(path: Path) -> dict[str, Any]:
+    """What prepared.json says, once it and the two files beside it agree; :class:`SsrError` otherwise."""
+    if not path.is_dir():
+        raise SsrError(
+            f"{path}: {'not a folder' if path.exists() else 'no such folder'}, expected a prepared set"
+        )
+    try:
+        about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SsrError(f"{path}: not a prepared set, or an unfinished one: {_missing(path)}") from None
+    except ValueError as error:
+        raise SsrError(f"{path / ABOUT}: not JSON: {error}") from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        found = about.get("format") if isinstance(about, dict) else about
+        raise SsrError(f"{path / ABOUT}: format {found!r} is unknown, this version reads {FORMAT}")
+    for key, kind in (("name", str), ("count", int), ("size", int), ("index_sha256", str), ("licence", str)):
+        if not isinstance(about.get(key), kind):
+            raise SsrError(f"{path / ABOUT}: {key} is {about.get(key)!r}, expected {kind.__name__}")
+    return about
+
+
+def open_prepared(path: Path) -> Dataset:
+    """The prepared set at ``path``, its pictures memory-mapped and read-only."""
+    about = check(path)
+    try:
+        index = (path / INDEX).read_bytes()
+        images = np.load(path / IMAGES, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise SsrError(f"{error.filename}: missing from the prepared set") from None
+    except ValueError as error:
+        raise SsrError(f"{path / IMAGES}: not the array it should be: {error}") from None
+    if hashlib.sha256(index).hexdigest() != about["index_sha256"]:
+        raise SsrError(f"{path / INDEX}: changed since it was prepared (sha256 differs from {ABOUT}'s)")
+    expected = (about["count"], about["size"], about["size"], 3)
+    if images.shape != expected or images.dtype != np.uint8:
+        raise SsrError(f"{path / IMAGES}: {images.dtype} {images.shape}, {ABOUT} says uint8 {expected}")
+    columns = read_index(index, path / INDEX)
+    if len(columns["age"]) != about["count"]:
+        raise SsrError(f"{path / INDEX}: {len(columns['age'])} rows, {ABOUT} says {about['count']}")
+    return Dataset(
+        images,
+        np.array(columns["age"], np.float32),
+        description=f"{about['name']}: {about['count']:,} pictures prepared at {about['size']} x "
+        f"{about['size']} ({about.get('cut', 'cut as not recorded')}), "
+        f"index sha256 {about['index_sha256'][:12]}",
+        synthetic=bool(about.get("synthetic", False)),
+        licence=about["licence"],
+        name=about["name"],
+        subjects=np.array(columns["subject"], np.str_),
+        sexes=np.array(columns["sex"], np.str_),
+        groups=np.array(columns["group"], np.str_),
+        splits=np.array(columns["split"], np.str_),
+    )
+
+
+def write_index(rows: Iterable[Sequence[str | float]]) -> bytes:
+    """index.csv of ``rows``, each as :data:`COLUMNS` says."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def read_index(data: bytes, where: Path) -> dict[str, list[Any]]:
+    """The columns of index.csv; ages are floats."""
+    try:
+        header, *rows = csv.reader(io.StringIO(data.decode()))
+        if tuple(header) != COLUMNS:
+            raise SsrError(f"{where}: columns {','.join(header)}, expected {','.join(COLUMNS)}")
+        columns: dict[str, list[Any]] = {
+            name: list(values)
+            for name, values in zip(COLUMNS, zip(*rows, strict=True) if rows else [[]] * 6, strict=True)
+        }
+        columns["age"] = [float(age) for age in columns["age"]]
+    except SsrError:
+        raise
+    except ValueError as error:
+        raise SsrError(f"{where}: not an index of pictures: {error}") from None
+    for name, known in (("sex", SEXES), ("split", SPLITS)):
+        if foreign := set(columns[name]) - set(known):
+            raise SsrError(
+                f"{where}: {name} {foreign.pop()!r} is unknown, expected one of {', '.join(known)}"
+            )
+    return columns
+
+
+def _missing(path: Path) -> str:
+    if (path / "journal.jsonl").exists():
+        return "`ssr-train prepare --resume` finishes it"
+    return f"there is no {ABOUT} in it, which `ssr-train prepare` writes"
