@@ -35,7 +35,7 @@ class Record(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something the reader of the data must know: ``where`` is a file, a row ("labels.csv:12") or a subject."""
+    """Something odd. ``where`` is a file, a row ("labels.csv:12") or a subject ("subject 31")."""
 
     kind: str
     where: str
@@ -67,10 +67,11 @@ REMARKS = frozenset({LABEL_CONFLICT, UNLISTED_FILE, BROKEN_LABELS})
 class Scan:
     """A distribution as it lies on disk.
 
-    ``published`` and ``found`` count the same things, before anything is dropped: "images" and "rows" as
-    shipped, "subjects", "male", "female", "train", "validation", "test", and the "youngest" and "oldest" label
-    within the range that the protocol keeps. A published figure that nobody gives is absent. ``root`` is the
-    folder that the paths are relative to, which may lie below the one that was asked for.
+    ``root`` is the folder that the paths are relative to, which may lie below the one that was asked for.
+    ``published`` and ``found`` count the same things: as shipped, before anything is dropped, "images",
+    "labelled" (faces with an age, where that is fewer or more), "male", "female", "train", "validation" and
+    "test"; of the kept faces "subjects" and the "youngest" and "oldest" age. ``published`` lacks what the
+    authors do not tell, ``found`` what the labels do not.
     """
 
     name: str

@@ -46,8 +46,8 @@ def describe(name: str) -> str:
 def scan(name: str, root: str | Path) -> Scan:
     """Read distribution ``name`` under ``root``: the unpacked folder, or one or two levels above it.
 
-    Raises :class:`SsrError` for an unknown name, a root that is missing or no folder, a layout that is not the
-    published one (with the first thing that differs), and a distribution without a single usable face.
+    Raises :class:`SsrError` for an unknown name, a root that is missing or no folder, a layout that is not
+    the published one (with the first thing that differs), and a distribution without one usable face.
     """
     module = _module(name)
     folder = Path(root)
@@ -74,4 +74,7 @@ def _first_reasons(result: Scan) -> str:
     for kind, where, detail in result.problems:
         first.setdefault(kind, f"{where}: {detail}")
         count[kind] = count.get(kind, 0) + 1
-    return "; ".join(f"{count[kind]:,} × {kind} ({case})" for kind, case in first.items()) or "its labels are empty"
+    return (
+        "; ".join(f"{count[kind]:,} × {kind} ({case})" for kind, case in first.items())
+        or "its labels are empty"
+    )

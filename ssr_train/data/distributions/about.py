@@ -33,18 +33,11 @@ class About:
         """The detail of an age out of range."""
         return f"{age:g} years, kept are {self.ages[0]} to {self.ages[1]}"
 
-    def scan(
-        self, root: Path, records: list[Record], problems: list[Problem], found: dict[str, int]
-    ) -> Scan:
-        """The scan; ``found`` gains what the records themselves tell, where the authors publish it.
-
-        "subjects" and "youngest", "oldest" are of the kept records; a module that knows better sets its own.
-        """
-        counted = dict(found)
-        if records:
-            ages = [record.age for record in records]
-            counted.setdefault("youngest", int(min(ages)))
-            counted.setdefault("oldest", int(max(ages)))
+    def scan(self, root: Path, records: list[Record], problems: list[Problem], found: dict[str, int]) -> Scan:
+        """The scan; ``found`` is counted as shipped, the subjects and the range of ages here."""
+        ages = [record.age for record in records]
+        of_records = {"youngest": int(min(ages)), "oldest": int(max(ages))} if ages else {}
         if "subject" in self.gives:
-            counted.setdefault("subjects", len({record.subject for record in records} - {""}))
-        return Scan(self.name, root, records, problems, dict(self.published), self.licence, counted)
+            of_records["subjects"] = len({record.subject for record in records} - {""})
+        counted = found | of_records
+        return Scan(self.name, root, records, problems, self.published, self.licence, counted)

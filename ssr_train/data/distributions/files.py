@@ -41,11 +41,12 @@ def folders_in(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if not _litter(entry.name) and entry.is_dir())
 
 
-def locate(root: Path, about: About, holds: Callable[[Path], bool], prefer: str = "") -> Path:
+def locate(root: Path, about: About, holds: Callable[[Path], bool], prefer: str, picture: str = "") -> Path:
     """The folder, ``root`` or up to two levels below it, for which ``holds`` is true; the shallowest one.
 
-    Of several at one depth the one named ``prefer`` is taken (any case). Raises :class:`SsrError` when none
-    holds, or when the choice is not clear.
+    Of several at one depth the one named ``prefer`` is taken (any case). Raises :class:`SsrError` when the
+    choice is not clear, and when none holds; where ``picture`` says how picture files are called, with the
+    first that is called otherwise.
     """
     level = [root]
     for _ in range(_NESTING + 1):
@@ -55,8 +56,13 @@ def locate(root: Path, about: About, holds: Callable[[Path], bool], prefer: str 
             return (preferred or found)[0]
         if found:
             several = ", ".join(str(folder.relative_to(root)) for folder in found)
-            raise SsrError(f"{root}: more than one copy of {about.title} ({several}); name one of these folders")
+            raise SsrError(
+                f"{root}: more than one copy of {about.title} ({several}); name one of these folders"
+            )
         level = [folder / name for folder in level for name in folders_in(folder)]
+    first = next(iter(Files(root)), None) if picture else None
+    if first is not None:
+        raise wrong_layout(root, about, f"the first picture is called {first}, expected {picture}")
     raise wrong_layout(root, about, f"found {_first_entries(root)}, and nothing of it up to two levels down")
 
 
@@ -84,9 +90,7 @@ class Files:
     def __init__(self, folder: Path, below: tuple[str, ...] = (".",)) -> None:
         """Lists ``folder``'s sub-folders ``below``, all levels down; one that is missing is empty."""
         self._exact = {
-            path
-            for start in below
-            for path in _images(folder / start, "" if start == "." else start + "/")
+            path for start in below for path in _images(folder / start, "" if start == "." else start + "/")
         }
         self._folded = {_fold(path): path for path in self._exact}
         self._asked: set[str] = set()
@@ -108,11 +112,11 @@ class Files:
         self._asked.add(path)
         return path
 
-    def claim(self, path: str, where: str) -> str | Problem:
-        """:meth:`find`, for a label that must be the only one of its file."""
+    def claim(self, path: str, where: str, otherwise: str | None = None) -> str | Problem:
+        """:meth:`find` ``path``, else ``otherwise``, for a label that must be the only one of its file."""
         before = len(self._asked)
-        found = self.find(path)
-        if found is None:
+        found = self.find(path) or (otherwise and self.find(otherwise))
+        if not found:
             return Problem(MISSING_FILE, path, f"listed in {where}, not on disk")
         if len(self._asked) == before:
             return Problem(DUPLICATE, path, f"listed again in {where}; the first one counts")
@@ -129,7 +133,7 @@ class Files:
 def read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
     """Rows of ``path`` as (line number, values of ``columns`` in this order, stripped).
 
-    A row with too few fields gives fewer values, which the caller reports. Raises :class:`SsrError` for a file
+    A row with too few fields gives no values, which the caller reports. Raises :class:`SsrError` for a file
     without these columns.
     """
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
@@ -138,7 +142,9 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, list[s
         absent = [name for name in columns if name not in header]
         if absent:
             shown = ", ".join(header) or "nothing"
-            raise SsrError(f"{path}: column {absent[0]} is missing; expected {', '.join(columns)}, found {shown}")
+            raise SsrError(
+                f"{path}: column {absent[0]} is missing; expected {', '.join(columns)}, found {shown}"
+            )
         places = [header.index(name) for name in columns]
         needed = max(places)
         try:

@@ -1,0 +1,52 @@
+"""AFAD: selfies from a Chinese social network, in folders by age and sex (Niu et al. 2016).
+
+The number before the dash is a photo's, and its faces after the dash are different people, so there are no
+subjects.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.files import Files, folders_in, images_in, locate
+from ssr_train.data.records import AGE_OUT_OF_RANGE, MALFORMED_NAME, Problem, Record, Scan, Sex
+
+ABOUT = About(
+    name="afad",
+    title="AFAD (AFAD-Full)",
+    source="Niu et al.: Ordinal regression with multiple output CNN for age estimation, CVPR 2016",
+    layout="""\
+AFAD-Full/15/111/292943-1.jpg
+AFAD-Full/15/112/671487-0.jpg""",
+    gives=("sex",),
+    published={"images": 164_432, "youngest": 15, "oldest": 72},
+    licence="Academic research only; the pictures belong to their owners.",
+)
+
+_PATH = re.compile(r"(\d+)/(11[12])/[^/]+")
+_SEXES: dict[str, Sex] = {"111": "m", "112": "f"}
+
+
+def scan(root: Path) -> Scan:
+    """Read AFAD, or its part AFAD-Lite, which lies the same way."""
+    folder = locate(root, ABOUT, _ages, prefer="AFAD-Full", picture="<age>/<111|112>/<photo>-<face>.jpg")
+    files = Files(folder)
+    records: list[Record] = []
+    problems: list[Problem] = []
+    for path in files:
+        match = _PATH.fullmatch(path)
+        if match is None:
+            problems.append(Problem(MALFORMED_NAME, path, "expected <age>/<111|112>/<photo>-<face>.jpg"))
+        elif not ABOUT.keeps(float(match[1])):
+            problems.append(Problem(AGE_OUT_OF_RANGE, path, ABOUT.out_of_range(float(match[1]))))
+        else:
+            records.append(Record(Path(path), float(match[1]), sex=_SEXES[match[2]], face="crop"))
+    return ABOUT.scan(folder, records, problems, {"images": len(files)})
+
+
+def _ages(folder: Path) -> bool:
+    """Whether ``folder`` holds <age>/<111|112>/ with a picture in it."""
+    ages = (folder / name for name in folders_in(folder) if name.isdigit())
+    return any(any(images_in(age / sex)) for age in ages for sex in _SEXES if (age / sex).is_dir())

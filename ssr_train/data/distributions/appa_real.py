@@ -1,0 +1,69 @@
+"""APPA-REAL: pictures with real ages and ages that people guessed (Agustsson et al. 2017).
+
+Records hold the real age. The published crops ("_face.jpg", margin 40 %) are read, not the photos beside
+them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.files import Files, locate, number, read_csv, require
+from ssr_train.data.records import AGE_OUT_OF_RANGE, MALFORMED_LABEL, Problem, Record, Scan, SplitName
+
+ABOUT = About(
+    name="appa-real",
+    title="APPA-REAL",
+    source="Agustsson et al.: Apparent and real age estimation in still images, FG 2017",
+    layout="""\
+appa-real-release/gt_avg_train.csv
+appa-real-release/gt_avg_valid.csv
+appa-real-release/gt_avg_test.csv
+appa-real-release/train/000000.jpg_face.jpg
+appa-real-release/valid/004113.jpg_face.jpg
+appa-real-release/test/005613.jpg_face.jpg""",
+    gives=("split",),
+    published={"images": 7_591, "train": 4_113, "validation": 1_500, "test": 1_978},
+    licence="Research only; the pictures belong to their owners.",
+)
+
+_FOLDERS: dict[str, SplitName] = {"train": "train", "valid": "validation", "test": "test"}
+
+
+def scan(root: Path) -> Scan:
+    """Read the three splits of APPA-REAL."""
+    tables = {name: f"gt_avg_{name}.csv" for name in _FOLDERS}
+    folder = locate(
+        root,
+        ABOUT,
+        lambda path: any((path / table).is_file() for table in tables.values()),
+        "appa-real-release",
+    )
+    require(folder, ABOUT, *tables.values(), *(f"{name}/" for name in _FOLDERS))
+    files = Files(folder, tuple(_FOLDERS))
+    records: list[Record] = []
+    problems: list[Problem] = []
+    counts: dict[str, int] = {}
+    for name, table in tables.items():
+        split = _FOLDERS[name]
+        counts[split] = 0
+        for line, row in read_csv(folder / table, ("file_name", "real_age")):
+            counts[split] += 1
+            where = f"{table}:{line}"
+            age = number(row[1]) if row else None
+            if age is None:
+                problems.append(
+                    Problem(MALFORMED_LABEL, where, f"expected file_name and real_age, found {row}")
+                )
+                continue
+            files.find(f"{name}/{row[0]}")  # the photo that the crop is from is listed as well
+            found = files.claim(f"{name}/{row[0]}_face.jpg", where)
+            if isinstance(found, Problem):
+                problems.append(found)
+            elif ABOUT.keeps(age):
+                records.append(Record(Path(found), age, split=split, face="crop"))
+            else:
+                problems.append(Problem(AGE_OUT_OF_RANGE, where, ABOUT.out_of_range(age)))
+    counts["images"] = sum(counts.values())
+    return ABOUT.scan(folder, records, problems + files.unlisted("gt_avg_*.csv"), counts)

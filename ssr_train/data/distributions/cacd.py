@@ -1,0 +1,98 @@
+"""CACD: search-engine pictures of 2,000 celebrities over ten years (Chen, Chen, Hsu 2014).
+
+The usual split is by rank, which no person crosses: 1 and 2 validate, 3 to 5 test, the rest train. File
+names repeat age and name, and stand in where the .mat file is broken; there is no split then.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ssr_train.data.distributions import named
+from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.files import Files, images_in, locate, nfc
+from ssr_train.data.distributions.matlab import BrokenMat, read_struct
+from ssr_train.data.records import (
+    AGE_OUT_OF_RANGE,
+    AGE_UNKNOWN,
+    BROKEN_LABELS,
+    LABEL_CONFLICT,
+    Problem,
+    Record,
+    Scan,
+    SplitName,
+)
+
+ABOUT = About(
+    name="cacd",
+    title="CACD (CACD2000)",
+    source="Chen, Chen, Hsu: Cross-age reference coding for age-invariant face recognition, ECCV 2014",
+    layout="""\
+celebrity2000_meta.mat (beside CACD2000 or in it)
+CACD2000/53_Robin_Williams_0001.jpg""",
+    gives=("subject", "split"),
+    published={"images": 163_446, "subjects": 2_000},
+    licence="Research only; the pictures belong to their owners.",
+)
+
+_MAT = "celebrity2000_meta.mat"
+_NAME = re.compile(r"(\d+)_(.+)_\d+\.jpe?g", re.IGNORECASE)
+_EXPECTED = "<age>_<name>_<number>.jpg"
+
+
+def scan(root: Path) -> Scan:
+    """Read CACD; subjects are the people's names as the files spell them, composed Unicode."""
+    folder = locate(
+        root, ABOUT, lambda path: (path / _MAT).is_file() and bool(_pictures(path)), prefer="CACD2000"
+    )
+    files = Files(folder, (_pictures(folder),))
+    try:
+        fields = read_struct(folder / _MAT, "celebrityImageData", ("age", "rank"), ("name",))
+    except BrokenMat as error:
+        result = named.read(folder, ABOUT, files, _NAME, _EXPECTED, _record)
+        detail = f"{error}; ages and names are from the file names, the split is not known"
+        result.problems.insert(0, Problem(BROKEN_LABELS, _MAT, detail))
+        return result
+    return _by_struct(folder, files, fields)
+
+
+def _by_struct(folder: Path, files: Files, fields: dict[str, Any]) -> Scan:
+    start = _pictures(folder)
+    records: list[Record] = []
+    problems: list[Problem] = []
+    for name, age, rank in zip(fields["name"], fields["age"].tolist(), fields["rank"].tolist(), strict=True):
+        found = files.claim(name if start == "." else f"{start}/{name}", _MAT)
+        match = _NAME.fullmatch(nfc(name))
+        if isinstance(found, Problem):
+            problems.append(found)
+        elif age != age:
+            problems.append(Problem(AGE_UNKNOWN, name, f"no age in {_MAT}"))
+        elif not ABOUT.keeps(age):
+            problems.append(Problem(AGE_OUT_OF_RANGE, name, ABOUT.out_of_range(age)))
+        else:
+            records.append(Record(Path(found), age, match[2] if match else "", split=_split(rank)))
+            if match and int(match[1]) != age:
+                problems.append(
+                    Problem(LABEL_CONFLICT, name, f"{age:g} years in {_MAT} (kept), another in the name")
+                )
+    counts = {"images": len(fields["name"])}
+    return ABOUT.scan(folder, records, problems + files.unlisted(_MAT), counts)
+
+
+def _split(rank: float) -> SplitName:
+    if rank != rank:
+        return ""
+    return "validation" if rank <= 2 else "test" if rank <= 5 else "train"
+
+
+def _record(path: str, match: re.Match[str]) -> Record:
+    return Record(Path(path), float(match[1]), subject=match[2])
+
+
+def _pictures(folder: Path) -> str:
+    """Where the pictures of ``folder`` lie: in CACD2000, in the folder itself ("."), or nowhere ("")."""
+    if (folder / "CACD2000").is_dir():
+        return "CACD2000"
+    return "." if any(_NAME.fullmatch(nfc(image)) for image in images_in(folder)) else ""

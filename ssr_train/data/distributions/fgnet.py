@@ -1,0 +1,31 @@
+"""FG-NET: family photos of 82 people from childhood on; evaluated by leaving one person out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ssr_train.data.distributions import named
+from ssr_train.data.distributions.about import About
+from ssr_train.data.records import Record, Scan
+
+ABOUT = About(
+    name="fgnet",
+    title="FG-NET",
+    source="The FG-NET ageing database, 2002 (Panis et al.: Overview of research on facial ageing, 2016)",
+    layout="images/001A02.JPG",
+    gives=("subject",),
+    published={"images": 1_002, "subjects": 82},
+    licence="Research only; the pictures belong to the people in them.",
+)
+
+_NAME = re.compile(r"(\d{3})A(\d{2})[A-Z]?\.JPE?G", re.IGNORECASE)
+
+
+def scan(root: Path) -> Scan:
+    """Read FG-NET; a letter after the age tells pictures of one person at one age apart."""
+    return named.scan(root, ABOUT, _NAME, "<subject>A<age>[letter].JPG", _record, prefer="images")
+
+
+def _record(path: str, match: re.Match[str]) -> Record:
+    return Record(Path(path), float(match[2]), subject=match[1])

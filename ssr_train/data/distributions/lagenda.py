@@ -1,0 +1,89 @@
+"""LAGENDA: photos of Open Images with every person boxed, some with an age (Kuprashevich, Tolstykh 2023).
+
+One row a person, so a photo can give several records, told apart by their boxes. Rows without an age or
+without a face are dropped; an unknown sex is kept as unknown.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.files import Files, locate, number, read_csv
+from ssr_train.data.records import (
+    AGE_OUT_OF_RANGE,
+    AGE_UNKNOWN,
+    DUPLICATE,
+    MALFORMED_LABEL,
+    MISSING_FILE,
+    NO_FACE,
+    Box,
+    Problem,
+    Record,
+    Scan,
+    Sex,
+)
+
+_TABLE = "lagenda_annotation.csv"
+
+ABOUT = About(
+    name="lagenda",
+    title="LAGENDA",
+    source="Kuprashevich, Tolstykh: MiVOLO: Multi-input transformer for age and gender estimation, 2023",
+    layout="""\
+lagenda_annotation.csv
+lag_benchmark/b5c8ef090f134ad5.jpg (where img_name of the table says)""",
+    gives=("sex", "box"),
+    published={"images": 67_159, "labelled": 84_192},
+    licence="Photos of Open Images (listed there as CC BY 2.0); labels under their authors' terms.",
+)
+
+_BOX = ("face_x0", "face_y0", "face_x1", "face_y1")
+_SEXES: dict[str, Sex] = {"M": "m", "F": "f"}
+
+
+def scan(root: Path) -> Scan:
+    """Read LAGENDA, one record for every face with a known age."""
+    folder = locate(root, ABOUT, lambda path: (path / _TABLE).is_file(), prefer="LAGENDA")
+    files = Files(folder)
+    places = {_base(path): path for path in files}
+    records: list[Record] = []
+    problems: list[Problem] = []
+    images: set[str] = set()
+    seen: set[tuple[str, Box]] = set()
+    labelled = 0
+    for line, row in read_csv(folder / _TABLE, ("img_name", "age", "gender", *_BOX)):
+        where = f"{_TABLE}:{line}"
+        values = [number(text) for text in (row[1], *row[3:])] if row else [None]
+        if None in values or not row[0]:
+            problems.append(
+                Problem(MALFORMED_LABEL, where, f"expected numbers for age and face box, found {row}")
+            )
+            continue
+        age, x0, y0, x1, y1 = (value for value in values if value is not None)
+        name, box = row[0], (x0, y0, x1 - x0, y1 - y0)
+        images.add(name)
+        labelled += age >= 0
+        found = files.find(name) or files.find(places.get(_base(name), name))
+        if found is None:
+            problems.append(Problem(MISSING_FILE, where, f"{name} is not on disk"))
+        elif age < 0:
+            problems.append(Problem(AGE_UNKNOWN, where, name))
+        elif not ABOUT.keeps(age):
+            problems.append(Problem(AGE_OUT_OF_RANGE, where, ABOUT.out_of_range(age)))
+        elif min(x0, y0) < 0 or min(box[2:]) <= 0:
+            problems.append(Problem(NO_FACE, where, f"{name}: no face box ({x0:g} {y0:g} {x1:g} {y1:g})"))
+        elif (name, box) in seen:
+            problems.append(
+                Problem(DUPLICATE, where, f"{name}: the same face box as before; the first one counts")
+            )
+        else:
+            seen.add((name, box))
+            records.append(Record(Path(found), age, sex=_SEXES.get(row[2].upper(), ""), box=box))
+    counts = {"images": len(images), "labelled": labelled}
+    return ABOUT.scan(folder, records, problems + files.unlisted(_TABLE), counts)
+
+
+def _base(path: str) -> str:
+    """The file name alone: unique, and right where the pictures were unpacked into another folder."""
+    return path.rpartition("/")[2]

@@ -1,0 +1,153 @@
+"""MORPH2: police portraits, several of a person over the years (Ricanek and Tesafaye 2006).
+
+Reads the non-commercial release of 2008, whose table names the photos, and the flat repack without a table,
+whose file names hold subject, sex and age (no group then). The protocol of the paper finds and aligns the
+face, so records are photos. A person whose rows disagree keeps them all, each with its own labels, as the
+published protocols do, and is reported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.files import (
+    Files,
+    folders_in,
+    images_in,
+    locate,
+    number,
+    read_csv,
+    require,
+)
+from ssr_train.data.records import (
+    AGE_OUT_OF_RANGE,
+    LABEL_CONFLICT,
+    MALFORMED_LABEL,
+    MALFORMED_NAME,
+    Problem,
+    Record,
+    Scan,
+    Sex,
+)
+
+ABOUT = About(
+    name="morph2",
+    title="MORPH2 (non-commercial, 2008)",
+    source="Ricanek, Tesafaye: MORPH: A longitudinal image database of normal adult age-progression, FG 2006",
+    layout="""\
+morph_2008_nonCommercial.csv
+Album2/009055_1M54.JPG
+or, a repack without the table: Images/00013_00M19.JPG""",
+    gives=("subject", "sex", "group"),
+    published={
+        "images": 55_134,
+        "subjects": 13_617,
+        "male": 46_645,
+        "female": 8_489,
+        "youngest": 16,
+        "oldest": 77,
+    },
+    licence="Non-commercial, under a signed agreement with its authors; not to be passed on.",
+)
+
+_TABLE = "morph_2008_nonCommercial.csv"
+_COLUMNS = ("id_num", "dob", "race", "gender", "age", "photo")
+_NAME = re.compile(r"(\d+)_(\d+)([MF])(\d+)\.JPG", re.IGNORECASE)
+_GROUPS = {"B": "Black", "W": "White", "H": "Hispanic", "A": "Asian", "O": "Other"}
+_SEXES: dict[str, Sex] = {"M": "m", "F": "f"}
+
+
+def scan(root: Path) -> Scan:
+    """Read MORPH2, by its table where there is one."""
+    folder = locate(root, ABOUT, _holds, "Images", "<subject>_<picture><M|F><age>.JPG")
+    if not any(_NAME.fullmatch(name) for name in images_in(folder)):
+        require(folder, ABOUT, _TABLE)
+    return _by_table(folder) if (folder / _TABLE).is_file() else _by_name(folder)
+
+
+def _holds(folder: Path) -> bool:
+    """Whether ``folder`` is the release of 2008, with or without its table, or a repack."""
+    return (
+        (folder / _TABLE).is_file()
+        or any(name.startswith("Album") for name in folders_in(folder))
+        or any(_NAME.fullmatch(name) for name in images_in(folder))
+    )
+
+
+def _by_table(folder: Path) -> Scan:
+    files = Files(folder)
+    places = {_key(match): path for path in files if (match := _NAME.fullmatch(path.rpartition("/")[2]))}
+    records: list[Record] = []
+    problems: list[Problem] = []
+    labels: dict[str, dict[str, set[str]]] = {}
+    rows, sexes = 0, {"M": 0, "F": 0}
+    for line, row in read_csv(folder / _TABLE, _COLUMNS):
+        where = f"{_TABLE}:{line}"
+        rows += 1
+        if not row:
+            problems.append(Problem(MALFORMED_LABEL, where, f"expected {', '.join(_COLUMNS)}"))
+            continue
+        identity, dob, race, gender, age_text, photo = row
+        match, age = _NAME.fullmatch(photo.replace("\\", "/").rpartition("/")[2]), number(age_text)
+        race, gender = race.upper(), gender.upper()
+        if not identity.isdigit() or age is None or match is None:
+            problems.append(
+                Problem(MALFORMED_LABEL, where, f"id {identity!r}, age {age_text!r}, photo {photo!r}")
+            )
+            continue
+        subject = str(int(identity))
+        seen = labels.setdefault(subject, {"birth date": set(), "group": set(), "sex": set()})
+        for label, value in (("birth date", dob), ("group", race), ("sex", gender)):
+            seen[label] |= {value} - {""}
+        sexes[gender] = sexes.get(gender, 0) + 1
+        # A repack with the table renames files, but keeps subject and picture number.
+        found = files.claim(photo, where, places.get(_key(match)))
+        if isinstance(found, Problem):
+            problems.append(found)
+        elif not ABOUT.keeps(age):
+            problems.append(Problem(AGE_OUT_OF_RANGE, where, ABOUT.out_of_range(age)))
+        else:
+            sex, group = _SEXES.get(gender, ""), _GROUPS.get(race, race)
+            records.append(Record(Path(found), age, subject, sex, group))
+            if int(match[4]) != int(age) or int(match[1]) != int(identity):
+                said = f"subject {identity}, {age:g} years in the table (kept)"
+                problems.append(Problem(LABEL_CONFLICT, where, f"{said}, the photo is called {match[0]}"))
+    counts = {"images": rows, "male": sexes["M"], "female": sexes["F"]}
+    return ABOUT.scan(folder, records, [*problems, *_conflicts(labels), *files.unlisted(_TABLE)], counts)
+
+
+def _by_name(folder: Path) -> Scan:
+    records: list[Record] = []
+    problems: list[Problem] = []
+    seen: dict[str, dict[str, set[str]]] = {}
+    files = Files(folder)
+    for path in files:
+        match = _NAME.fullmatch(path.rpartition("/")[2])
+        if match is None:
+            problems.append(Problem(MALFORMED_NAME, path, "expected <subject>_<picture><M|F><age>.JPG"))
+            continue
+        subject, gender, age = str(int(match[1])), match[3].upper(), float(match[4])
+        seen.setdefault(subject, {"sex": set()})["sex"].add(gender)
+        if ABOUT.keeps(age):
+            records.append(Record(Path(path), age, subject, _SEXES[gender]))
+        else:
+            problems.append(Problem(AGE_OUT_OF_RANGE, path, ABOUT.out_of_range(age)))
+    counts = {"images": len(files)}
+    counts |= {name: sum(r.sex == sex for r in records) for name, sex in (("male", "m"), ("female", "f"))}
+    return ABOUT.scan(folder, records, [*problems, *_conflicts(seen)], counts)
+
+
+def _key(match: re.Match[str]) -> tuple[int, int]:
+    """Subject and picture number: the same photo, however the numbers are padded."""
+    return int(match[1]), int(match[2])
+
+
+def _conflicts(labels: dict[str, dict[str, set[str]]]) -> Iterator[Problem]:
+    for subject, seen in labels.items():
+        for label, values in seen.items():
+            if len(values) > 1:
+                detail = f"more than one {label}: {', '.join(sorted(values))}; every row kept with its own"
+                yield Problem(LABEL_CONFLICT, f"subject {subject}", detail)

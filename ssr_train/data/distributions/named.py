@@ -1,0 +1,69 @@
+"""What the distributions share whose file names are their labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.files import Files, images_in, locate, nfc
+from ssr_train.data.records import AGE_OUT_OF_RANGE, LABEL_CONFLICT, MALFORMED_NAME, Problem, Record, Scan
+
+
+def scan(
+    root: Path,
+    about: About,
+    name: re.Pattern[str],
+    expected: str,
+    record: Callable[[str, re.Match[str]], Record],
+    prefer: str,
+    below: tuple[str, ...] = (),
+) -> Scan:
+    """Read the pictures of the folder named ``prefer``, or of the only folder with such pictures.
+
+    ``record`` makes a face of a path whose file name matches ``name``; ``expected`` is that pattern in words.
+    ``below`` are sub-folders that hold the pictures in place of the folder itself, where it has them.
+    """
+
+    def holds(folder: Path) -> bool:
+        starts = [folder, *(folder / part for part in below if (folder / part).is_dir())]
+        return any(name.fullmatch(nfc(image)) for start in starts for image in images_in(start))
+
+    folder = locate(root, about, holds, prefer, expected)
+    files = Files(folder, tuple(part for part in below if (folder / part).is_dir()) or (".",))
+    return read(folder, about, files, name, expected, record)
+
+
+def read(
+    folder: Path,
+    about: About,
+    files: Files,
+    name: re.Pattern[str],
+    expected: str,
+    record: Callable[[str, re.Match[str]], Record],
+) -> Scan:
+    """A record of every file whose name matches, a problem of every other picture."""
+    records: list[Record] = []
+    problems: list[Problem] = []
+    sexes: dict[str, set[str]] = {}
+    for path in files:
+        match = name.fullmatch(nfc(path.rpartition("/")[2]))
+        if match is None:
+            problems.append(Problem(MALFORMED_NAME, path, f"expected {expected}"))
+            continue
+        face = record(path, match)
+        if face.subject and face.sex:
+            sexes.setdefault(face.subject, set()).add(face.sex)
+        if about.keeps(face.age):
+            records.append(face)
+        else:
+            problems.append(Problem(AGE_OUT_OF_RANGE, path, about.out_of_range(face.age)))
+    problems += [
+        Problem(
+            LABEL_CONFLICT, f"subject {subject}", "more than one sex: f, m; every picture kept with its own"
+        )
+        for subject, seen in sexes.items()
+        if len(seen) > 1
+    ]
+    return about.scan(folder, records, problems, {"images": len(files)})
