@@ -1,15 +1,17 @@
-"""The part of the graph that differs by precision: how a picture enters, how a map is stored and convolved."""
+"""What differs by precision: how a picture enters the graph, how maps are stored and convolved."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ssr_ops import quantized
+from ssr_ops.quantized import Layer
 from ssr_train.bundle import Bundle
+from ssr_train.contract import FIRST_BLOCKS
 from ssr_train.export.graph import FLOAT, HALF, Graph
-from ssr_train.export.layers import symmetric_layers
+from ssr_train.export.layers import GREY, LEVELS, MIDDLE, around_grey, symmetric_layers
 from ssr_train.export.names import ExportError
 
 _LAYOUT = [0, 3, 1, 2]
@@ -33,23 +35,26 @@ class Convolutions(Protocol):
 
 
 class Float:
-    """Convolutions in float32, or in float16."""
+    """Convolutions in float32, or in float16.
+
+    In float16 the picture enters as value - 128, the first blocks' biases making up for it: rounding a
+    weight then errs by its share of what differs from grey, and not of the whole brightness, which moved
+    all answers one way.
+    """
 
     def __init__(self, bundle: Bundle, *, half: bool) -> None:
         self._layers = quantized.fold(bundle.parameters(), bundle.contract.architecture)
         self._half = half
         if half:
+            self._layers |= {name: around_grey(self._layers[name]) for name in FIRST_BLOCKS}
             self._refuse_overflow(bundle)
 
     def picture(self, graph: Graph, image: str) -> str:
-        wide = graph.node("Cast", [image], f"{image}.float", to=HALF if self._half else FLOAT)
-        return graph.node("Transpose", [wide], f"{image}.nchw", perm=_LAYOUT)
+        planes = _planes(graph, image, HALF if self._half else FLOAT)
+        return _less(graph, planes, GREY, np.float16) if self._half else planes
 
     def convolve(self, graph: Graph, layer: str, v: str) -> str:
-        dtype = np.float16 if self._half else np.float32
-        weights = graph.constant(f"{layer}.weight", self._layers[layer].weights.astype(dtype))
-        bias = graph.constant(f"{layer}.bias", self._layers[layer].bias.astype(dtype))
-        return graph.node("Conv", [v, weights, bias], f"{layer}.conv")
+        return _plain(graph, layer, v, self._layers[layer], np.float16 if self._half else np.float32)
 
     def store(self, graph: Graph, block: str) -> str:
         return block
@@ -63,14 +68,14 @@ class Float:
             for what, values in layer._asdict().items():
                 if (found := float(np.abs(values).max())) > largest:
                     raise ExportError(
-                        f"{bundle.path}: fp16 cannot hold {what} of {name}, {found:.3g} with batch norm folded "
-                        f"in, its limit is {largest:.0f}; export fp32"
+                        f"{bundle.path}: fp16 cannot hold {what} of {name}: {found:.3g} with batch norm "
+                        f"folded in, its limit is {largest:.0f}; export fp32"
                     )
 
 
 class Symmetric:
-    """Convolutions of s8 values with s8 weights: symmetric QuantizeLinear and DequantizeLinear alone, which
-    is what TensorRT takes. See :class:`ssr_train.export.layers.SymmetricLayer`."""
+    """Convolutions of s8 maps with s8 weights: symmetric QuantizeLinear and DequantizeLinear alone, which is
+    what TensorRT takes; float32 convolutions in the first blocks. See :func:`symmetric_layers`."""
 
     def __init__(self, bundle: Bundle) -> None:
         contract = bundle.contract
@@ -81,19 +86,12 @@ class Symmetric:
         self._layers = symmetric_layers(bundle.parameters(), contract.architecture, contract.quantization)
 
     def picture(self, graph: Graph, image: str) -> str:
-        wide = graph.node("Cast", [image], f"{image}.float", to=FLOAT)
-        planes = graph.node("Transpose", [wide], f"{image}.nchw", perm=_LAYOUT)
-        middle = graph.constant(f"{image}.middle", np.float32(128))
-        centred = graph.node(
-            "Sub",
-            [planes, middle],
-            f"{image}.centred",
-            "Bytes as -128..127; the first blocks' biases hold 128 times the sum of their weights instead.",
-        )
-        return self._quantize(graph, centred, image, 1.0)
+        return _planes(graph, image, FLOAT)
 
     def convolve(self, graph: Graph, layer: str, v: str) -> str:
         values = self._layers[layer]
+        if isinstance(values, Layer):
+            return _plain(graph, layer, v, values, np.float32)
         weights = graph.constant(f"{layer}.weight.q", values.weights)
         step = graph.constant(f"{layer}.weight.step", values.step)
         zeros = graph.constant(f"{layer}.weight.zero", np.zeros(len(values.step), np.int8))
@@ -102,18 +100,35 @@ class Symmetric:
         return graph.node("Conv", [v, real, bias], f"{layer}.conv")
 
     def store(self, graph: Graph, block: str) -> str:
-        return self._quantize(graph, block, block, 1 / 127)
+        stream = block[0]
+        v = _less(graph, block, MIDDLE[stream], np.float32) if MIDDLE[stream] else block
+        step = graph.constant(f"{stream}.step", np.float32(1 / LEVELS[stream]))
+        zero = graph.constant("zero", np.int8(0))
+        whole = graph.node("QuantizeLinear", [v, step, zero], f"{block}.q")
+        return graph.node("DequantizeLinear", [whole, step, zero], f"{block}.dq")
 
     def real(self, graph: Graph, v: str) -> str:
         return v
-
-    def _quantize(self, graph: Graph, v: str, name: str, step: float) -> str:
-        scale = graph.constant(f"{name}.step", np.float32(step))
-        zero = graph.constant(f"{name}.zero", np.int8(0))
-        whole = graph.node("QuantizeLinear", [v, scale, zero], f"{name}.q")
-        return graph.node("DequantizeLinear", [whole, scale, zero], f"{name}.dq")
 
 
 def convolutions(bundle: Bundle, precision: str) -> Convolutions:
     """Those of ``precision``, one of :data:`ssr_train.export.PRECISIONS`."""
     return Symmetric(bundle) if precision == "int8" else Float(bundle, half=precision == "fp16")
+
+
+def _planes(graph: Graph, image: str, dtype: int) -> str:
+    """Bytes (n, 64, 64, 3) as floats (n, 3, 64, 64). Cast first: TensorRT does nothing else with bytes."""
+    return graph.node(
+        "Transpose", [graph.node("Cast", [image], f"{image}.float", to=dtype)], f"{image}.nchw", perm=_LAYOUT
+    )
+
+
+def _less(graph: Graph, v: str, middle: float, dtype: type[np.floating[Any]]) -> str:
+    doc = "What reads this has the middle's share in its bias."
+    return graph.node("Sub", [v, graph.constant(f"{v}.middle", dtype(middle))], f"{v}.centred", doc)
+
+
+def _plain(graph: Graph, name: str, v: str, layer: Layer, dtype: type[np.floating[Any]]) -> str:
+    weights = graph.constant(f"{name}.weight", layer.weights.astype(dtype))
+    bias = graph.constant(f"{name}.bias", layer.bias.astype(dtype))
+    return graph.node("Conv", [v, weights, bias], f"{name}.conv")

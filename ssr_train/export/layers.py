@@ -8,17 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_ops import quantized
+from ssr_ops.quantized import Layer
+from ssr_ops.reference import Parameters
 from ssr_train.contract import FIRST_BLOCKS, Architecture, Quantization
 
-Floats = NDArray[np.float64]
+GREY = 128
+"""What is taken from a picture's bytes, for a first block :func:`around_grey`."""
+
+LEVELS = {"x": 255, "s": 127}
+"""By stream: steps of its maps in a unit. X's maps are in units of their channels' ranges, S's are tanh."""
+
+MIDDLE = {"x": 128 / 255, "s": 0.0}
+"""By stream: what is taken from its maps before they are quantized to -128..127."""
 
 
 class SymmetricLayer(NamedTuple):
     """A convolution on s8 values: weights (O, I, kh, kw) int8 of ``step`` (O,) each, bias (O,), float32.
 
-    What comes in is DequantizeLinear's output: the picture as value - 128; a map of stream X in units of
-    its channel's range, one of stream S as tanh, both in steps of 1/127. What goes out is a block of
-    stream X in units of its own ranges, anything else in real units.
+    What comes in is a map as DequantizeLinear gives it, less its stream's ``MIDDLE``. What goes out is a
+    block of stream X in units of its channels' ranges, anything else in real units.
     """
 
     weights: NDArray[np.int8]
@@ -27,43 +35,40 @@ class SymmetricLayer(NamedTuple):
 
 
 def symmetric_layers(
-    parameters: quantized.Parameters, architecture: Architecture, quantization: Quantization
-) -> dict[str, SymmetricLayer]:
-    """Every convolution of the int8 graph by name, from what the native int8 network uses.
+    parameters: Parameters, architecture: Architecture, quantization: Quantization
+) -> dict[str, Layer | SymmetricLayer]:
+    """Every convolution of the int8 graph by name: the native int8 network's whole numbers, bias corrections
+    and learned rounding. The first blocks, whose whole numbers have nine bits, are plain float32 layers.
 
-    Scaling a channel by its range commutes with ReLU and with a mean, so that one scale, 1/127, quantizes
-    every channel of a map. But for the first blocks the whole numbers are the native network's, learned
-    rounding included: both networks round weight times input range to a step of its output channel. The
-    first blocks' native weights have nine bits; here they are rounded to the nearest of eight.
+    Three exact identities make a network of bytes and ranges by channel one of symmetric quantizers with one
+    scale a map. Scaling a channel commutes with ReLU and with a mean, so that X's maps are kept in units of
+    their ranges. An unsigned byte u is u - 128 as a signed one, and in a valid convolution the 128 is a
+    constant for the bias. A step an output channel takes up what is left.
     """
     native = quantized.int8_layers(parameters, architecture, quantization)
     correction = quantization.bias_correction["int8"]
-    result = {}
+    result: dict[str, Layer | SymmetricLayer] = {}
     for name, layer in quantized.fold(parameters, architecture).items():
+        weights, step = native[name].weights, native[name].step.astype(np.float64)
         bias = layer.bias.astype(np.float64) + np.asarray(correction[name], np.float64)
-        if name in FIRST_BLOCKS:
-            weights, step = _nearest(layer.weights.astype(np.float64))
-            bias = bias + 128 * weights.sum(axis=(1, 2, 3)) * step
-        else:
-            weights = native[name].weights
-            levels = 255 if quantized.stream_of(name) == "x" else 127
-            step = native[name].step.astype(np.float64) * levels
+        if name not in FIRST_BLOCKS:
+            stream = quantized.stream_of(name)
+            step = step * LEVELS[stream]
+            bias = bias + MIDDLE[stream] * step * weights.sum(axis=(1, 2, 3))
         if name.startswith("x."):
-            unit = _ranges(name, architecture, quantization)
+            unit = np.broadcast_to(np.asarray(quantization.ranges[name], np.float64), architecture.width_x)
             step, bias = step / unit, bias / unit
-        result[name] = SymmetricLayer(
-            weights.astype(np.int8), step.astype(np.float32), bias.astype(np.float32)
-        )
+        if name in FIRST_BLOCKS:
+            real = weights * step[:, None, None, None]
+            result[name] = Layer(real.astype(np.float32), bias.astype(np.float32))
+        else:
+            result[name] = SymmetricLayer(
+                weights.astype(np.int8), step.astype(np.float32), bias.astype(np.float32)
+            )
     return result
 
 
-def _ranges(name: str, architecture: Architecture, quantization: Quantization) -> Floats:
-    return np.broadcast_to(np.asarray(quantization.ranges[name], np.float64), architecture.width_x)
-
-
-def _nearest(weights: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Whole numbers -127..127 and the step (O,) of each output channel."""
-    step = np.maximum(np.abs(weights).max(axis=(1, 2, 3)) / 127, 1e-30)
-    step = step.astype(np.float32).astype(np.float64)
-    whole = np.clip(np.rint(weights / step[:, None, None, None]), -127, 127)
-    return whole.astype(np.int64), step
+def around_grey(layer: Layer) -> Layer:
+    """A first block for pictures less :data:`GREY`: the same sums, since convolutions are valid."""
+    share = GREY * layer.weights.astype(np.float64).sum(axis=(1, 2, 3))
+    return Layer(layer.weights, (layer.bias + share).astype(np.float32))

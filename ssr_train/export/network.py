@@ -13,10 +13,12 @@ import onnx
 
 from ssr_ops.quantized import blocks, pool_of, source
 from ssr_train.bundle import Bundle
-from ssr_train.contract import IMAGE_SIZE, Contract
+from ssr_train.contract import IMAGE_SIZE, Contract, Interval
 from ssr_train.export.convolutions import Convolutions, convolutions
 from ssr_train.export.graph import BYTE, FLOAT, Array, Graph, tensor
 from ssr_train.export.names import ExportError, check_precision, metadata
+
+_ENDS = (("Sub", "lower"), ("Add", "upper"))
 
 
 def build_onnx(bundle: Bundle, precision: str = "fp32", *, stage_outputs: bool = False) -> onnx.ModelProto:
@@ -24,7 +26,7 @@ def build_onnx(bundle: Bundle, precision: str = "fp32", *, stage_outputs: bool =
 
     Tensor names, floor and clip range are the contract's. ``precision``: arithmetic of the convolutions
     (:data:`ssr_train.export.PRECISIONS`); from the pooled fusion maps on everything is float32.
-    ``stage_outputs`` adds ``p``, ``eta`` (n, sum of s_k) and ``delta`` (n, K). Raises
+    A calibrated contract adds ``<output>_interval`` (n, 2), ``stage_outputs`` adds ``p``, ``eta`` (n, sum of s_k) and ``delta`` (n, K). Raises
     :class:`ExportError` for an unknown precision, int8 without a quantization, weights beyond fp16, or an
     output that is named as another tensor.
     """
@@ -38,6 +40,8 @@ def build_onnx(bundle: Bundle, precision: str = "fp32", *, stage_outputs: bool =
     for k in range(len(contract.architecture.stages)):
         _stage(graph, parameters, f"stages.{k}", *(levels[f"stages.{k}.fuse_{s}"] for s in "xs"))
     _answer(graph, contract)
+    if contract.interval is not None:
+        outputs.append(_interval(graph, contract.interval, contract))
     if stage_outputs:
         outputs += _stage_outputs(graph, contract)
     names = [image, *(output.name for output in outputs)]
@@ -151,6 +155,24 @@ def _answer(graph: Graph, contract: Contract) -> None:
     low, high = contract.interface.output.clip
     limits = [graph.constant(f"{name}.{key}", np.float32(v)) for key, v in (("low", low), ("high", high))]
     graph.node("Clip", [answer, *limits], name)
+
+
+def _interval(graph: Graph, interval: Interval, contract: Contract) -> onnx.ValueInfoProto:
+    """Both ends of the calibrated interval: the half-width of the answer's band to each side, clipped."""
+    answer = contract.interface.output.name
+    name = f"{answer}_interval"
+    half = graph.constant(f"{name}.first", np.float32(interval.half_widths[0]))
+    if interval.edges:
+        edges = graph.constant(f"{name}.edges", np.array(interval.edges, np.float32))
+        rises = np.diff(np.array(interval.half_widths)).astype(np.float32)[:, None]
+        passed = graph.node("GreaterOrEqual", [answer, edges], f"{name}.passed")
+        passed = graph.node("Cast", [passed], f"{name}.passed.float", to=FLOAT)
+        rise = graph.node("MatMul", [passed, graph.constant(f"{name}.rises", rises)], f"{name}.rise")
+        half = graph.node("Add", [rise, half], f"{name}.half")
+    ends = [graph.node(operator, [answer, half], f"{name}.{end}") for operator, end in _ENDS]
+    both = graph.node("Concat", ends, f"{name}.unclipped", axis=1)
+    graph.node("Clip", [both, f"{answer}.low", f"{answer}.high"], name)
+    return tensor(name, FLOAT, 2)
 
 
 def _scaled(graph: Graph, v: str, name: str, factor: float) -> str:
