@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -62,3 +64,24 @@ class Reporter:
             f"train MAE {row['train_mae']:6.2f}  val MAE {row['val_mae']:6.2f}  {row['seconds']:.0f} s"
             f"{'  best' if improved else ''}"
         )
+
+
+@contextmanager
+def bar(console: Console, title: str, size: int | None) -> Iterator[Callable[..., None]]:
+    """A progress bar on a terminal, nothing elsewhere; yields tick(advance, total)."""
+    shown = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with shown:
+        task = shown.add_task(title, total=size)
+
+        def tick(advance: int = 1, total: int | None = None) -> None:
+            shown.update(task, advance=advance, total=total if total is not None else size)
+
+        yield tick

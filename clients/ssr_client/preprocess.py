@@ -25,16 +25,18 @@ def read_picture(path: str | Path) -> Picture:
 
     Raises :class:`BadInput` for a file that OpenCV cannot decode, ``OSError`` for one it cannot read.
     """
-    data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+    return decode_picture(Path(path).read_bytes(), path)
+
+
+def decode_picture(data: bytes, name: str | Path) -> Picture:
+    """:func:`read_picture` of a file's bytes; ``name`` is for the error."""
     try:
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error as error:
-        raise BadInput(f"{path}: OpenCV cannot decode it ({error.err})") from None
+        raise BadInput(f"{name}: OpenCV cannot decode it ({error.err})") from None
     if picture is None:
-        what = (
-            "not an image that OpenCV reads (JPEG, PNG, WebP, BMP, TIFF, ...)" if data.size else "empty file"
-        )
-        raise BadInput(f"{path}: {what}")
+        what = "not an image that OpenCV reads (JPEG, PNG, WebP, BMP, TIFF, ...)" if data else "empty file"
+        raise BadInput(f"{name}: {what}")
     return np.asarray(picture, np.uint8)
 
 
@@ -66,18 +68,20 @@ def as_bgr(image: Any, colour: str = "bgr") -> Picture:
     return np.ascontiguousarray(picture if colour == "bgr" else picture[:, :, ::-1])
 
 
-def crop_faces(picture: Picture, boxes: ArrayLike | Sequence[Sequence[float]], crop: Crop) -> Picture:
-    """Cut faces as the contract's ``crop`` says: boxes (M, 4) as x, y, w, h to (M, 64, 64, 3).
+def crop_faces(
+    picture: Picture, boxes: ArrayLike | Sequence[Sequence[float]], crop: Crop, size: int = IMAGE_SIZE
+) -> Picture:
+    """Cut faces as the contract's ``crop`` says: boxes (M, 4) as x, y, w, h to (M, size, size, 3).
 
     Colour order stays the picture's. The fast twin of :func:`ssr_ops.reference.crop_faces`.
     Raises :class:`BadInput` for a box that is not finite, has no area or does not meet the picture.
     """
     faces = np.asarray(boxes, np.float64)
     if faces.size == 0:
-        return np.empty((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        return np.empty((0, size, size, 3), np.uint8)
     if faces.ndim != 2 or faces.shape[1] != 4:
         raise BadInput(f"boxes: expected shape (M, 4) as x, y, w, h, got {faces.shape}")
-    crops = np.empty((len(faces), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    crops = np.empty((len(faces), size, size, 3), np.uint8)
     for m, (x, y, w, h) in enumerate(faces.tolist()):
         if not (all(map(math.isfinite, (x, y, w, h))) and w > 0 and h > 0):
             raise BadInput(f"box {m}: ({x:g}, {y:g}, {w:g}, {h:g}) has no area")
@@ -87,7 +91,7 @@ def crop_faces(picture: Picture, boxes: ArrayLike | Sequence[Sequence[float]], c
             raise BadInput(f"box {m}: ({x:g}, {y:g}, {w:g}, {h:g}) lies outside the picture")
         cv2.resize(
             picture[top:bottom, left:right],
-            (IMAGE_SIZE, IMAGE_SIZE),
+            (size, size),
             dst=crops[m],
             interpolation=cv2.INTER_LINEAR,
         )

@@ -54,12 +54,20 @@ SECOND_FACE = "second face"
 MISSING_FILE = "missing file"
 DUPLICATE = "listed twice"
 
+# Kinds that drop a face when its picture is opened.
+UNREADABLE = "unreadable file"
+EMPTY_FILE = "empty file"
+TRUNCATED = "truncated image"
+NO_IMAGE = "not an image"
+BOX_OUTSIDE = "box outside the picture"
+
 # Kinds that only say what was seen.
 LABEL_CONFLICT = "label conflict"
+DUPLICATE_PICTURE = "same picture twice"
 UNLISTED_FILE = "unlisted file"
 BROKEN_LABELS = "broken labels"
 
-REMARKS = frozenset({LABEL_CONFLICT, UNLISTED_FILE, BROKEN_LABELS})
+REMARKS = frozenset({LABEL_CONFLICT, DUPLICATE_PICTURE, UNLISTED_FILE, BROKEN_LABELS})
 """Kinds of problem that dropped no face. Every other problem is one face without a record."""
 
 

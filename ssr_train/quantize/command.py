@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ssr_train.bundle import Bundle, check_vacant, copy_bundle, read_bundle, seal
 from ssr_train.contract import PRECISIONS, Contract
 from ssr_train.describe import drift_rows, table
 from ssr_train.errors import SsrError
+from ssr_train.progress import bar
 from ssr_train.quantize.calibrate import calibrate, steps_of_work
 from ssr_train.quantize.crops import LEAST, Crops, enough, gather
 from ssr_train.quantize.drift import Drift, answers
@@ -73,7 +71,7 @@ def quantize(path: Path, source: Source, out: Path | None = None, force: bool = 
     calibration, held_out = _parts(bundle, source, console)
     contract = bundle.contract
     crops = calibration.crops.images
-    with _bar(console, "calibrating", steps_of_work(contract.architecture, len(crops))) as tick:
+    with bar(console, "calibrating", steps_of_work(contract.architecture, len(crops))) as tick:
         found = calibrate(bundle.parameters(), contract.architecture, crops, tick)
     with tempfile.TemporaryDirectory(prefix="ssr-quantize-") as folder:
         draft = copy_bundle(bundle, replace(contract, quantization=found), Path(folder) / "bundle")
@@ -123,7 +121,7 @@ def _parts(bundle: Bundle, source: Source, console: Console) -> tuple[Part, Part
 
 
 def _gather(bundle: Bundle, folder: Path, source: Source, console: Console) -> Crops:
-    with _bar(console, f"faces in {folder}", None) as tick:
+    with bar(console, f"faces in {folder}", None) as tick:
 
         def progress(done: int, total: int) -> None:
             tick(int(done > 0), total)
@@ -153,7 +151,7 @@ def _drawn(bundle: Bundle, source: Source, console: Console) -> tuple[Part, Part
         raise SsrError(f"--count must be at least {LEAST}, got {source.count}")
     parts = []
     for seed in (source.seed, source.seed + 1):
-        with _bar(console, "drawing faces", source.count) as tick:
+        with bar(console, "drawing faces", source.count) as tick:
             done = 0
 
             def progress(drawn: int) -> None:
@@ -178,7 +176,7 @@ def _measure(bundle: Bundle, calibration: Part, held_out: Part | None, console: 
     record["engines"] = {}
     record["drift"] = {precision: {} for precision in PRECISIONS}
     total = sum(len(part.crops.images) for part in sets.values()) * (1 + len(PRECISIONS))
-    with _bar(console, "measuring the drift", total) as tick:
+    with bar(console, "measuring the drift", total) as tick:
         for name, part in sets.items():
             images = part.crops.images
             real, _ = answers(bundle, "fp32", images, tick)
@@ -213,24 +211,3 @@ def _warn(record: dict[str, Any], contract: Contract, console: Console) -> None:
                     f"note: {precision} drifts by more than this project allows: {quantity} "
                     f"{drift[quantity]:.3g}, allowed {allowed:.3g}; more and other photos may help"
                 )
-
-
-@contextmanager
-def _bar(console: Console, title: str, size: int | None) -> Iterator[Callable[..., None]]:
-    """A progress bar on a terminal, nothing elsewhere; yields tick(advance, total)."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task(title, total=size)
-
-        def tick(advance: int = 1, total: int | None = None) -> None:
-            bar.update(task, advance=advance, total=total if total is not None else size)
-
-        yield tick

@@ -1,0 +1,226 @@
+"""From one record to one picture as it enters the network, or to the reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from ssr_client.detectors import NAMES as DETECTORS
+from ssr_client.detectors import to_convention
+from ssr_client.errors import BadInput
+from ssr_client.faces import Box, Detection
+from ssr_client.photo import Finder
+from ssr_client.preprocess import crop_faces, decode_picture
+
+from ssr_train.contract import IMAGE_SIZE, Crop
+from ssr_train.data.alignment import align
+from ssr_train.data.records import (
+    BOX_OUTSIDE,
+    EMPTY_FILE,
+    NO_FACE,
+    NO_IMAGE,
+    SECOND_FACE,
+    TRUNCATED,
+    UNREADABLE,
+    Problem,
+    Record,
+)
+from ssr_train.errors import SsrError
+
+Picture = NDArray[np.uint8]
+
+ALIGNMENTS = ("none", "similarity")
+FINDERS = (*DETECTORS, "none")
+
+SIZES = (8, 1024)
+"""Least and largest side of a prepared picture, in pixels."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How pictures are made. ``detector`` finds the faces of photos; ``none`` takes the published boxes."""
+
+    size: int = IMAGE_SIZE
+    align: str = "none"
+    detector: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not SIZES[0] <= self.size <= SIZES[1]:
+            raise SsrError(f"--size must lie in {SIZES[0]}..{SIZES[1]} pixels, got {self.size}")
+        for name, value, known in (
+            ("align", self.align, ALIGNMENTS),
+            ("detector", self.detector, FINDERS),
+        ):
+            if value not in known:
+                raise SsrError(f"--{name} {value}: unknown, expected one of {', '.join(known)}")
+        if self.align != "none" and self.detector in ("haar", "none"):
+            given = "the Haar cascade finds" if self.detector == "haar" else "published boxes come with"
+            raise SsrError(f"--align {self.align} goes by landmarks, and {given} none; use --detector yunet")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Made(NamedTuple):
+    """A picture (size, size, 3) BGR, and the :func:`digest` of what it was made from."""
+
+    picture: Picture
+    digest: str
+
+
+class Cutter:
+    """Makes the pictures of one distribution under ``root``; its detector is opened on first use."""
+
+    def __init__(self, root: Path, cut: Cut) -> None:
+        self.root, self.cut = root, cut
+        self._crop = Crop()
+        self._finder = Finder("auto" if cut.detector == "none" else cut.detector)
+
+    def make(self, record: Record) -> Made | Problem:
+        """The record's picture, or the problem that drops it."""
+        try:
+            data = read(self.root / record.path)
+            picture = decode(data)
+            made = self._published(picture, record) if record.face == "crop" else self._photo(picture, record)
+            return Made(made, digest(data, record))
+        except _Dropped as reason:
+            return Problem(reason.kind, record.path.as_posix(), reason.detail)
+
+    def look(self, record: Record) -> str | Problem:
+        """Like :meth:`make` without making it: the digest of a file that decodes, or the problem."""
+        try:
+            data = read(self.root / record.path)
+            decode(data)
+            return digest(data, record)
+        except _Dropped as reason:
+            return Problem(reason.kind, record.path.as_posix(), reason.detail)
+
+    def _published(self, picture: Picture, record: Record) -> Picture:
+        """A published crop, or the part of it that the protocol uses, resized as the contract resizes."""
+        part = picture if record.box is None else picture[_within(record.box, picture)]
+        size = (self.cut.size, self.cut.size)
+        return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+
+    def _photo(self, picture: Picture, record: Record) -> Picture:
+        """The face of a photo, by its landmarks or by the contract's crop of the detector's box."""
+        if self.cut.detector == "none":
+            if record.box is None:
+                raise _Dropped(NO_FACE, "the set boxes no face here, and no detector was to look for one")
+            box = record.box
+        else:
+            face = self._only(picture) if record.box is None else self._boxed(picture, record.box)
+            if self.cut.align == "similarity":
+                if face.landmarks is None:
+                    raise _Dropped(NO_FACE, "the detector gave no landmarks to align by")
+                return align(picture, face.landmarks, self.cut.size)
+            box = to_convention(face.box, self._finder.detector.box_convention, self._crop.box)
+        try:
+            cut: Picture = crop_faces(picture, [box], self._crop, self.cut.size)[0]
+        except BadInput as error:
+            raise _Dropped(BOX_OUTSIDE, str(error)) from None
+        return cut
+
+    def _only(self, picture: Picture) -> Detection:
+        found = self._finder.find(picture)
+        if not found:
+            raise _Dropped(NO_FACE, "the detector finds none")
+        if len(found) > 1:
+            raise _Dropped(
+                SECOND_FACE, f"the detector finds {len(found)}, and whose age is labelled is not said"
+            )
+        return found[0]
+
+    def _boxed(self, picture: Picture, box: Box) -> Detection:
+        """The face that overlaps a published ``box`` most, looked for in the box and as much around it."""
+        x, y, w, h = box
+        around = _within((x - w, y - h, 3 * w, 3 * h), picture)
+        left, top = around[1].start, around[0].start
+        best, most = None, 0.0
+        for face in self._finder.find(picture[around]):
+            moved = _moved(face, left, top)
+            shared = _overlap(moved.box, box)
+            if shared > most:
+                best, most = moved, shared
+        if best is None:
+            raise _Dropped(NO_FACE, f"the detector finds none at the published box {_text(box)}")
+        return best
+
+
+class _Dropped(Exception):
+    """Why a picture cannot be made."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(kind, detail)
+        self.kind, self.detail = kind, detail
+
+
+def read(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _Dropped(UNREADABLE, error.strerror or str(error)) from None
+    if not data:
+        raise _Dropped(EMPTY_FILE, "it has no bytes")
+    if not _whole(data):
+        raise _Dropped(TRUNCATED, f"its {len(data):,} bytes end before the picture does")
+    return data
+
+
+def decode(data: bytes) -> Picture:
+    try:
+        return decode_picture(data, "picture")
+    except BadInput as error:
+        raise _Dropped(NO_IMAGE, str(error).removeprefix("picture: ")) from None
+
+
+def digest(data: bytes, record: Record) -> str:
+    """Equal for byte-identical files (and the same part of them), 16 hexadecimal digits."""
+    part = "" if record.box is None else _text(record.box)
+    return hashlib.blake2b(data, digest_size=8, person=hashlib.md5(part.encode()).digest()).hexdigest()
+
+
+def _whole(data: bytes) -> bool:
+    """Whether a JPEG or PNG has its end; OpenCV would fill the rest with grey and say nothing.
+
+    In a JPEG the end marker FF D9 cannot occur inside the coded picture, so it must follow the last start of
+    a scan, FF DA. Whatever else a file is, its decoder must tell.
+    """
+    if data.startswith(b"\xff\xd8"):
+        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+    return not data.startswith(b"\x89PNG") or b"IEND" in data
+
+
+def _within(box: Box, picture: Picture) -> tuple[slice, slice]:
+    """Rows and columns of ``box`` that lie in the picture, to whole pixels outward."""
+    x, y, w, h = box
+    height, width = picture.shape[:2]
+    if all(map(math.isfinite, box)):
+        top, bottom = max(math.floor(y), 0), min(math.ceil(y + h), height)
+        left, right = max(math.floor(x), 0), min(math.ceil(x + w), width)
+        if top < bottom and left < right:
+            return slice(top, bottom), slice(left, right)
+    raise _Dropped(BOX_OUTSIDE, f"{_text(box)} lies outside the picture of {width} x {height}")
+
+
+def _moved(face: Detection, left: int, top: int) -> Detection:
+    x, y, w, h = face.box
+    points = face.landmarks and tuple((px + left, py + top) for px, py in face.landmarks)
+    return Detection((x + left, y + top, w, h), face.score, points)
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Intersection over union."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+
+
+def _text(box: Box) -> str:
+    return "(" + ", ".join(f"{v:g}" for v in box) + ")"
