@@ -483,6 +483,85 @@ def tune_command(
         _follow(control, name, wait, follows, int(target.bundle.name))
 
 
+@app.command("compile")
+def compile_command(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle folder, or 'default'.")],
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="P[,P...]", help="fp32, fp16, int8 (needs `ssr-train quantize`), or all that it can."
+        ),
+    ] = "fp32",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SM[,SM...]",
+            help="GPUs to build for ahead of time, such as sm_89; else the one here, or all from sm_80 on.",
+        ),
+    ] = None,
+    batch: Annotated[
+        str, typer.Option(metavar="MIN,OPT,MAX", help="Crops at once: smallest, tuned for, largest.")
+    ] = "1,16,64",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Copy plans to DIR/<precision>; else they stay in the cache."),
+    ] = None,
+    library: Annotated[
+        str | None, typer.Option(help="tensorrt or tensorrt_rtx; else the installed one that fits.")
+    ] = None,
+    compatibility: Annotated[
+        str,
+        typer.Option(help="Which other GPUs a tensorrt plan serves: exact (none), same-capability, ampere+."),
+    ] = "exact",
+    require_tensorrt: Annotated[
+        bool, typer.Option("--require-tensorrt", help="Exit 1 if a plan could not be run here.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Build even if the cache has the plan.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs; with every layer.")] = False,
+) -> None:
+    """Compile a bundle to TensorRT plans, and run them where a GPU is.
+
+    The graph is replayed in ONNX Runtime, built, and written with a sidecar that says what the plan is for;
+    one made for another contract, GPU or TensorRT is refused when it is loaded. Without a GPU, TensorRT-RTX
+    builds for the targets that you name and the table says "built, not run". Plans are cached: a stale one is
+    built again, with a line that says why.
+
+    Examples:
+
+        ssr-serve compile bundles/morph2
+
+        ssr-serve compile default --precision all --target sm_89,sm_120 --out plans
+
+        ssr-serve compile bundles/morph2 --precision fp16 --batch 1,8,32 --require-tensorrt
+    """
+    from triton_repo.compile import report
+    from triton_repo.repository import open_bundle
+
+    opened = open_bundle(bundle)
+    outcomes = report.compile_all(
+        opened,
+        report.parse_precisions(precision, opened),
+        out=out,
+        console=Console(stderr=True, highlight=False, soft_wrap=True),
+        targets=target.split(",") if target is not None else None,
+        batches=report.parse_batches(batch),
+        library=library,
+        compatibility=compatibility,
+        force=force,
+    )
+    if as_json:
+        print(json.dumps([outcome.to_json() for outcome in outcomes], indent=2), flush=True)
+    else:
+        table = _table(*report.COLUMNS)
+        for outcome in outcomes:
+            table.add_row(*map(escape, outcome.row()))
+        _print(table)
+        for outcome in outcomes:
+            print(f"{outcome.plan.recipe.precision}: {outcome.path}", flush=True)
+    if require_tensorrt and (idle := [o for o in outcomes if o.ran is None]):
+        raise SsrError(f"{idle[0].plan.recipe.precision}: built, not run: {idle[0].not_run}")
+
+
 @app.command("doctor")
 def doctor_command() -> None:
     """Say what serving needs, what this machine has, and how to get the rest. Exit 1: serving cannot work."""

@@ -1,0 +1,33 @@
+"""A bundle compiled to a TensorRT plan: ``ssr-serve compile``.
+
+``compile_plan`` builds or finds a plan, ``read_plan`` refuses one that is not for this contract and machine,
+``run_plan`` runs it on the GPU at hand. TensorRT is imported only when a plan is built or run.
+"""
+
+from ssr_train.export import PRECISIONS
+from triton_repo.compile.compiler import compile_plan
+from triton_repo.compile.errors import CompileError, NotRunnable, PlanError
+from triton_repo.compile.library import Library, Target, open_library
+from triton_repo.compile.plan import PLAN_FILE, SIDECAR, Plan, Recipe, check_contract, load_plan, read_plan
+from triton_repo.compile.runner import PlanReplay, replay_plan, run_plan
+
+__all__ = [
+    "PLAN_FILE",
+    "PRECISIONS",
+    "SIDECAR",
+    "CompileError",
+    "Library",
+    "NotRunnable",
+    "Plan",
+    "PlanError",
+    "PlanReplay",
+    "Recipe",
+    "Target",
+    "check_contract",
+    "compile_plan",
+    "load_plan",
+    "open_library",
+    "read_plan",
+    "replay_plan",
+    "run_plan",
+]

@@ -1,0 +1,89 @@
+"""Plans kept between builds, each under the hash of all that determines it; bounded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ssr_train.fetch import cache_dir
+from triton_repo.compile.errors import PlanError
+from triton_repo.compile.plan import PLAN_FILE, Plan, Recipe, load_plan
+
+LARGEST = 64
+"""Plans that are kept, about a megabyte each; the longest unused go first."""
+
+
+class PlanCache:
+    """A folder of plans: one folder for each recipe, named by its hash."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_dir() / "plans"
+
+    @property
+    def timing(self) -> Path:
+        """Where the builder's timing caches lie."""
+        return self.folder / "timing"
+
+    def find(self, recipe: Recipe) -> tuple[Plan | None, str]:
+        """The plan of ``recipe``, or None and why there is none: nothing yet, stale (how), or damaged."""
+        entry = self._entry(recipe)
+        if entry.is_dir():
+            try:
+                plan = load_plan(entry)
+            except PlanError as error:
+                return None, f"the cached plan is damaged: {error}"
+            os.utime(entry)
+            return plan, ""
+        return None, self._stale(recipe) or "none in the cache"
+
+    def add(self, recipe: Recipe, write: Callable[[Path], None]) -> Plan:
+        """Let ``write`` fill a folder, which then becomes the plan of ``recipe``, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=self.folder))
+        try:
+            made = temporary / "new"
+            made.mkdir()
+            write(made)
+            entry = self._entry(recipe)
+            if entry.exists():
+                entry.rename(temporary / "old")
+            made.rename(entry)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self._prune()
+        return load_plan(entry)
+
+    def _entry(self, recipe: Recipe) -> Path:
+        return self.folder / recipe.sha256[:32]
+
+    def _entries(self) -> list[Path]:
+        """Newest first."""
+        found = [p for p in self.folder.glob("*") if (p / PLAN_FILE).is_file() and not p.name.startswith(".")]
+        return sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)
+
+    def _stale(self, recipe: Recipe) -> str:
+        """How the closest plan of the same model and precision differs."""
+        closest: list[str] = []
+        for entry in self._entries():
+            try:
+                other = load_plan(entry).recipe
+            except PlanError:
+                continue
+            if (other.model, other.precision) == (recipe.model, recipe.precision):
+                differences = recipe.differences(other)
+                if not closest or len(differences) < len(closest):
+                    closest = differences
+        return f"the cached plan is stale: {'; '.join(closest)}" if closest else ""
+
+    def _prune(self) -> None:
+        for entry in self._entries()[LARGEST:]:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def built(plan: Plan, reason: str) -> Plan:
+    """``plan`` as the call that built it returns it."""
+    return replace(plan, rebuilt=True, reason=reason)

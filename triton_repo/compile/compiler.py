@@ -1,0 +1,155 @@
+"""From a bundle to a plan: graph, replay in ONNX Runtime, build, cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from ssr_train.bundle import Bundle, read_bundle
+from ssr_train.export import PRECISIONS
+from triton_repo.compile import builder, gpu
+from triton_repo.compile.builder import COMPATIBILITY, Watch
+from triton_repo.compile.cache import PlanCache, built
+from triton_repo.compile.errors import CompileError, NotInstalled
+from triton_repo.compile.library import INSTALL, Library, Target, open_library
+from triton_repo.compile.plan import Plan, Recipe, write_plan
+
+LARGEST_BATCH = 4096
+
+_OLDEST_BY_DEFAULT = Target(8, 0)
+"""Ahead of time and unasked, no older target: on sm_75 TensorRT-RTX has no float32 GEMM for the head."""
+
+
+def compile_plan(
+    bundle: Bundle | str | os.PathLike[str],
+    precision: str,
+    targets: Iterable[Target | str] | None = None,
+    *,
+    batches: tuple[int, int, int] = (1, 16, 64),
+    cache: Path | None = None,
+    library: str | Library | None = None,
+    compatibility: str = "exact",
+    force: bool = False,
+    say: Callable[[str], None] | None = None,
+    watch: Watch | None = None,
+) -> Plan:
+    """The plan of ``bundle`` in ``precision`` (:data:`PRECISIONS`), from the cache or built now.
+
+    ``targets``: one plan for all of these GPUs, ahead of time (``tensorrt_rtx``); None: the GPU at hand, or
+    without one every target from sm_80 on. ``batches``: smallest, tuned for, largest. ``cache``: a folder, by
+    default ``plans`` in the project's cache. ``library``: ``tensorrt`` or ``tensorrt_rtx``, else the one that
+    fits. ``compatibility``: which other GPUs a plan of ``tensorrt`` serves (``exact``, ``same-capability``,
+    ``ampere+``). ``force``: build even if the cache has it. ``say`` gets one line when it builds: why.
+
+    The graph handed to the builder is replayed in ONNX Runtime first. The plan is not run here: see
+    ``replay_plan``. Raises :class:`CompileError`, or ``ExportError`` and ``ReplayError`` of the graph.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+    if precision not in PRECISIONS:
+        raise CompileError(f"precision: expected {', '.join(PRECISIONS)}, got {precision!r}")
+    smallest, tuned, largest = batches
+    if not 1 <= smallest <= tuned <= largest <= LARGEST_BATCH:
+        raise CompileError(
+            f"batch: expected 1 <= smallest <= tuned for <= largest <= {LARGEST_BATCH}, "
+            f"got {','.join(map(str, batches))}"
+        )
+    if compatibility not in COMPATIBILITY:
+        raise CompileError(f"compatibility: expected {', '.join(COMPATIBILITY)}, got {compatibility!r}")
+    wanted = None if targets is None else tuple(sorted({_target(t) for t in targets}))
+    card = gpu.find()
+    used = library if isinstance(library, Library) else _choose(library, wanted, card)
+    chosen = _targets(used, wanted, card)
+    if compatibility != "exact" and used.ahead_of_time:
+        raise CompileError(f"compatibility: {used} takes targets instead, such as sm_86,sm_89")
+    from ssr_train.export import build_onnx, check_onnx, replay_onnx
+
+    graph = build_onnx(opened, precision).SerializeToString(deterministic=True)
+    check_onnx(graph, opened)
+    recipe = Recipe(
+        model=opened.contract.name,
+        precision=precision,
+        library=used.name,
+        version=used.version,
+        targets=tuple(map(str, chosen)),
+        gpu="" if used.ahead_of_time or card is None else card.name,
+        compatibility=compatibility,
+        batches=(smallest, tuned, largest),
+        revision=builder.REVISION,
+        interface_sha256=opened.contract.interface.sha256,
+        weights_sha256=opened.contract.weights_sha256,
+        onnx_sha256=hashlib.sha256(graph).hexdigest(),
+    )
+    kept = PlanCache(cache)
+    found, reason = kept.find(recipe)
+    if found is not None and not force:
+        return found
+    reason = reason or "asked to build again"
+    if say is not None:
+        say(f"{recipe.model} {precision}: building with {used} for {', '.join(recipe.targets)}: {reason}")
+    replayed = asdict(replay_onnx(graph, opened))
+    begin = time.monotonic()
+    made = builder.build(
+        used,
+        graph,
+        chosen,
+        recipe.batches,
+        compatibility=compatibility,
+        timing=kept.timing / f"{used.name}-{used.version}-{_file_name(recipe.gpu)}",
+        watch=watch,
+    )
+    seconds = time.monotonic() - begin
+    plan = kept.add(
+        recipe, lambda folder: write_plan(folder, made.data, recipe, made.layers, replayed, seconds)
+    )
+    return built(plan, reason)
+
+
+def _target(target: Target | str) -> Target:
+    return target if isinstance(target, Target) else Target.parse(target)
+
+
+def _choose(name: str | None, wanted: tuple[Target, ...] | None, card: gpu.Gpu | None) -> Library:
+    """``tensorrt`` for the GPU at hand, which Triton serves; ``tensorrt_rtx`` for any other."""
+    if name is not None:
+        return open_library(name)
+    here = card is not None and (wanted is None or wanted == (card.target,))
+    try:
+        return open_library("tensorrt" if here else "tensorrt_rtx")
+    except NotInstalled:
+        return open_library()
+
+
+def _targets(library: Library, wanted: tuple[Target, ...] | None, card: gpu.Gpu | None) -> tuple[Target, ...]:
+    if not library.ahead_of_time:
+        if card is None:
+            raise CompileError(f"{library} builds on a GPU and there is none: {INSTALL['tensorrt_rtx']}")
+        if wanted not in (None, (card.target,)):
+            assert wanted is not None
+            raise CompileError(
+                f"target: {library} builds for the GPU at hand ({card}) alone, not for "
+                f"{', '.join(map(str, wanted))}: {INSTALL['tensorrt_rtx']}"
+            )
+        return (card.target,)
+    if wanted is not None:
+        if not wanted:
+            raise CompileError(f"target: none given, expected {', '.join(map(str, library.targets()))}")
+        chosen = wanted
+    elif card is not None:
+        if card.target not in library.targets():
+            raise CompileError(
+                f"{library} does not build for the GPU at hand, {card}: {INSTALL['tensorrt']}; "
+                "for another machine, name its target"
+            )
+        chosen = (card.target,)
+    else:
+        chosen = tuple(t for t in library.targets() if t >= _OLDEST_BY_DEFAULT)
+    library.check_targets(chosen)
+    return chosen
+
+
+def _file_name(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text) or "any"

@@ -1,0 +1,21 @@
+"""What can go wrong between a bundle and a running plan."""
+
+from __future__ import annotations
+
+from ssr_train.errors import SsrError
+
+
+class CompileError(SsrError):
+    """A plan that cannot be built: the library, the target or the graph is named."""
+
+
+class NotInstalled(CompileError):
+    """The TensorRT that is asked for is not here; the message says what to install."""
+
+
+class PlanError(SsrError):
+    """A plan that must not be loaded: damaged, or made for something else than what is at hand."""
+
+
+class NotRunnable(SsrError):
+    """A plan that is whole, but cannot run on this machine; the message is the reason."""

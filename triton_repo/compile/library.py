@@ -1,0 +1,103 @@
+"""TensorRT as installed here: ``tensorrt`` 10 or 11, or ``tensorrt_rtx``, which builds without a GPU."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from triton_repo.compile.errors import CompileError, NotInstalled
+
+OLDEST = {"tensorrt": (10, 0), "tensorrt_rtx": (1, 4)}
+"""Modules that the builder drives, the one that Triton serves first, and their oldest usable releases."""
+
+INSTALL = {
+    "tensorrt": "pip install tensorrt (needs NVIDIA's package index and a GPU)",
+    "tensorrt_rtx": "pip install 'ssr-serve[tensorrt]' (TensorRT-RTX; builds without a GPU)",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """A GPU architecture that plans are built for, written as nvcc writes it: ``sm_89``."""
+
+    major: int
+    minor: int
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """``sm_89``, or the same in capitals or without the underscore."""
+        found = re.fullmatch(r"sm_?(\d{2,3})", text.strip().lower())
+        if found is None:
+            raise CompileError(f"target: {text!r} is no GPU architecture, expected one like sm_89")
+        return cls(*divmod(int(found[1]), 10))
+
+    def __str__(self) -> str:
+        return f"sm_{self.major}{self.minor}"
+
+
+@dataclass(frozen=True)
+class Library:
+    """An imported TensorRT module. ``version`` as the module says it."""
+
+    name: str
+    version: str
+    module: Any
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+    @property
+    def ahead_of_time(self) -> bool:
+        """Whether it builds for GPUs that are not here."""
+        return hasattr(self.module.IBuilderConfig, "set_compute_capability")
+
+    def targets(self) -> tuple[Target, ...]:
+        """What an ahead-of-time library builds for, oldest first; empty for the others."""
+        names = self.module.ComputeCapability.__members__ if self.ahead_of_time else ()
+        return tuple(sorted(Target.parse(name) for name in names if re.fullmatch(r"SM\d+", name)))
+
+    def check_targets(self, targets: Iterable[Target]) -> None:
+        """Raise :class:`CompileError` for the first that this library does not build for."""
+        known = self.targets()
+        for target in targets:
+            if target not in known:
+                raise CompileError(
+                    f"target: {self} does not build for {target}, expected {', '.join(map(str, known))}"
+                )
+
+
+def open_library(name: str | None = None) -> Library:
+    """The library called ``name``, else the first of :data:`OLDEST` that is installed.
+
+    Raises :class:`CompileError`: unknown name or too old; :class:`NotInstalled` with what to
+    install.
+    """
+    if name is not None and name not in OLDEST:
+        raise CompileError(f"library: {name!r} is unknown, expected {' or '.join(OLDEST)}")
+    for candidate in [name] if name else OLDEST:
+        try:
+            module = importlib.import_module(candidate)
+        except ModuleNotFoundError as error:
+            if error.name != candidate:
+                raise CompileError(f"{candidate} cannot be imported: {error}") from None
+            continue
+        except (ImportError, OSError) as error:
+            raise CompileError(f"{candidate} cannot be imported: {error}") from None
+        return _checked(candidate, module)
+    if name:
+        raise NotInstalled(f"{name} is not installed: {INSTALL[name]}")
+    raise NotInstalled(f"no TensorRT is installed: {INSTALL['tensorrt_rtx']}, or {INSTALL['tensorrt']}")
+
+
+def _checked(name: str, module: Any) -> Library:
+    version = str(getattr(module, "__version__", ""))
+    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    if numbers < OLDEST[name]:
+        oldest = ".".join(map(str, OLDEST[name]))
+        raise CompileError(
+            f"{name} {version or 'without a version'} is too old, expected {oldest} or newer: {INSTALL[name]}"
+        )
+    return Library(name, version, module)
