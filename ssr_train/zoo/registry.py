@@ -7,11 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 from ssr_train.errors import SsrError
-from ssr_train.zoo import ssrnet
+from ssr_train.zoo import bulky, compact, ssrnet
 from ssr_train.zoo.system import Description, System
 
 _SYSTEMS: dict[str, tuple[Description, Callable[..., System]]] = {
     "ssrnet": (ssrnet.SSRNetSystem.description, ssrnet.build),
+    "mobilenet": (compact.MOBILENET, compact.mobilenet),
+    "densenet": (compact.DENSENET, compact.densenet),
+    "mrcnn": (compact.MRCNN, compact.mrcnn),
+    "orcnn": (compact.ORCNN, compact.orcnn),
+    "dex": (bulky.DEX, bulky.dex),
+    "arn": (bulky.ARN, bulky.arn),
+    "ap": (bulky.AP, bulky.ap),
+    "hot": (bulky.HOT, bulky.hot),
+    "ranking-cnn": (bulky.RANKING_CNN, bulky.ranking_cnn),
+    "ldl": (bulky.LDL, bulky.ldl),
 }
 
 NAMES = tuple(_SYSTEMS)
