@@ -1,6 +1,7 @@
 """The bundle: the one folder that travels from training to the server.
 
-``contract.json``, ``model.safetensors``, ``golden.safetensors``, and ``model.onnx`` once exported.
+``contract.json``, ``model.safetensors``, ``golden.safetensors``, and the ONNX files once exported
+(:mod:`ssr_train.export`).
 Reading checks every file against the contract's hashes; writing goes to a temporary folder that is
 renamed only when it is whole. No torch and no native module here; :func:`load_model` imports torch.
 """
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 CONTRACT_FILE = "contract.json"
 MODEL_FILE = "model.safetensors"
 GOLDEN_FILE = "golden.safetensors"
-ONNX_FILE = "model.onnx"
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -108,7 +108,7 @@ def write_bundle(
         safetensors.save_file(arrays, temporary / MODEL_FILE)
         safetensors.save_file(make_golden(contract, arrays), temporary / GOLDEN_FILE)
         seal(temporary, contract)
-        _rename(temporary, folder)
+        move_into_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return read_bundle(folder)
@@ -129,7 +129,7 @@ def copy_bundle(
         for name in bundle.contract.files:
             shutil.copyfile(bundle.path / name, temporary / name)
         seal(temporary, contract)
-        _rename(temporary, folder)
+        move_into_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return read_bundle(folder)
@@ -142,12 +142,12 @@ def check_vacant(folder: Path, *, overwrite: bool) -> None:
         raise BundleError(f"{folder}: exists already{' and is not a bundle' if overwrite else ''}{hint}")
 
 
-def _rename(temporary: Path, folder: Path) -> None:
-    """Make the whole bundle in ``temporary`` the one at ``folder``, readable by everyone."""
+def move_into_place(temporary: Path, folder: Path) -> None:
+    """Make the whole folder in ``temporary`` the one at ``folder``, readable by everyone."""
     temporary.chmod(0o755)
     for file in temporary.iterdir():  # safetensors writes files that only their owner can read
         file.chmod(0o644)
-    if folder.exists():  # renamed aside, so that a crash leaves a whole bundle, old or new
+    if folder.exists():  # renamed aside, so that a crash leaves a whole folder, old or new
         old = Path(tempfile.mkdtemp(prefix=f".tmp-old-{folder.name}-", dir=folder.parent))
         folder.rename(old)
         temporary.rename(folder)
@@ -159,18 +159,37 @@ def _rename(temporary: Path, folder: Path) -> None:
 def seal(folder: Path, contract: Contract) -> Contract:
     """Write ``contract.json`` last, listing every other file in ``folder`` with its hash."""
     files = {f.name: hash_file(f) for f in folder.iterdir() if f.is_file() and f.name != CONTRACT_FILE}
-    sealed = contract.with_files(files)
+    return _write_contract(folder, contract.with_files(files))
+
+
+def _write_contract(folder: Path, contract: Contract) -> Contract:
     temporary = folder / f".tmp-{CONTRACT_FILE}"
-    temporary.write_text(sealed.dumps(), encoding="utf-8")
-    temporary.rename(folder / CONTRACT_FILE)
-    return sealed
+    try:
+        temporary.write_text(contract.dumps(), encoding="utf-8")
+        temporary.replace(folder / CONTRACT_FILE)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return contract
 
 
-def add_file(bundle: Bundle, name: str, source: Path) -> Bundle:
-    """Move ``source`` into the bundle as ``name`` and pin it in the contract."""
-    source.replace(bundle.path / name)
-    seal(bundle.path, bundle.contract)
-    return read_bundle(bundle.path)
+def add_files(bundle: Bundle, files: Mapping[str, bytes]) -> Bundle:
+    """The bundle with ``files`` written into it, new or in place of others, and pinned in its contract.
+
+    At every moment the folder is a whole bundle: a file that is replaced leaves the contract first.
+    """
+    folder, contract = bundle.path, bundle.contract
+    kept = {name: entry for name, entry in contract.files.items() if name not in files}
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
+        written = {name: Path(temporary) / name for name in files}
+        for name, path in written.items():
+            path.write_bytes(files[name])
+        added = {name: hash_file(path) for name, path in written.items()}
+        if len(kept) < len(contract.files):
+            _write_contract(folder, contract.with_files(kept))
+        for name, path in written.items():
+            path.replace(folder / name)
+        _write_contract(folder, contract.with_files({**kept, **added}))
+    return read_bundle(folder)
 
 
 def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract) -> None:

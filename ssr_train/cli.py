@@ -213,6 +213,47 @@ def quantize(
 
 
 @app.command()
+def export(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
+    precision: Annotated[
+        str, typer.Option(help="fp32, fp16, int8, several with commas between, or all.")
+    ] = "fp32",
+    stages: Annotated[
+        bool, typer.Option("--stages", help="p, eta and delta of every stage as outputs too.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this file (one precision) and leave the bundle as it is.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write the network as ONNX into its bundle, and replay the golden record in ONNX Runtime.
+
+    The graph takes the bytes that every server of ours takes (uint8, N x 64 x 64 x 3, any N) and gives the
+    same clipped answers. fp16 and int8 are of the convolutions; the age arithmetic is float32 in each. int8
+    needs a bundle that `ssr-train quantize` calibrated. No torch is needed.
+
+    Examples:
+
+        ssr-train export bundles/morph2                     (model.onnx)
+
+        ssr-train export bundles/morph2 --precision all     (and model.fp16.onnx, model.int8.onnx)
+
+        ssr-train export bundles/morph2 --stages --out morph2-stages.onnx
+    """
+    from ssr_train.export import PRECISIONS
+    from ssr_train.export import command as exporting
+
+    chosen = PRECISIONS if precision == "all" else tuple(dict.fromkeys(precision.split(",")))
+    if unknown := [name for name in chosen if name not in PRECISIONS]:
+        raise typer.BadParameter(
+            f"--precision {unknown[0]!r} is unknown, expected {', '.join(PRECISIONS)} or all"
+        )
+    if out is not None and len(chosen) > 1:
+        raise typer.BadParameter("--out takes one file, so give one --precision with it")
+    exporting.export(bundle, chosen, out, stage_outputs=stages, force=force)
+
+
+@app.command()
 def info(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
     json: Annotated[bool, typer.Option("--json", help="Print contract.json as it is.")] = False,

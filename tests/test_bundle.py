@@ -18,7 +18,7 @@ from ssr_train.bundle import (
     GOLDEN_FILE,
     MODEL_FILE,
     BundleError,
-    add_file,
+    add_files,
     read_bundle,
     seal,
     write_bundle,
@@ -115,13 +115,39 @@ def test_an_existing_folder_is_kept(copied: Path, tmp_path: Path) -> None:
     assert write_bundle(copied, contract, parameters, overwrite=True).contract.weights_sha256 != before
 
 
-def test_add_file_pins_it(copied: Path, tmp_path: Path) -> None:
-    (tmp_path / "export").write_bytes(b"a graph")
-    bundle = add_file(read_bundle(copied), "model.onnx", tmp_path / "export")
+def test_added_files_are_pinned(copied: Path) -> None:
+    bundle = add_files(read_bundle(copied), {"model.onnx": b"a graph", "model.fp16.onnx": b"half"})
     assert bundle.contract.files["model.onnx"].bytes == 7
+    bundle = add_files(bundle, {"model.onnx": b"a second graph"})
+    assert {n: f.bytes for n, f in bundle.contract.files.items() if "onnx" in n} == {
+        "model.onnx": 14,
+        "model.fp16.onnx": 4,
+    }
+    assert not list(copied.glob(".tmp-*"))
     (copied / "model.onnx").write_bytes(b"another")
-    with pytest.raises(BundleError, match=r"model.onnx: sha256 .* altered"):
+    with pytest.raises(BundleError, match=r"model.onnx: sha256 .* altered|model.onnx: 7 bytes"):
         read_bundle(copied)
+
+
+def test_adding_files_leaves_a_whole_bundle_wherever_it_stops(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = add_files(read_bundle(copied), {"model.onnx": b"a graph"})
+    replace_file, left = Path.replace, [0]
+
+    def stop(path: Path, target: Path) -> Path:
+        if left[0] == 0:
+            raise OSError("the disk is gone")
+        left[0] -= 1
+        return replace_file(path, target)
+
+    monkeypatch.setattr(Path, "replace", stop)
+    for allowed in range(4):  # contract, two files, contract
+        left[0] = allowed
+        with pytest.raises(OSError, match="the disk is gone"):
+            add_files(before, {"model.onnx": b"a second graph", "model.int8.onnx": b"third"})
+        assert read_bundle(copied).contract.weights_sha256 == before.contract.weights_sha256
+        assert not list(copied.glob(".tmp-*"))
 
 
 def test_golden_record_hurts_where_it_should(good: Path) -> None:

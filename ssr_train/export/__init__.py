@@ -13,10 +13,31 @@ from ssr_train.export.names import PRECISIONS, ExportError, onnx_name
 
 if TYPE_CHECKING:
     from ssr_train.export.network import build_onnx
+    from ssr_train.export.verify import OnnxReplay, check_onnx, replay_onnx
+    from ssr_train.export.write import Exported, export, export_file
 
-__all__ = ["PRECISIONS", "ExportError", "build_onnx", "onnx_name"]
+__all__ = [
+    "PRECISIONS",
+    "ExportError",
+    "Exported",
+    "OnnxReplay",
+    "build_onnx",
+    "check_onnx",
+    "export",
+    "export_file",
+    "onnx_name",
+    "replay_onnx",
+]
 
-_HOME = {"build_onnx": "network"}
+_HOME = {
+    "Exported": "write",
+    "OnnxReplay": "verify",
+    "build_onnx": "network",
+    "check_onnx": "verify",
+    "export": "write",
+    "export_file": "write",
+    "replay_onnx": "verify",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,9 @@ from ssr_train.errors import SsrError
 PRECISIONS = ("fp32", "fp16", "int8")
 """Arithmetic of the convolutions; the age arithmetic is float32 in every one."""
 
+VERSION_KEY = "ssr.version"
+"""Metadata key of the version of this project that wrote the graph."""
+
 _FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 
 
@@ -43,7 +46,7 @@ def metadata(contract: Contract, precision: str) -> dict[str, str]:
     if contract.interval is not None:
         network["interval"] = contract.interval.to_json()
     return {
-        "ssr.version": version("ssr-serve"),
+        VERSION_KEY: version("ssr-serve"),
         "ssr.precision": precision,
         "ssr.interface_sha256": contract.interface.sha256,
         "ssr.weights_sha256": contract.weights_sha256,

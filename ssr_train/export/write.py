@@ -1,0 +1,76 @@
+"""Exported graphs into a bundle, or into a file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssr_train.bundle import Bundle, add_files, read_bundle
+from ssr_train.export.graph import OPSET
+from ssr_train.export.names import ExportError, check_precision, onnx_name
+from ssr_train.export.network import build_onnx
+from ssr_train.export.verify import OnnxReplay, replay_onnx
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A graph that was written: where, its operator set and size, and what its replay said."""
+
+    path: Path
+    opset: int
+    bytes: int
+    replay: OnnxReplay
+
+
+def export(
+    bundle_path: str | os.PathLike[str],
+    precisions: Sequence[str] = ("fp32",),
+    *,
+    stage_outputs: bool = False,
+    force: bool = False,
+) -> list[Exported]:
+    """Write the bundle's graph in each of ``precisions`` into it, and pin the files in its contract.
+
+    All are built and replayed before anything is written. ``force`` replaces files that are there. Raises
+    :class:`ExportError` as :func:`build_onnx` and :func:`replay_onnx` do.
+    """
+    bundle = read_bundle(bundle_path)
+    names = {precision: onnx_name(precision) for precision in precisions}
+    for name in names.values():
+        if name in bundle.contract.files and not force:
+            raise ExportError(f"{bundle.path}: holds {name} already; --force exports it again")
+    made = {p: _make(bundle, p, stage_outputs, bundle.path / name) for p, name in names.items()}
+    add_files(bundle, {names[p]: model for p, (model, _) in made.items()})
+    return [exported for _, exported in made.values()]
+
+
+def export_file(
+    bundle_path: str | os.PathLike[str],
+    precision: str,
+    out: Path,
+    *,
+    stage_outputs: bool = False,
+    force: bool = False,
+) -> Exported:
+    """Write one graph to the file ``out`` and leave the bundle as it is. Raises as :func:`export` does."""
+    bundle = read_bundle(bundle_path)
+    check_precision(precision)
+    if out.is_dir():
+        raise ExportError(f"{out}: is a folder, expected the name of a file")
+    if out.exists() and not force:
+        raise ExportError(f"{out}: exists already; choose another --out or --force")
+    model, exported = _make(bundle, precision, stage_outputs, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=out.parent) as folder:
+        temporary = Path(folder) / "model"
+        temporary.write_bytes(model)
+        temporary.replace(out)
+    return exported
+
+
+def _make(bundle: Bundle, precision: str, stage_outputs: bool, path: Path) -> tuple[bytes, Exported]:
+    model = build_onnx(bundle, precision, stage_outputs=stage_outputs).SerializeToString()
+    return model, Exported(path, OPSET, len(model), replay_onnx(model, bundle, str(path)))
