@@ -85,7 +85,7 @@ REPLAY_OPERATOR = 1e-4
 
 
 def required(step: str, precision: str, contract: Contract) -> Limits:
-    """``REQUIRED`` of a step for this network, in its output's unit. Raises ``KeyError`` for an unknown one."""
+    """``REQUIRED`` of a step for this network, in its output's unit; ``KeyError`` for an unknown one."""
     limits = REQUIRED[step, precision]
     if contract.interface.output.unit == "probability" and precision in PROBABILITY:
         return PROBABILITY[precision]

@@ -1,0 +1,121 @@
+"""The rungs that compute in this process: the reference itself, torch, the native engine, ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ssr_train.bundle import Bundle
+from ssr_train.contract import PRECISIONS as CALIBRATED
+from ssr_train.errors import SsrError
+from ssr_train.tolerances import TABLE
+from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Rung
+
+_BATCH = 256
+
+
+def recorded(bundle: Bundle) -> Rung:
+    """The ground: the reference's answers now, against those recorded when the bundle was written."""
+
+    def open_record() -> Opened:
+        record = bundle.golden()["output"]
+        return Opened(lambda images: record, "golden record")
+
+    return Rung("reference", "fp64", "golden record", open_record)
+
+
+def torch_rung(bundle: Bundle) -> Rung:
+    """The network as it is trained, on the CPU."""
+
+    def open_torch() -> Opened:
+        try:
+            import torch
+        except ImportError:
+            raise NotRun("torch is not installed: pip install 'ssr-serve[train]'") from None
+        from ssr_train.bundle import load_model
+
+        model = load_model(bundle)
+        clip = bundle.contract.interface.output.clip
+
+        def predict(images: Images) -> Answers:
+            ages: list[Answers] = []
+            with torch.inference_mode():
+                for start in range(0, len(images), _BATCH):
+                    batch = images[start : start + _BATCH].transpose(0, 3, 1, 2)
+                    ages.append(model(torch.from_numpy(batch.astype(np.float32)))[:, 0].numpy())
+            return np.asarray(np.clip(np.concatenate(ages), *clip))
+
+        return Opened(predict, f"torch {torch.__version__}")
+
+    return Rung("torch", "fp32", "torch", open_torch)
+
+
+def native_rungs(bundle: Bundle, precision: str) -> Iterator[Rung]:
+    """Every implementation that there is, those of this machine first; in fp32 the GPU's is among them."""
+    from ssr_ops import implementations
+
+    here = implementations(precision)
+    known = [name for name, p in TABLE if p == precision and name != "cuda"]
+    for name in dict.fromkeys([*here, *known]):
+        yield Rung("native", precision, name, lambda name=name: _open_native(bundle, precision, name))  # type: ignore[misc]
+    if precision == "fp32":
+        yield Rung("native", precision, "cuda", lambda: _open_cuda(bundle))
+
+
+def _open_native(bundle: Bundle, precision: str, name: str) -> Opened:
+    from ssr_ops import Engine, implementations
+
+    if name not in implementations(precision):
+        raise NotRun(f"this CPU or build has no {name} in {precision}")
+    need_calibration(bundle, precision)
+    engine = Engine(bundle, precision=precision, implementation=name)
+    if engine.implementation != name:
+        raise SsrError(f"the engine ran {engine.implementation} where {name} was forced")
+    return Opened(engine.predict, name)
+
+
+def _open_cuda(bundle: Bundle) -> Opened:
+    from ssr_ops import Engine
+
+    try:
+        engine = Engine(bundle, device="cuda")
+    except SsrError as error:
+        raise NotRun(str(error)) from None
+    return Opened(engine.predict, engine.implementation)
+
+
+def onnx_rung(bundle: Bundle, precision: str) -> Rung:
+    """The graph in ONNX Runtime on the CPU: the file that the bundle holds, else one built now."""
+
+    def open_graph() -> Opened:
+        need_calibration(bundle, precision)
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime
+        except ImportError as error:
+            raise NotRun(f"{error.name} is not installed: pip install 'ssr-serve[train]'") from None
+        from ssr_train.export import build_onnx, check_onnx, onnx_name
+        from ssr_train.export.verify import run_onnx
+
+        name = onnx_name(precision)
+        exported = name in bundle.contract.files
+        where = str(bundle.path / name) if exported else f"{precision} graph of {bundle.path}"
+        graph = Path(where).read_bytes() if exported else build_onnx(bundle, precision).SerializeToString()
+        check_onnx(graph, bundle, where)
+
+        def predict(images: Images) -> Answers:
+            parts = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+            output = bundle.contract.interface.output.name
+            return np.concatenate([run_onnx(graph, bundle, part, where)[output][:, 0] for part in parts])
+
+        return Opened(predict, f"onnxruntime {onnxruntime.__version__}" + (f" {name}" if exported else ""))
+
+    return Rung("onnx", precision, "onnxruntime", open_graph)
+
+
+def need_calibration(bundle: Bundle, precision: str) -> None:
+    """Raise :class:`NotRun` for a precision that this bundle was not calibrated for."""
+    if precision in CALIBRATED and bundle.contract.quantization is None:
+        raise NotRun("the bundle is not calibrated: `ssr-train quantize` does it")

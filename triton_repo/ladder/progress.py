@@ -1,0 +1,35 @@
+"""What is under way, on standard error: one line that changes on a terminal, a line a step elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+
+
+class Progress(Protocol):
+    """Told what is under way; ``done`` of ``total`` where that takes long."""
+
+    def __call__(self, text: str, done: int = 0, total: int = 0) -> None: ...
+
+
+@contextmanager
+def shown(console: Console) -> Iterator[Progress]:
+    """Show progress on ``console`` as long as the context lasts."""
+    if not console.is_terminal:
+
+        def line(text: str, done: int = 0, total: int = 0) -> None:
+            if done == 0:
+                console.print(text, markup=False, style="dim")
+
+        yield line
+        return
+    with console.status("") as status:
+
+        def update(text: str, done: int = 0, total: int = 0) -> None:
+            status.update(escape(f"{text}: {done} of {total}" if total else text))
+
+        yield update

@@ -1,0 +1,117 @@
+"""One line of the ladder's table: how far a rung lies from the reference, and whether that is allowed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from ssr_train.contract import Contract
+from ssr_train.errors import SsrError
+from ssr_train.quantize.drift import Drift
+from ssr_train.tolerances import Limits, required
+from triton_repo.ladder.pictures import Pictures
+from triton_repo.ladder.rung import NotRun, Opened, Rung
+
+Verdict = Literal["ok", "failed", "not run", "built, not run"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A rung on one set of pictures.
+
+    ``model``: in a repository, ``name/version``. ``images``: faces among the pictures. ``drift`` (None if
+    nothing ran) and ``allowed`` (by its field; absent: not bounded) are in ``unit``. ``exact``: the answers
+    must be the engine's bits as well. ``reason``: why it failed or did not run.
+    """
+
+    model: str
+    step: str
+    precision: str = ""
+    by: str = ""
+    pictures: str = ""
+    images: int = 0
+    unit: str = ""
+    drift: Drift | None = None
+    allowed: dict[str, float] = field(default_factory=dict)
+    exact: bool = False
+    verdict: Verdict = "ok"
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """The row in words: ``native int8 amx on photos``."""
+        where = f" on {self.pictures}" if self.pictures else ""
+        return " ".join(filter(None, (self.model, self.step, self.precision, self.by))) + where
+
+    def to_json(self) -> dict[str, Any]:
+        drift = None if self.drift is None else vars(self.drift)
+        return {**vars(self), "drift": drift}
+
+
+def climb(rung: Rung, sets: list[Pictures], contract: Contract, model: str = "") -> list[Row]:
+    """Open a rung and hold its answers to the table, a row for each set of pictures."""
+    blank = Row(model, rung.step, rung.precision, rung.by, unit=contract.interface.output.unit)
+    try:
+        opened = rung.open()
+        blank = replace(blank, by=opened.by)
+        limits = required(rung.held_to or rung.step, rung.precision, contract)
+        return [_compare(blank, opened, pictures, limits, contract) for pictures in sets]
+    except NotRun as reason:
+        verdict: Verdict = "built, not run" if reason.built else "not run"
+        return [replace(blank, verdict=verdict, reason=_one_line(reason))]
+    except (SsrError, OSError) as error:
+        return [replace(blank, verdict="failed", reason=_one_line(error))]
+
+
+def _one_line(error: Exception) -> str:
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def _compare(blank: Row, opened: Opened, pictures: Pictures, limits: Limits, contract: Contract) -> Row:
+    answers = np.asarray(opened.predict(pictures.images))
+    row = replace(blank, pictures=pictures.name, images=pictures.faces, exact=opened.twin is not None)
+    if answers.shape != pictures.expected.shape:
+        reason = f"answers of shape {answers.shape} to {len(pictures.images)} pictures"
+        return replace(row, verdict="failed", reason=reason)
+    faces = slice(0, pictures.faces)
+    row = replace(
+        row,
+        drift=Drift.of(answers[faces], pictures.expected[faces]),
+        allowed=limits.bounds(pictures.many),
+    )
+    wrong = [*_beyond(row), *_outside(answers, contract)]
+    if opened.twin is not None:
+        wrong += _other_bits(answers, np.asarray(opened.twin(pictures.images)))
+    return replace(row, verdict="failed" if wrong else "ok", reason="; ".join(wrong))
+
+
+def _beyond(row: Row) -> list[str]:
+    assert row.drift is not None
+    found = {name: abs(getattr(row.drift, name)) for name in row.allowed}
+    return [
+        f"{name} {found[name]:.3g}, allowed {limit:.3g}"
+        for name, limit in row.allowed.items()
+        if not found[name] <= limit  # so that NaN fails
+    ]
+
+
+def _outside(answers: Any, contract: Contract) -> list[str]:
+    low, high = map(np.float32, contract.interface.output.clip)
+    inside = (answers >= low) & (answers <= high)
+    if inside.all():
+        return []
+    first = int(np.argmin(inside))
+    return [
+        f"{int((~inside).sum())} of {len(answers)} answers are no number in {low:g}..{high:g}, "
+        f"the first {answers[first]:g}"
+    ]
+
+
+def _other_bits(answers: Any, twin: Any) -> list[str]:
+    same = (answers == twin) & (answers.dtype == twin.dtype)
+    if same.all():
+        return []
+    largest = np.abs(answers.astype(np.float64) - twin).max()
+    return [f"{int((~same).sum())} of {len(same)} answers are not the engine's, by up to {largest:.3g}"]

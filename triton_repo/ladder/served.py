@@ -1,0 +1,143 @@
+"""The top rung: a real tritonserver, asked over gRPC, against the same engine called directly."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssr_train.bundle import Bundle
+from ssr_train.errors import SsrError
+from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor
+from triton_repo.ladder.engines import need_calibration
+from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Predict, Rung
+from triton_repo.server import Server
+from triton_repo.tritonserver import TritonServerError, find
+
+_HELD_TO = {SSR.name: "native", ONNX.name: "onnx", TENSORRT.name: "tensorrt"}
+
+
+class LateServer:
+    """A server that starts when it is first asked for; what kept it from that is told to all who ask."""
+
+    def __init__(self, start: Callable[[], Server]) -> None:
+        self._start = start
+        self._server: Server | None = None
+        self._trouble: Exception | None = None
+
+    def __call__(self) -> Server:
+        if self._trouble is not None:
+            raise self._trouble
+        if self._server is None:
+            try:
+                _need_server()
+                self._server = self._start()
+            except (NotRun, SsrError, OSError) as error:
+                self._trouble = error
+                raise
+        return self._server
+
+
+@dataclass(frozen=True)
+class Model:
+    """A version of a model on a server: the bundle that it serves, and how."""
+
+    name: str
+    version: int
+    bundle: Bundle
+    precision: str
+    flavor: Flavor = SSR
+    device: str = "cpu"
+
+    def rung(self, server: LateServer) -> Rung:
+        held_to = _HELD_TO[self.flavor.name]
+        return Rung("served", self.precision, "tritonserver", lambda: self._open(server), held_to)
+
+    def _open(self, late: LateServer) -> Opened:
+        from ssr_ops import Engine
+
+        need_calibration(self.bundle, self.precision)
+        try:
+            server = late()
+            for failure in server.failures:
+                if failure.model == self.name and failure.version in (None, self.version):
+                    raise SsrError(failure.reason)
+        except SsrError as error:
+            if self.flavor is SSR:
+                raise
+            raise NotRun(str(error)) from None  # a backend that only a Triton container carries
+        answer = ask(server.grpc_url, self)
+        if self.flavor is not SSR:
+            return Opened(answer, f"{self.flavor.backend} backend")
+        engine = Engine(self.bundle, device=self.device, precision=self.precision)
+        return Opened(answer, engine.implementation, engine.predict)
+
+
+def ask(url: str, model: Model) -> Predict:
+    """Answers of a served model over gRPC, in as many requests as its batch size takes."""
+    from ssr_client import AgeClient
+
+    contract = model.bundle.contract
+
+    def predict(images: Images) -> Answers:
+        with AgeClient(url, model.name, model.version, timeout=60) as client:
+            answers: Answers = client.predict(images, colour=contract.interface.input.colour)
+            weights = client.weights_sha256
+        if weights and weights != contract.weights_sha256:  # stock backends do not say
+            raise SsrError(
+                f"{model.name} version {model.version} answers with weights {weights[:12]}, "
+                f"the bundle's are {contract.weights_sha256[:12]}"
+            )
+        return answers
+
+    return predict
+
+
+def bench_rungs(bundle: Bundle, precisions: Sequence[str], stack: contextlib.ExitStack) -> list[Rung]:
+    """The bundle served from a temporary repository, a model a precision, until ``stack`` is closed."""
+    refused: dict[str, SsrError] = {}
+
+    def start() -> Server:
+        from triton_repo.config import Options
+        from triton_repo.repository import build
+
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssr-verify-")))
+        for precision in precisions:
+            try:
+                build([(precision, bundle.path)], folder, Options(precision=precision))
+            except SsrError as error:
+                refused[precision] = error
+        if len(refused) == len(precisions):
+            raise next(iter(refused.values()))
+        return stack.enter_context(Server(folder, watch=False))
+
+    late = LateServer(start)
+
+    def open_served(precision: str) -> Opened:
+        need_calibration(bundle, precision)
+        late()
+        if precision in refused:
+            raise refused[precision]
+        return Model(precision, 1, bundle, precision).rung(late).open()
+
+    return [Rung("served", p, "tritonserver", lambda p=p: open_served(p), "native") for p in precisions]  # type: ignore[misc]
+
+
+def repository_server(path: Path, stack: contextlib.ExitStack) -> LateServer:
+    """A server over a repository as it is, which is only read, until ``stack`` is closed."""
+    return LateServer(lambda: stack.enter_context(Server(path, watch=False)))
+
+
+def _need_server() -> None:
+    """Raise :class:`NotRun` where there is no server, or nothing to ask it with."""
+    try:
+        import cv2  # noqa: F401
+        import tritonclient.grpc  # noqa: F401
+
+        find()
+    except ImportError as error:
+        raise NotRun(f"{error.name} is not installed: pip install 'ssr-serve[serve,client]'") from None
+    except TritonServerError as error:
+        raise NotRun(f"no tritonserver: {error}") from None

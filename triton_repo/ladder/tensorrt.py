@@ -1,0 +1,51 @@
+"""The TensorRT rung: built wherever the library builds, run where there is a GPU for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ssr_train.bundle import Bundle
+from triton_repo.ladder.engines import need_calibration
+from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Rung
+
+
+def tensorrt_rung(bundle: Bundle, precision: str, say: Callable[[str], None]) -> Rung:
+    """The bundle compiled for this machine, from the cache of plans or built now."""
+
+    def open_plan() -> Opened:
+        from triton_repo.compile import CompileError, compile_plan, open_library
+
+        need_calibration(bundle, precision)
+        try:
+            open_library()
+        except CompileError as error:
+            raise NotRun(str(error)) from None
+        return _opened(compile_plan(bundle, precision, say=say))
+
+    return Rung("tensorrt", precision, "TensorRT", open_plan)
+
+
+def served_plan(version: Bundle, precision: str) -> Rung:
+    """The plan that lies in a version folder of the model repository."""
+
+    def open_plan() -> Opened:
+        from triton_repo.compile import read_plan
+
+        return _opened(read_plan(version.path, version))
+
+    return Rung("tensorrt", precision, "model.plan", open_plan)
+
+
+def _opened(plan: object) -> Opened:
+    from triton_repo.compile import NotRunnable, Plan, run_plan
+
+    assert isinstance(plan, Plan)
+    recipe = plan.recipe
+
+    def predict(images: Images) -> Answers:
+        try:
+            return run_plan(plan, images)
+        except NotRunnable as error:
+            raise NotRun(f"for {', '.join(recipe.targets)}; {error}", built=True) from None
+
+    return Opened(predict, f"{recipe.library} {recipe.version}")
