@@ -15,7 +15,7 @@ from ssr_train.contract import Architecture, Interval
 @pytest.fixture(scope="session")
 def programs() -> Path:
     """The folder of the programs, under the address and undefined-behaviour sanitizers."""
-    targets = ["network_math_test", "concurrency_test", "guard_test", "words_test", "backend_test"]
+    targets = ["cuda_on_cpu_test", "concurrency_test", "guard_test", "words_test", "backend_test"]
     targets += ["bundle_fuzz_driver"]
     return build("cpp", targets, "-DSSR_SANITIZE=address,undefined")
 
@@ -29,7 +29,7 @@ TINY_OF_FOUR = Architecture(stages=(1, 2, 1, 2), width_x=2, width_s=1, width_fus
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize("program", ["network_math_test", "concurrency_test", "guard_test"])
+@pytest.mark.parametrize("program", ["cuda_on_cpu_test", "concurrency_test", "guard_test"])
 def test_core(programs: Path, program: str, name: str, tmp_path: Path) -> None:
     run(programs / program, quantized_bundle(tmp_path / "bundle", ARCHITECTURES[name]).path)
 
@@ -55,13 +55,15 @@ def test_backend_against_a_fake_server(programs: Path) -> None:
 
 
 def test_nothing_races(tmp_path: Path) -> None:
-    """Concurrent predictions, and engines that come and go, under the thread sanitizer."""
-    program = build("cpp-thread", ["concurrency_test"], "-DSSR_SANITIZE=thread") / "concurrency_test"
+    """Concurrent predictions, engines that come and go, and CUDA's blocks, under the thread sanitizer."""
+    programs = build("cpp-thread", ["concurrency_test", "cuda_on_cpu_test"], "-DSSR_SANITIZE=thread")
     bundle = quantized_bundle(tmp_path / "bundle", TINY)
     randomness = Path("/proc/sys/vm/mmap_rnd_bits")
     # GCC's sanitizer gives up where addresses are more random than it knows.
     fixed = randomness.exists() and int(randomness.read_text()) > 28
-    assert "all engines: 0 of" in run(*(["setarch", "-R"] if fixed else []), program, bundle.path)
+    start = ["setarch", "-R"] if fixed else []
+    assert "all engines: 0 of" in run(*start, programs / "concurrency_test", bundle.path)
+    assert "failing calls" in run(*start, programs / "cuda_on_cpu_test", bundle.path)
 
 
 def test_mutated_bundles(programs: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-// The network on a GPU, float32: one thread an output value, one launch a layer and stream.
+// The network on a GPU, float32, in six launches: the four blocks of both streams, the fusion blocks of all
+// stages, and what is left of an image. A thread computes four channels of one pixel (cuda/network_math.h).
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -12,77 +13,92 @@
 #include "core/fold.h"
 #include "cpu/network_pack.h"
 #include "cuda/network_math.h"
-
-#define SSR_CUDA_RETURN_IF_ERROR(call)                                          \
-  do {                                                                          \
-    const cudaError_t ssr_error = (call);                                       \
-    if (ssr_error != cudaSuccess) return ::ssr::cuda::Failed(#call, ssr_error); \
-  } while (false)
+#include "cuda/runtime.h"
 
 namespace ssr::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int64_t kChunk = 256;  // images a launch
+constexpr int kThreads = 128;                // a block of a layer
+constexpr int kWarp = 32, kFinishWarps = 8;  // a block that finishes an image
+constexpr int64_t kChunk = 256;              // images a launch
 
-// The runtime remembers an error until it is asked: forget it here, so that no later call answers for it.
-Status Failed(const char* call, cudaError_t error) {
-  cudaGetLastError();
-  const bool memory = error == cudaErrorMemoryAllocation;
-  return {memory ? Code::kUnavailable : Code::kInternal,
-          std::string("CUDA: ") + call + ": " + cudaGetErrorString(error)};
+// blockIdx: x: the threads of an image, y: the image, z: the stream, X then S. to: the block, 0..3.
+template <bool kIsX, bool kPooled, typename In>
+__device__ void ConvolveStream(const Convolution& layer, const In* in, int to, float* out) {
+  const int side = OutputSize(to), index = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  if (index < ConvolutionThreads(layer, side)) {
+    Convolve<kIsX, kPooled>(layer, in, InputSize(to), side, index, out);
+  }
 }
 
-// blockIdx.y is the image. `to` and `from` are places in an image's workspace.
-template <bool kIsX, bool kPooled>
-__global__ void ConvolveKernel(Convolution layer, float* work, int64_t image_floats, int64_t from, int64_t to,
-                               int block) {
-  const int side = OutputSize(block), index = blockIdx.x * kThreads + threadIdx.x;
-  if (index >= side * side * layer.width) return;
-  float* image = work + blockIdx.y * image_floats;
-  const int pixel = index / layer.width;
-  image[to + index] = ConvolutionOutput<kIsX, kPooled>(layer, image + from, InputSize(block), pixel / side,
-                                                       pixel % side, index % layer.width);
+__global__ void __launch_bounds__(kThreads)
+    ConvolvePictures(const __grid_constant__ Convolution x, const __grid_constant__ Convolution s,
+                     const uint8_t* pictures, float* work, const __grid_constant__ Plan plan) {
+  const uint8_t* picture = pictures + int64_t{blockIdx.y} * kImageBytes;
+  float* image = work + blockIdx.y * plan.floats;
+  if (blockIdx.z == 0) {
+    ConvolveStream<true, true>(x, picture, 0, image + plan.x[0]);
+  } else {
+    ConvolveStream<false, true>(s, picture, 0, image + plan.s[0]);
+  }
 }
 
-template <bool kIsX>
-__global__ void ConvolveFirstKernel(Convolution layer, const uint8_t* pictures, float* work,
-                                    int64_t image_floats, int64_t to) {
-  const int side = OutputSize(0), index = blockIdx.x * kThreads + threadIdx.x;
-  if (index >= side * side * layer.width) return;
-  const int pixel = index / layer.width;
-  work[blockIdx.y * image_floats + to + index] =
-      ConvolutionOutput<kIsX, true>(layer, pictures + blockIdx.y * kImageBytes, kImageSize, pixel / side,
-                                    pixel % side, index % layer.width);
+template <bool kPooled>
+__global__ void __launch_bounds__(kThreads)
+    ConvolveMaps(const __grid_constant__ Convolution x, const __grid_constant__ Convolution s, int to,
+                 float* work, const __grid_constant__ Plan plan) {
+  float* image = work + blockIdx.y * plan.floats;
+  if (blockIdx.z == 0) {
+    ConvolveStream<true, kPooled>(x, image + plan.x[to - 1], to, image + plan.x[to]);
+  } else {
+    ConvolveStream<false, kPooled>(s, image + plan.s[to - 1], to, image + plan.s[to]);
+  }
 }
 
-template <bool kIsX>
-__global__ void FuseKernel(NetworkWeights network, int k, float* work, int64_t image_floats, int64_t from,
-                           int64_t to) {
+// blockIdx.z: twice the stage, plus one for S.
+__global__ void __launch_bounds__(kThreads) FuseStages(const __grid_constant__ NetworkWeights network,
+                                                       float* work, const __grid_constant__ Plan plan) {
+  const int k = static_cast<int>(blockIdx.z / 2),
+            index = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
   const StageWeights& stage = network.stages[k];
-  const int fusion = network.width_fusion, index = blockIdx.x * kThreads + threadIdx.x;
-  if (index >= stage.side * stage.side * fusion) return;
-  float* image = work + blockIdx.y * image_floats;
-  const int cell = index / fusion;
-  image[to + index] =
-      FusionOutput<kIsX>(network, stage, image + from, cell / stage.side, cell % stage.side, index % fusion);
+  if (index >= FusionThreads(network, stage)) return;
+  float* image = work + blockIdx.y * plan.floats;
+  const int level = stage.level - 1;
+  if (blockIdx.z % 2 == 0) {
+    Fuse<true>(network, stage, image + plan.x[level], index, image + plan.fused_x[k]);
+  } else {
+    Fuse<false>(network, stage, image + plan.s[level], index, image + plan.fused_s[k]);
+  }
 }
 
-__global__ void DotsKernel(NetworkWeights network, int k, float* work, int64_t image_floats, Plan plan) {
-  const StageWeights& stage = network.stages[k];
-  const int row = blockIdx.x * kThreads + threadIdx.x;
-  if (row >= 1 + 2 * stage.bins) return;
-  float* image = work + blockIdx.y * image_floats;
-  image[plan.dots[k] + row] = DotOutput(network, stage, image + plan.fx[k], image + plan.fs[k], row);
-}
-
-// answers, for each image: value, p, eta, delta.
-__global__ void HeadKernel(Head head, const float* work, int64_t image_floats, int64_t dots, double* scratch,
-                           int64_t head_work, float* answers, int bins, int count) {
-  const int image = blockIdx.x * kThreads + threadIdx.x;
-  if (image >= count) return;
-  float* answer = answers + int64_t{image} * (1 + 2 * bins + head.num_stages);
-  FinishHead(head, work + image * image_floats + dots, scratch + image * head_work,
+// One block an image: pools, dense layers, head. answers, for each image: value, p, eta, delta.
+__global__ void __launch_bounds__(kFinishWarps* kWarp)
+    FinishImages(const __grid_constant__ NetworkWeights network, const __grid_constant__ Head head,
+                 float* work, const __grid_constant__ Plan plan, double* scratch, int64_t head_work,
+                 float* answers, int bins) {
+  float* image = work + blockIdx.x * plan.floats;
+  for (int k = 0; k < network.num_stages; ++k) {
+    const StageWeights& stage = network.stages[k];
+    for (int i = static_cast<int>(threadIdx.x); i < Features(network, stage); i += kFinishWarps * kWarp) {
+      image[plan.fx[k] + i] = PooledFeature<true>(network, stage, image + plan.fused_x[k], i);
+      image[plan.fs[k] + i] = PooledFeature<false>(network, stage, image + plan.fused_s[k], i);
+    }
+  }
+  __syncthreads();
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (int k = 0; k < network.num_stages; ++k) {
+    const StageWeights& stage = network.stages[k];
+    for (int row = warp; row < 1 + 2 * stage.bins; row += kFinishWarps) {
+      float sum =
+          DotShare(stage, Features(network, stage), image + plan.fx[k], image + plan.fs[k], row, lane, kWarp);
+      for (int step = kWarp / 2; step > 0; step /= 2) sum += __shfl_down_sync(0xffffffffu, sum, step);
+      if (lane == 0) image[plan.dots[k] + row] = sum;
+    }
+  }
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  float* answer = answers + int64_t{blockIdx.x} * (1 + 2 * bins + head.num_stages);
+  FinishHead(head, image + plan.dots[0], scratch + blockIdx.x * head_work,
              {answer, answer + 1, answer + 1 + bins, answer + 1 + 2 * bins});
 }
 
@@ -137,22 +153,7 @@ struct Workspace {
   }
 };
 
-// Makes `device` current for a scope, as CUDA keeps that per thread.
-class DeviceScope {
- public:
-  explicit DeviceScope(int device) {
-    error_ = cudaGetDevice(&before_);
-    if (error_ == cudaSuccess) error_ = cudaSetDevice(device);
-  }
-  ~DeviceScope() { cudaSetDevice(before_); }
-  cudaError_t error() const { return error_; }
-
- private:
-  int before_ = 0;
-  cudaError_t error_;
-};
-
-unsigned Blocks(int64_t values) { return static_cast<unsigned>((values + kThreads - 1) / kThreads); }
+unsigned Blocks(int threads) { return static_cast<unsigned>((threads + kThreads - 1) / kThreads); }
 
 class CudaEngine final : public Engine {
  public:
@@ -174,6 +175,8 @@ class CudaEngine final : public Engine {
     memory_ = std::make_unique<Memory>();
     SSR_RETURN_IF_ERROR(UploadNetwork());
     SSR_RETURN_IF_ERROR(UploadHead());
+    // A copy from pageable memory may still be on its way, and the workspaces' streams do not wait for it.
+    SSR_CUDA_RETURN_IF_ERROR(cudaDeviceSynchronize());
     std::unique_ptr<Workspace> first;
     SSR_RETURN_IF_ERROR(Borrow(&first));
     Return(std::move(first));
@@ -287,8 +290,7 @@ class CudaEngine final : public Engine {
     for (int64_t i = 0; i < n; ++i) std::memcpy(w->pinned_pictures + i * kImageBytes, images[i], kImageBytes);
     SSR_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(w->pictures, w->pinned_pictures, n * size_t{kImageBytes},
                                              cudaMemcpyHostToDevice, w->stream));
-    Launch(w, n);
-    SSR_CUDA_RETURN_IF_ERROR(cudaGetLastError());
+    SSR_RETURN_IF_ERROR(Compute(w, static_cast<unsigned>(n)));
     SSR_CUDA_RETURN_IF_ERROR(cudaMemcpyAsync(w->pinned_answers, w->answers,
                                              static_cast<size_t>(n * AnswerFloats()) * sizeof(float),
                                              cudaMemcpyDeviceToHost, w->stream));
@@ -296,37 +298,30 @@ class CudaEngine final : public Engine {
     return {};
   }
 
-  void Launch(Workspace* w, int n) const {
-    const auto grid = [n](int64_t values) { return dim3(Blocks(values), static_cast<unsigned>(n)); };
-    const int64_t floats = plan_.floats;
-    const auto outputs = [](const Convolution& layer, int block) {
-      return int64_t{OutputSize(block)} * OutputSize(block) * layer.width;
+  Status Compute(Workspace* w, unsigned n) const {
+    const auto grid = [this, n](int block) {
+      const int side = OutputSize(block);
+      return dim3(Blocks(std::max(ConvolutionThreads(network_.x[block], side),
+                                  ConvolutionThreads(network_.s[block], side))),
+                  n, 2);
     };
     const Convolution *x = network_.x, *s = network_.s;
-    ConvolveFirstKernel<true>
-        <<<grid(outputs(x[0], 0)), kThreads, 0, w->stream>>>(x[0], w->pictures, w->work, floats, plan_.x[0]);
-    ConvolveFirstKernel<false>
-        <<<grid(outputs(s[0], 0)), kThreads, 0, w->stream>>>(s[0], w->pictures, w->work, floats, plan_.s[0]);
-    for (int b = 1; b < 4; ++b) {
-      const auto kernel_x = b < 3 ? ConvolveKernel<true, true> : ConvolveKernel<true, false>;
-      const auto kernel_s = b < 3 ? ConvolveKernel<false, true> : ConvolveKernel<false, false>;
-      kernel_x<<<grid(outputs(x[b], b)), kThreads, 0, w->stream>>>(x[b], w->work, floats, plan_.x[b - 1],
-                                                                   plan_.x[b], b);
-      kernel_s<<<grid(outputs(s[b], b)), kThreads, 0, w->stream>>>(s[b], w->work, floats, plan_.s[b - 1],
-                                                                   plan_.s[b], b);
+    SSR_RETURN_IF_ERROR(Launch("block 0", ConvolvePictures, grid(0), kThreads, w->stream, x[0], s[0],
+                               w->pictures, w->work, plan_));
+    for (int block = 1; block < 4; ++block) {
+      const auto kernel = block < 3 ? ConvolveMaps<true> : ConvolveMaps<false>;
+      SSR_RETURN_IF_ERROR(Launch("a block", kernel, grid(block), kThreads, w->stream, x[block], s[block],
+                                 block, w->work, plan_));
     }
+    int most = 0;
     for (int k = 0; k < network_.num_stages; ++k) {
-      const StageWeights& stage = network_.stages[k];
-      const dim3 features = grid(int64_t{stage.side} * stage.side * network_.width_fusion);
-      FuseKernel<true><<<features, kThreads, 0, w->stream>>>(network_, k, w->work, floats,
-                                                             plan_.x[stage.level - 1], plan_.fx[k]);
-      FuseKernel<false><<<features, kThreads, 0, w->stream>>>(network_, k, w->work, floats,
-                                                              plan_.s[stage.level - 1], plan_.fs[k]);
-      DotsKernel<<<grid(1 + 2 * stage.bins), kThreads, 0, w->stream>>>(network_, k, w->work, floats, plan_);
+      most = std::max(most, FusionThreads(network_, network_.stages[k]));
     }
-    HeadKernel<<<Blocks(n), kThreads, 0, w->stream>>>(head_, w->work, floats, plan_.dots[0], w->scratch,
-                                                      HeadWork(head_), w->answers,
-                                                      model_->architecture.TotalBins(), n);
+    const dim3 fusion(Blocks(most), n, 2 * static_cast<unsigned>(network_.num_stages));
+    SSR_RETURN_IF_ERROR(
+        Launch("fusion blocks", FuseStages, fusion, kThreads, w->stream, network_, w->work, plan_));
+    return Launch("dense layers and head", FinishImages, n, kFinishWarps * kWarp, w->stream, network_, head_,
+                  w->work, plan_, w->scratch, HeadWork(head_), w->answers, model_->architecture.TotalBins());
   }
 
   void Scatter(const float* answer, int64_t i, const Outputs& outputs) const {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/regression_row.h"
+#include "cuda/runtime.h"
 
 namespace ssr {
 namespace {
@@ -172,55 +173,28 @@ bool IsFixed(const RegressionBackward<T>& params) {
 }
 
 template <typename T>
-void LaunchKernel(const RegressionForward<T>& params, unsigned blocks, cudaStream_t stream) {
+Status LaunchKernel(const RegressionForward<T>& params, unsigned blocks, cudaStream_t stream) {
   const RowConstants<T> c = MakeRowConstants<T>(params.shape);
-  if (IsFixed(params)) {
-    const bool aligned = Aligned(params.p) && Aligned(params.eta) && Aligned(params.delta);
-    ForwardFixed<T><<<blocks, kThreads, 0, stream>>>(params, c, aligned);
-  } else {
-    ForwardStrided<T><<<blocks, kThreads, 0, stream>>>(params, c);
+  if (!IsFixed(params)) {
+    return cuda::Launch("operator", ForwardStrided<T>, blocks, kThreads, stream, params, c);
   }
+  const bool aligned = Aligned(params.p) && Aligned(params.eta) && Aligned(params.delta);
+  return cuda::Launch("operator", ForwardFixed<T>, blocks, kThreads, stream, params, c, aligned);
 }
 
 template <typename T>
-void LaunchKernel(const RegressionBackward<T>& params, unsigned blocks, cudaStream_t stream) {
+Status LaunchKernel(const RegressionBackward<T>& params, unsigned blocks, cudaStream_t stream) {
   const RowConstants<T> c = MakeRowConstants<T>(params.shape);
-  if (IsFixed(params)) {
-    const bool aligned = Aligned(params.p) && Aligned(params.eta) && Aligned(params.delta) &&
-                         Aligned(params.grad_p) && Aligned(params.grad_eta) && Aligned(params.grad_delta);
-    BackwardFixed<T><<<blocks, kThreads, 0, stream>>>(params, c, aligned);
-  } else {
-    BackwardStrided<T><<<blocks, kThreads, 0, stream>>>(params, c);
+  if (!IsFixed(params)) {
+    return cuda::Launch("operator's gradient", BackwardStrided<T>, blocks, kThreads, stream, params, c);
   }
+  const bool aligned = Aligned(params.p) && Aligned(params.eta) && Aligned(params.delta) &&
+                       Aligned(params.grad_p) && Aligned(params.grad_eta) && Aligned(params.grad_delta);
+  return cuda::Launch("operator's gradient", BackwardFixed<T>, blocks, kThreads, stream, params, c, aligned);
 }
-
-Status CudaError(const char* what, cudaError_t error) {
-  return {Code::kUnavailable, std::string("CUDA: ") + what + ": " + cudaGetErrorString(error)};
-}
-
-// Makes `device` current for its lifetime.
-class DeviceScope {
- public:
-  explicit DeviceScope(int device) {
-    error_ = cudaGetDevice(&previous_);
-    if (error_ == cudaSuccess && previous_ != device) {
-      error_ = cudaSetDevice(device);
-      changed_ = error_ == cudaSuccess;
-    }
-  }
-  ~DeviceScope() {
-    if (changed_) cudaSetDevice(previous_);
-  }
-  cudaError_t error() const { return error_; }
-
- private:
-  int previous_ = 0;
-  bool changed_ = false;
-  cudaError_t error_;
-};
 
 template <class Params>
-Status Launch(const Params& params, int device, void* stream) {
+Status Run(const Params& params, int device, void* stream) {
   SSR_RETURN_IF_ERROR(CheckRegression(params));
   if (params.rows == 0) return {};
   constexpr int64_t kMaxBlocks = (int64_t{1} << 31) - 1;
@@ -229,27 +203,24 @@ Status Launch(const Params& params, int device, void* stream) {
     return {Code::kInvalidArgument, "rows: expected at most " + std::to_string(kMaxBlocks * kThreads) +
                                         ", got " + std::to_string(params.rows)};
   }
-  const DeviceScope scope(device);
-  if (scope.error() != cudaSuccess) return CudaError("no usable device", scope.error());
-  LaunchKernel(params, static_cast<unsigned>(blocks), static_cast<cudaStream_t>(stream));
-  const cudaError_t error = cudaGetLastError();
-  if (error != cudaSuccess) return CudaError("the operator could not be launched", error);
-  return {};
+  const cuda::DeviceScope scope(device);
+  if (scope.error() != cudaSuccess) return cuda::Failed("no usable device", scope.error());
+  return LaunchKernel(params, static_cast<unsigned>(blocks), static_cast<cudaStream_t>(stream));
 }
 
 }  // namespace
 
 Status RegressCuda(const RegressionForward<float>& params, int device, void* stream) {
-  return Launch(params, device, stream);
+  return Run(params, device, stream);
 }
 Status RegressCuda(const RegressionForward<double>& params, int device, void* stream) {
-  return Launch(params, device, stream);
+  return Run(params, device, stream);
 }
 Status RegressBackwardCuda(const RegressionBackward<float>& params, int device, void* stream) {
-  return Launch(params, device, stream);
+  return Run(params, device, stream);
 }
 Status RegressBackwardCuda(const RegressionBackward<double>& params, int device, void* stream) {
-  return Launch(params, device, stream);
+  return Run(params, device, stream);
 }
 
 }  // namespace ssr

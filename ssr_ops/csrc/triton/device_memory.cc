@@ -7,7 +7,7 @@
 namespace ssr::triton {
 
 bool EngineRunsOnDevice() {
-#ifdef SSR_CUDA_NETWORK
+#ifdef SSR_CUDA
   int count = 0;
   return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
 #else

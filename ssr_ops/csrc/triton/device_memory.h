@@ -7,7 +7,7 @@
 
 namespace ssr::triton {
 
-// Whether this build has a CUDA engine (SSR_CUDA_NETWORK) and this machine a GPU for it.
+// Whether this build has CUDA and this machine a GPU for it.
 bool EngineRunsOnDevice();
 
 Status CopyToHost(void* to, const void* from, size_t size);
