@@ -52,13 +52,15 @@ def scan(root: Path) -> Scan:
             counts[split] += 1
             where = f"{table}:{line}"
             age = number(row[1]) if row else None
+            photo = f"{name}/{row[0]}" if row else ""
+            files.find(photo)  # the photo that the crop is from is listed as well
             if age is None:
+                files.find(f"{photo}_face.jpg")
                 problems.append(
                     Problem(MALFORMED_LABEL, where, f"expected file_name and real_age, found {row}")
                 )
                 continue
-            files.find(f"{name}/{row[0]}")  # the photo that the crop is from is listed as well
-            found = files.claim(f"{name}/{row[0]}_face.jpg", where)
+            found = files.claim(f"{photo}_face.jpg", where)
             if isinstance(found, Problem):
                 problems.append(found)
             elif ABOUT.keeps(age):

@@ -17,6 +17,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _NESTING = 2
 """Levels below the root at which the unpacked folder is looked for: archives often nest it twice."""
 
+_DEPTH = 5
+"""Levels below it at which pictures are looked for: a link that leads back ends here."""
+
 
 def nfc(text: str) -> str:
     """``text`` in Unicode's composed form: file systems and archives disagree on accents."""
@@ -88,7 +91,7 @@ class Files:
     """
 
     def __init__(self, folder: Path, below: tuple[str, ...] = (".",)) -> None:
-        """Lists ``folder``'s sub-folders ``below``, all levels down; one that is missing is empty."""
+        """Lists ``folder``'s sub-folders ``below`` and what is in them; one that is missing is empty."""
         self._exact = {
             path for start in below for path in _images(folder / start, "" if start == "." else start + "/")
         }
@@ -166,7 +169,7 @@ def number(text: str) -> float | None:
     return value if abs(value) < 1e9 else None
 
 
-def _images(folder: Path, prefix: str) -> Iterator[str]:
+def _images(folder: Path, prefix: str, levels: int = _DEPTH) -> Iterator[str]:
     try:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
@@ -176,8 +179,8 @@ def _images(folder: Path, prefix: str) -> Iterator[str]:
             continue
         if is_image(entry.name) and entry.is_file():
             yield prefix + entry.name
-        elif entry.is_dir():
-            yield from _images(folder / entry.name, f"{prefix}{entry.name}/")
+        elif levels and entry.is_dir():
+            yield from _images(folder / entry.name, f"{prefix}{entry.name}/", levels - 1)
 
 
 def _litter(name: str) -> bool:
