@@ -1,7 +1,6 @@
 """AFAD: selfies from a Chinese social network, in folders by age and sex (Niu et al. 2016).
 
-The number before the dash is a photo's, and its faces after the dash are different people, so there are no
-subjects.
+Whether the number before the dash is a photo's or a person's is not documented, so there are no subjects.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ _SEXES: dict[str, Sex] = {"111": "m", "112": "f"}
 
 def scan(root: Path) -> Scan:
     """Read AFAD, or its part AFAD-Lite, which lies the same way."""
-    folder = locate(root, ABOUT, _ages, prefer="AFAD-Full", picture="<age>/<111|112>/<photo>-<face>.jpg")
+    folder = locate(root, ABOUT, _ages, prefer="AFAD-Full", picture="<age>/<111|112>/<id>-<k>.jpg")
     files = Files(folder)
     records: list[Record] = []
     problems: list[Problem] = []
     for path in files:
         match = _PATH.fullmatch(path)
         if match is None:
-            problems.append(Problem(MALFORMED_NAME, path, "expected <age>/<111|112>/<photo>-<face>.jpg"))
+            problems.append(Problem(MALFORMED_NAME, path, "expected <age>/<111|112>/<id>-<k>.jpg"))
         elif not ABOUT.keeps(float(match[1])):
             problems.append(Problem(AGE_OUT_OF_RANGE, path, ABOUT.out_of_range(float(match[1]))))
         else:
