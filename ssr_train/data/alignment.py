@@ -16,7 +16,7 @@ TEMPLATE: NDArray[np.float64] = (_FACE - (56.0, 72.0)) / 112.0 * _SPREAD + _CENT
 as shares of the picture's side.
 
 The shape is the 112 x 112 template of ArcFace (Deng et al. 2019, InsightFace). Scale and centre are those of
-the contract's crop: the height from eyes to mouth there is 0.195 of the side and its middle lies at 0.533, the
+the contract's crop: the height from eyes to mouth there is 0.195 of the side, its middle lies at 0.533, the
 mean of YuNet's landmarks on seven faces of the two photos that this project tests with.
 """
 
@@ -24,8 +24,8 @@ mean of YuNet's landmarks on seven faces of the two photos that this project tes
 def similarity(landmarks: ArrayLike, size: int) -> NDArray[np.float64]:
     """The (2, 3) similarity from picture pixels to a ``size`` x ``size`` crop, best in least squares.
 
-    ``landmarks`` (5, 2) x, y in pixels, in :data:`TEMPLATE`'s order. The closed form over all five points, and
-    not ``cv2.estimateAffinePartial2D``, which drops points at random as outliers.
+    ``landmarks`` (5, 2) x, y in pixels, in :data:`TEMPLATE`'s order. The closed form over all five points,
+    and not ``cv2.estimateAffinePartial2D``, which drops points at random as outliers.
     """
     points = np.asarray(landmarks, np.float64)
     target = TEMPLATE * size - 0.5  # centres of pixels have whole coordinates

@@ -1,0 +1,240 @@
+"""The dataset doctor: what a distribution on this disk holds against what its authors published.
+
+``doctor.json``, ``doctor.md`` and ``doctor.png`` (ages) lie beside a prepared set; ``ssr-train doctor``
+prints it alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ssr_train.data.records import DUPLICATE_PICTURE, LABEL_CONFLICT, REMARKS, Problem, Record, Scan
+from ssr_train.describe import table
+from ssr_train.disk import replace_file
+from ssr_train.errors import SsrError
+
+EXAMPLES = 3
+"""Cases shown of each kind of problem."""
+
+_DECADE = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """All problems of one kind. ``drops``: each of them is a face that is left out."""
+
+    kind: str
+    count: int
+    drops: bool
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the doctor says.
+
+    ``published`` and ``found`` as in :class:`~ssr_train.data.records.Scan`; ``usable`` counts the faces that
+    are kept in the end. ``opened``: whether the pictures were read, or the labels only. ``ages`` counts the
+    usable faces by whole year; ``sexes``, ``groups`` and ``splits`` by label, "" where unknown.
+    """
+
+    name: str
+    licence: str
+    opened: bool
+    published: dict[str, int]
+    found: dict[str, int]
+    usable: int
+    subjects: int
+    findings: tuple[Finding, ...]
+    ages: dict[int, int]
+    sexes: dict[str, int]
+    groups: dict[str, int]
+    splits: dict[str, int]
+
+    @property
+    def dropped(self) -> int:
+        return sum(finding.count for finding in self.findings if finding.drops)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "dropped": self.dropped}
+
+    @classmethod
+    def load(cls, folder: Path) -> Report:
+        """The report that :meth:`write` left in ``folder``."""
+        path = folder / "doctor.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            del data["dropped"]
+            data["ages"] = {int(age): count for age, count in data["ages"].items()}
+            data["findings"] = tuple(
+                Finding(**{**finding, "examples": tuple(finding["examples"])}) for finding in data["findings"]
+            )
+            return cls(**data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SsrError(f"{path}: not a doctor's report ({error!r})") from None
+
+    def counts(self) -> list[tuple[str, str, str, str]]:
+        """Rows of what, published, found, and the difference."""
+        rows = []
+        for key in dict.fromkeys((*self.published, *self.found)):
+            said, seen = self.published.get(key), self.found.get(key)
+            gap = (
+                ""
+                if said is None or seen is None
+                else ("as published" if said == seen else f"{seen - said:+,}")
+            )
+            rows.append((key, _number(said), _number(seen), gap))
+        return rows
+
+    def problems(self) -> list[tuple[str, str, str, str]]:
+        """Rows of kind, count, what becomes of it, and the first cases, a line each."""
+        return [
+            (
+                finding.kind,
+                f"{finding.count:,}",
+                "dropped" if finding.drops else "kept",
+                "\n".join((*finding.examples, *(["..."] if finding.count > len(finding.examples) else []))),
+            )
+            for finding in self.findings
+        ]
+
+    def who(self) -> list[tuple[str, str]]:
+        """Rows on the usable faces: how many, of whom, and how old."""
+        rows = [("usable faces", f"{self.usable:,}"), ("dropped", f"{self.dropped:,}")]
+        rows.append(("persons", f"{self.subjects:,}" if self.subjects else "not named"))
+        for title, counted in (("sex", self.sexes), ("group", self.groups), ("published part", self.splits)):
+            known = ", ".join(f"{label or 'unknown'} {count:,}" for label, count in counted.items())
+            rows.append((title, known if set(counted) - {""} else "not given"))
+        decades: Counter[int] = Counter()
+        for age, count in self.ages.items():
+            decades[age // _DECADE * _DECADE] += count
+        shown = ", ".join(f"{low}-{low + _DECADE - 1}: {decades[low]:,}" for low in sorted(decades))
+        return [*rows, ("ages", shown or "none")]
+
+    def markdown(self) -> str:
+        """The report for people."""
+        opened = "" if self.opened else " The labels only were read, no picture was opened."
+        parts = [
+            f"# {self.name}\n\n{self.licence}{opened}",
+            "## Counts\n\n" + _table(("", "published", "found", ""), self.counts()),
+            "## Usable faces\n\n" + _table(("", ""), self.who()),
+        ]
+        if self.findings:
+            header = ("problem", "count", "faces", "first cases")
+            parts.append("## Problems\n\n" + _table(header, self.problems()))
+        else:
+            parts.append("## Problems\n\nNone.")
+        return "\n\n".join(parts) + "\n"
+
+    def plot(self) -> bytes:
+        """Faces by age as a PNG."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+
+        figure, axes = pyplot.subplots(figsize=(8, 3), layout="constrained")
+        axes.bar(list(self.ages), list(self.ages.values()), width=0.9)
+        axes.set(xlabel="age (years)", ylabel="faces", title=f"{self.name}: {self.usable:,} usable faces")
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+        pyplot.close(figure)
+        return stream.getvalue()
+
+    def dumps(self) -> str:
+        """The report as JSON."""
+        return json.dumps(self.to_json(), indent=2) + "\n"
+
+    def show(self) -> None:
+        """Print the report."""
+        table(self.who())
+        table(self.counts(), header=("count", "published", "found", ""))
+        if self.findings:
+            table(self.problems(), header=("problem", "count", "faces", "first cases"))
+
+    def write(self, folder: Path) -> None:
+        """``doctor.json``, ``doctor.md`` and ``doctor.png`` in ``folder``."""
+        replace_file(folder / "doctor.json", self.dumps().encode())
+        replace_file(folder / "doctor.md", self.markdown().encode("utf-8", "backslashreplace"))
+        replace_file(folder / "doctor.png", self.plot())
+
+
+def examine(
+    scan: Scan, usable: Sequence[Record], problems: Sequence[Problem], digests: Sequence[str] | None
+) -> Report:
+    """The report on a scan, of which ``usable`` records are kept.
+
+    ``problems`` are those met in opening the pictures, ``digests`` one for each usable record, equal for
+    copies of a picture; None if none was opened.
+    """
+    copies = [] if digests is None else _copies(usable, digests)
+    kinds: dict[str, list[Problem]] = {}
+    for problem in (*scan.problems, *problems, *copies):
+        kinds.setdefault(problem.kind, []).append(problem)
+    findings = [
+        Finding(
+            kind,
+            len(cases),
+            kind not in REMARKS,
+            tuple(
+                f"{case.where} ({case.detail})" if case.detail else case.where for case in cases[:EXAMPLES]
+            ),
+        )
+        for kind, cases in kinds.items()
+    ]
+    return Report(
+        name=scan.name,
+        licence=scan.licence,
+        opened=digests is not None,
+        published=dict(scan.published),
+        found=dict(scan.found),
+        usable=len(usable),
+        subjects=len({record.subject for record in usable} - {""}),
+        findings=tuple(
+            sorted(findings, key=lambda finding: (not finding.drops, -finding.count, finding.kind))
+        ),
+        ages=dict(sorted(Counter(int(record.age) for record in usable).items())),
+        sexes=_counted(record.sex for record in usable),
+        groups=_counted(record.group for record in usable),
+        splits=_counted(record.split for record in usable),
+    )
+
+
+def _copies(usable: Sequence[Record], digests: Sequence[str]) -> list[Problem]:
+    """Pictures that are an earlier one's copy, and the copies that are labelled otherwise."""
+    first: dict[str, Record] = {}
+    found = []
+    for record, digest in zip(usable, digests, strict=True):
+        original = first.setdefault(digest, record)
+        if original is record:
+            continue
+        where, other = record.path.as_posix(), original.path.as_posix()
+        parts = f", {original.split} there and {record.split} here" if original.split != record.split else ""
+        found.append(Problem(DUPLICATE_PICTURE, where, f"the same bytes as {other}{parts}"))
+        if original.age != record.age:
+            ages = f"{original.age:g} years there and {record.age:g} here"
+            found.append(Problem(LABEL_CONFLICT, where, f"the same picture as {other}, labelled {ages}"))
+    return found
+
+
+def _counted(labels: Any) -> dict[str, int]:
+    return dict(sorted(Counter(labels).items()))
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "<br>")

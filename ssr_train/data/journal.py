@@ -1,0 +1,91 @@
+"""What a set being prepared has finished so far, so that any end, SIGKILL included, can be gone on from.
+
+``journal.jsonl``: the plan in its first line, then a line a finished block of records, in order. A line is
+written after the block's pictures are on the disk, and counts only when it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssr_train.data.records import Problem
+from ssr_train.disk import replace_file
+from ssr_train.errors import SsrError
+
+NAME = "journal.jsonl"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One finished block: which of all records became pictures, the digest of each, and what was dropped."""
+
+    kept: list[int]
+    digests: list[str]
+    problems: list[Problem]
+
+
+class Journal:
+    """The journal in ``folder``; ``blocks`` are the finished ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self.blocks: list[Block] = []
+
+    @property
+    def rows(self) -> int:
+        """Pictures in the finished blocks."""
+        return sum(len(block.kept) for block in self.blocks)
+
+    def begin(self, plan: dict[str, Any]) -> None:
+        """Start anew: nothing is finished."""
+        self.blocks = []
+        replace_file(self.path, _line(plan))
+
+    def resume(self, plan: dict[str, Any]) -> None:
+        """Read what is finished and cut off a torn last line. :class:`SsrError` if the plan was another."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            raise SsrError(f"{self.path.parent}: nothing to resume here (no {NAME})") from None
+        whole = data[: data.rfind(b"\n") + 1]
+        try:
+            begun, *lines = map(json.loads, whole.splitlines())
+            self.blocks = [
+                Block(line["kept"], line["digests"], [Problem(*problem) for problem in line["problems"]])
+                for line in lines
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise SsrError(f"{self.path}: damaged ({error!r}); --force starts anew") from None
+        for key in plan:
+            if begun.get(key) != plan[key]:
+                raise SsrError(
+                    f"{self.path.parent}: begun with {key} {_short(begun.get(key))}, now it is "
+                    f"{_short(plan[key])}; repeat the command as it was with --resume, or --force starts anew"
+                )
+        if whole != data:
+            os.truncate(self.path, len(whole))
+
+    def add(self, block: Block) -> None:
+        """Record a block whose pictures are on the disk."""
+        line = _line({"kept": block.kept, "digests": block.digests, "problems": block.problems})
+        with self.path.open("ab") as stream:
+            stream.write(line)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self.blocks.append(block)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 60 else text[:56] + "..."

@@ -1,0 +1,350 @@
+"""``ssr-train prepare``: a distribution on disk to one memory-mapped file, resumable at any point."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from ssr_train.data import distributions, prepared
+from ssr_train.data.alignment import TEMPLATE
+from ssr_train.data.cutting import Cut, Cutter
+from ssr_train.data.doctor import Report, examine
+from ssr_train.data.journal import NAME as JOURNAL
+from ssr_train.data.journal import Block, Journal
+from ssr_train.data.records import Problem, Record, Scan
+from ssr_train.data.workers import in_order
+from ssr_train.disk import held, replace_file, room_for
+from ssr_train.errors import SsrError
+from ssr_train.progress import bar
+
+_HEADER = 128
+"""Bytes before the first picture in images.npy: NumPy's header for any number of them."""
+
+_BLOCK, _BLOCK_BYTES = 256, 8 << 20
+"""Largest number of records, and of bytes of pictures, in one block."""
+
+_OWN = (prepared.IMAGES, prepared.INDEX, prepared.ABOUT, "doctor.json", "doctor.md", "doctor.png", JOURNAL)
+
+
+class Interrupted(SsrError):
+    """Preparing was asked to stop; what is finished is kept."""
+
+
+class Task(NamedTuple):
+    """A block of records for a working process."""
+
+    root: Path
+    cut: Cut
+    first: int
+    records: Sequence[Record]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A block's pictures (k, S, S, 3), and its line for the journal."""
+
+    pictures: NDArray[np.uint8]
+    block: Block
+
+
+def prepare(
+    name: str,
+    root: Path,
+    out: Path,
+    cut: Cut,
+    *,
+    workers: int = 2,
+    limit: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    console: Console | None = None,
+) -> Report:
+    """Prepare distribution ``name`` under ``root`` in the folder ``out`` and give the doctor's report.
+
+    ``limit`` takes that many records, spread evenly. ``resume`` goes on where an earlier call with the same
+    arguments stopped, however it stopped, and ends in the same bytes; a whole set is left as it is. ``force``
+    starts anew in the place of a prepared or half-prepared set. Raises :class:`SsrError` for a distribution
+    that is not there or not laid out as published, an ``out`` that is something else, a full disk, and when
+    no picture can be used; :class:`Interrupted` after Ctrl-C.
+    """
+    console = console or Console(highlight=False, soft_wrap=True)
+    if workers < 1:
+        raise SsrError(f"--workers must be at least 1, got {workers}")
+    if limit is not None and limit < 1:
+        raise SsrError(f"--limit must be at least 1, got {limit}")
+    _check_out(out, resume, force)
+    scan = distributions.scan(name, root)
+    records = _spread(scan.records, limit)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        cut = _settled(cut, records)
+    for warning in said:
+        console.print(f"note: {warning.message}", markup=False)
+    with held(out):
+        _check_out(out, resume, force)
+        if resume and (out / prepared.ABOUT).exists():
+            return Report.load(out)
+        work = _Work(out, scan, records, cut)
+        if force:
+            work.clear()
+        work.run(workers, resume, console)
+        return work.finish()
+
+
+def diagnose(
+    name: str, root: Path, *, workers: int = 2, labels_only: bool = False, console: Console | None = None
+) -> Report:
+    """The doctor's report alone: every picture is decoded (unless ``labels_only``), none is kept."""
+    scan = distributions.scan(name, root)
+    if labels_only:
+        return examine(scan, scan.records, (), None)
+    console = console or Console(highlight=False, soft_wrap=True)
+    kept: list[int] = []
+    digests: list[str] = []
+    problems: list[Problem] = []
+    tasks = _tasks(scan.root, Cut(), scan.records, 0, _BLOCK)
+    with bar(console, f"reading {name}", len(scan.records)) as tick:
+        for block in in_order(_look, tasks, workers):
+            kept += block.kept
+            digests += block.digests
+            problems += block.problems
+            tick(len(block.kept) + len(block.problems))
+    return examine(scan, [scan.records[i] for i in kept], problems, digests)
+
+
+class _Work:
+    """One set being prepared in ``out``."""
+
+    def __init__(self, out: Path, scan: Scan, records: Sequence[Record], cut: Cut) -> None:
+        self.out, self.scan, self.records, self.cut = out, scan, records, cut
+        self.images = out / prepared.IMAGES
+        self.journal = Journal(out)
+        self.row = cut.size * cut.size * 3
+        self.step = max(min(_BLOCK, _BLOCK_BYTES // self.row), 1)
+
+    def clear(self) -> None:
+        """Remove what an earlier call left; first of all what says that it is finished."""
+        for name in (prepared.ABOUT, *_OWN):
+            (self.out / name).unlink(missing_ok=True)
+
+    def run(self, workers: int, resume: bool, console: Console) -> None:
+        """Make every picture that is not yet on the disk."""
+        size, count = self.cut.size, len(self.records)
+        room = f"{count:,} pictures of {size} x {size} take up to {self._bytes(count):,} bytes"
+        with room_for(self.images, f"{room}; --resume goes on when there is room"):
+            if resume:
+                self.journal.resume(self._plan())
+            else:
+                self.journal.begin(self._plan())
+            with self.images.open("r+b" if self.images.exists() else "w+b") as stream:
+                try:
+                    self._make(stream.fileno(), workers, console)
+                except KeyboardInterrupt:
+                    made = len(self.journal.blocks) * self.step
+                    raise Interrupted(
+                        f"stopped after {min(made, len(self.records)):,} of {len(self.records):,} faces; "
+                        "the same command with --resume goes on"
+                    ) from None
+                finally:  # what is not finished takes no room
+                    os.ftruncate(stream.fileno(), self._bytes(self.journal.rows))
+
+    def _make(self, file: int, workers: int, console: Console) -> None:
+        begin = len(self.journal.blocks) * self.step
+        os.posix_fallocate(file, 0, self._bytes(len(self.records)))
+        tasks = _tasks(self.scan.root, self.cut, self.records, begin, self.step)
+        with bar(console, f"preparing {self.scan.name}", len(self.records)) as tick:
+            tick(min(begin, len(self.records)))
+            for done in in_order(_make, tasks, workers):
+                _write_at(file, done.pictures, self._bytes(self.journal.rows))
+                os.fsync(file)
+                self.journal.add(done.block)
+                tick(len(done.block.kept) + len(done.block.problems))
+
+    def finish(self) -> Report:
+        """Index, report, and last of all prepared.json, which says that the set is whole."""
+        blocks = self.journal.blocks
+        kept = [self.records[i] for block in blocks for i in block.kept]
+        problems = [problem for block in blocks for problem in block.problems]
+        digests = [digest for block in blocks for digest in block.digests]
+        if not kept:
+            self.clear()
+            first = f"{problems[0].where}: {problems[0].kind}, {problems[0].detail}"
+            raise SsrError(
+                f"{self.scan.root}: none of {len(self.records):,} pictures can be used; the first: {first}"
+            )
+        with room_for(self.out, "--resume goes on when there is room"):
+            with self.images.open("r+b") as stream:
+                _write_at(stream.fileno(), _npy_header(len(kept), self.cut.size), 0)
+                os.fsync(stream.fileno())
+            index = prepared.write_index(
+                (r.path.as_posix(), f"{r.age:.9g}", r.subject, r.sex, r.group, r.split) for r in kept
+            )
+            replace_file(self.out / prepared.INDEX, index)
+            report = examine(self.scan, kept, problems, digests)
+            report.write(self.out)
+            about = {
+                "format": prepared.FORMAT,
+                "name": self.scan.name,
+                "count": len(kept),
+                "size": self.cut.size,
+                "cut": _how(self.cut, self.records),
+                **({"template": TEMPLATE.round(6).tolist()} if self.cut.align == "similarity" else {}),
+                "settings": self._plan(),
+                "licence": self.scan.licence,
+                "synthetic": False,
+                "index_sha256": hashlib.sha256(index).hexdigest(),
+            }
+            replace_file(self.out / prepared.ABOUT, (json.dumps(about, indent=2) + "\n").encode())
+        self.journal.remove()
+        return report
+
+    def _plan(self) -> dict[str, Any]:
+        """What decides the bytes of the set; the records themselves by their hash."""
+        digest = hashlib.sha256()
+        for record in self.records:
+            digest.update(repr(tuple(record)).encode("utf-8", "surrogateescape"))
+        return {
+            "data": self.scan.name,
+            **self.cut.to_json(),
+            "faces": len(self.records),
+            "labels sha256": digest.hexdigest(),
+        }
+
+    def _bytes(self, rows: int) -> int:
+        return _HEADER + rows * self.row
+
+
+@lru_cache(maxsize=1)
+def _cutter(root: Path, cut: Cut) -> Cutter:
+    return Cutter(root, cut)
+
+
+def _make(task: Task) -> Done:
+    """Make a block's pictures; runs in a working process."""
+    cutter = _cutter(task.root, task.cut)
+    pictures = []
+    block = Block([], [], [])
+    for i, record in enumerate(task.records, task.first):
+        made = cutter.make(record)
+        if isinstance(made, Problem):
+            block.problems.append(made)
+        else:
+            block.kept.append(i)
+            block.digests.append(made.digest)
+            pictures.append(made.picture)
+    shape = (0, task.cut.size, task.cut.size, 3)
+    return Done(np.stack(pictures) if pictures else np.empty(shape, np.uint8), block)
+
+
+def _look(task: Task) -> Block:
+    """Decode a block's files; runs in a working process."""
+    cutter = _cutter(task.root, task.cut)
+    block = Block([], [], [])
+    for i, record in enumerate(task.records, task.first):
+        seen = cutter.look(record)
+        if isinstance(seen, Problem):
+            block.problems.append(seen)
+        else:
+            block.kept.append(i)
+            block.digests.append(seen)
+    return block
+
+
+def _tasks(root: Path, cut: Cut, records: Sequence[Record], begin: int, step: int) -> Iterator[Task]:
+    for first in range(begin, len(records), step):
+        yield Task(root, cut, first, records[first : first + step])
+
+
+def _check_out(out: Path, resume: bool, force: bool) -> None:
+    """Refuse an ``out`` that is something else, or whose state needs another word from the user."""
+    if out.exists() and not out.is_dir():
+        raise SsrError(f"{out}: is a file, expected a folder for the prepared set")
+    names = {f.name for f in out.iterdir()} if out.is_dir() else set()
+    if foreign := sorted(n for n in names - set(_OWN) if n != ".lock" and not n.startswith(".tmp-")):
+        raise SsrError(f"{out}: holds {foreign[0]}, which no prepared set does; choose another --out")
+    if force:
+        return
+    if prepared.ABOUT in names:
+        if resume:
+            return
+        raise SsrError(f"{out}: holds a prepared set already; --force prepares it anew")
+    if JOURNAL in names and not resume:
+        raise SsrError(f"{out}: holds a half-prepared set; --resume goes on with it, --force starts anew")
+    if resume and JOURNAL not in names:
+        raise SsrError(f"{out}: nothing to resume here (no {JOURNAL})")
+
+
+def _spread(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
+    """All records, or ``limit`` of them at even distances."""
+    if limit is None or limit >= len(records):
+        return records
+    return [records[i * len(records) // limit] for i in range(limit)]
+
+
+def _settled(cut: Cut, records: Sequence[Record]) -> Cut:
+    """``cut`` with the detector that will be used, opened once here, so that what is missing is told now."""
+    photos = [record for record in records if record.face == "photo"]
+    if not photos:
+        if cut.align != "none":
+            raise SsrError(
+                f"--align {cut.align}: every picture of this set is a published crop, which is only resized; "
+                "leave it out"
+            )
+        return replace(cut, detector="none")
+    if cut.detector == "none":
+        unboxed = sum(record.box is None for record in photos)
+        if unboxed:
+            raise SsrError(
+                f"--detector none: {unboxed:,} of the photos have no published box to cut by; "
+                "expected yunet, haar or auto"
+            )
+        return cut
+    from ssr_client.detectors import open_detector
+
+    return replace(cut, detector=str(getattr(open_detector(cut.detector), "name", cut.detector)))
+
+
+def _how(cut: Cut, records: Sequence[Record]) -> str:
+    """How the pictures were made, for provenance."""
+    how = []
+    faces = {record.face for record in records}
+    if "crop" in faces:
+        parts = any(record.box for record in records if record.face == "crop")
+        how.append("published crops, the part of them that the protocol uses" if parts else "published crops")
+    if "photo" in faces:
+        found = {"yunet": "YuNet", "haar": "the Haar cascade", "none": "published boxes"}[cut.detector]
+        how.append(
+            f"faces by {found}, aligned by five landmarks"
+            if cut.align == "similarity"
+            else f"faces by {found}, with the contract's margin"
+        )
+    return " and ".join(how) + ", resized bilinearly"
+
+
+def _npy_header(count: int, size: int) -> NDArray[np.uint8]:
+    stream = io.BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
+    np.lib.format.write_array_header_1_0(stream, shape)
+    header = np.frombuffer(stream.getvalue(), np.uint8)
+    assert len(header) == _HEADER
+    return header
+
+
+def _write_at(file: int, data: NDArray[np.uint8], offset: int) -> None:
+    """All of ``data`` at ``offset``."""
+    rest = memoryview(data.tobytes())
+    while rest:
+        written = os.pwrite(file, rest, offset)
+        rest, offset = rest[written:], offset + written
