@@ -14,9 +14,9 @@ from ssr_train.contract import BLOCKS
 from ssr_train.model import Stages, expression
 
 ORDERS = ("as exported", "pools first")
-"""The network as ``ssr-train export`` writes it, or with each max-pool moved before its tanh: the same
-answers (tanh is monotone) with a quarter of the tanh work. Our engine does so; a runtime that is not told
-cannot know, so the peers are handed both and keep the quicker."""
+"""The network as torch exports it, or with each max-pool moved before its tanh: the same answers (tanh is
+monotone) with a quarter of the tanh work. Our engine and ``ssr-train export`` do so; a runtime that is not
+told cannot know, so the peers are handed both and keep the quicker."""
 
 
 class Network(nn.Module):
