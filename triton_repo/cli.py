@@ -57,12 +57,22 @@ def build_command(
         ),
     ],
     repo: Repo,
+    flavor: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--flavor",
+            metavar="F[,F...]",
+            help="ssr: our backend. tensorrt, onnx: models NAME-tensorrt and NAME-onnx for the stock "
+            "backends of a Triton container. [default: ssr]",
+        ),
+    ] = None,
     instances: Annotated[int, typer.Option(help="Copies of the engine that work at once.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads of each copy.")] = 1,
     precision: Annotated[
         str,
         typer.Option(
-            help="Arithmetic of the engine: fp32, bf16 or int8; the last two need `ssr-train quantize`."
+            help="Arithmetic: fp32, bf16 or int8 in flavor ssr; fp32, fp16 or int8 in the others. "
+            "bf16 and int8 need `ssr-train quantize`."
         ),
     ] = "fp32",
     max_batch: Annotated[
@@ -83,7 +93,7 @@ def build_command(
     max_queue: Annotated[
         int, typer.Option(help="Reject requests beyond so many waiting; 0 none. Slows bursts as well.")
     ] = 0,
-    device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu or gpu; flavor tensorrt is always on the GPU.")] = "cpu",
     keep: Annotated[int, typer.Option(help="How many of the newest versions stay loaded.")] = 2,
     debug_outputs: Annotated[
         bool, typer.Option("--debug-outputs", help="Declare the stage outputs p, eta and delta too.")
@@ -95,7 +105,8 @@ def build_command(
 ) -> None:
     """Make a model repository: verify each bundle, replay its golden record, write version 1.
 
-    Nothing is written unless every bundle passes.
+    Nothing is written unless every bundle passes in every flavor. A TensorRT plan is compiled on this machine
+    for its GPU: build it where it will serve. See docs/deploy.md for the container.
 
     Examples:
 
@@ -104,6 +115,10 @@ def build_command(
         ssr-serve build --bundle bundles/morph2 --bundle gender=bundles/imdb --repo models --instances 2
 
         ssr-serve build --bundle default --repo models --precision int8
+
+        ssr-serve build --bundle default --repo models --flavor ssr,onnx
+
+        ssr-serve build --bundle default --repo models --flavor tensorrt --precision fp16
     """
     from triton_repo.config import Options
     from triton_repo.repository import build, parse_bundle, summary
@@ -121,8 +136,9 @@ def build_command(
         debug_outputs=debug_outputs,
         warmup=warmup,
         keep=keep,
+        flavors=tuple(dict.fromkeys(",".join(flavor or ["ssr"]).split(","))),
     )
-    models = build([parse_bundle(text) for text in bundle], repo, options, force=force)
+    models = build([parse_bundle(text) for text in bundle], repo, options, force=force, say=_say)
     for model in models:
         contract = model.versions[0].contract
         assert contract is not None
@@ -146,11 +162,16 @@ def publish_command(
 ) -> None:
     """Add a bundle as a model's newest version, which then serves.
 
-    The version before it stays loaded, so that a rollback is immediate. A server started by `ssr-serve run`
+    The version before it stays loaded, so that a rollback is immediate. A model of another flavor is named
+    with --model; what it serves is compiled anew from the bundle. A server started by `ssr-serve run`
     follows by itself; any other one needs --url. The interface must be the served one: another interface is
     another model name.
 
-    Example:  ssr-serve publish runs/second/bundle --repo models --url localhost:8000
+    Examples:
+
+        ssr-serve publish runs/second/bundle --repo models --url localhost:8000
+
+        ssr-serve publish runs/second/bundle --repo models --model ssrnet-onnx
     """
     from triton_repo.control import Control
     from triton_repo.repository import publish
@@ -158,7 +179,7 @@ def publish_command(
     control = Control(url) if url else None
     if control:
         control.metadata()
-    version = publish(bundle, repo, model)
+    version = publish(bundle, repo, model, say=_say)
     name = version.path.parent.name
     print(f"{name}: published as version {version.number}")
     if control:
@@ -237,25 +258,29 @@ def versions_command(
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    columns = ["model", "version", "state", "precision", "weights", "data", "MAE"]
+    columns = ["model", "version", "state", "flavor", "precision", "weights", "data", "MAE"]
     columns += ["server"] if url else []
     table = _table(*columns)
     for row in rows:
         data = row["data"] + (" (drawn faces)" if row["synthetic"] == "yes" else "")
         state = row["state"] + (f": {row['reason']}" if row["reason"] else "")
-        cells = [row["model"], str(row["version"] or "-"), state, row["precision"]]
+        cells = [row["model"], str(row["version"] or "-"), state]
+        cells += [row["flavor"], row["precision"]]
         cells += [row["weights"][:12], data, row["mae"], *([row["server"]] if url else [])]
         table.add_row(*(escape(c) for c in cells))
     _print(table)
 
 
 def list_versions(repo: Path, url: str | None = None) -> list[dict[str, Any]]:
-    """One row a version: model, version, state, reason, precision, weights, data, mae, synthetic, server.
+    """One row a version: model, version, state, reason, flavor, precision, weights, data, mae, synthetic,
+    server.
 
-    ``precision`` is what the configuration serves the model in; empty for a model of another backend.
+    ``flavor`` and ``precision`` are what the configuration serves the model as and in; empty for a model that
+    ``build`` did not make.
     """
     from triton_repo import config, repository
     from triton_repo.control import Control
+    from triton_repo.flavors import flavor_of
 
     live: dict[tuple[str, int | None], str] = {}
     if url:
@@ -265,7 +290,7 @@ def list_versions(repo: Path, url: str | None = None) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
 
     def add(model: str, version: int | None, state: str, reason: str, facts: Any) -> None:
-        empty = {"precision": "", "weights": "", "data": "", "mae": "", "synthetic": "no"}
+        empty = {"flavor": "", "precision": "", "weights": "", "data": "", "mae": "", "synthetic": "no"}
         row = {"model": model, "version": version, "state": state, "reason": reason, **empty, **facts}
         rows.append({**row, "server": live.get((model, version), "") if url else ""})
 
@@ -275,7 +300,8 @@ def list_versions(repo: Path, url: str | None = None) -> list[dict[str, Any]]:
             add(model.name, None, "broken", model.fault, {})
             continue
         kept = [v.number for v in model.kept()]
-        served = {} if model.foreign else {"precision": config.precision(model.config)}
+        flavor = flavor_of(model.config)
+        served = {"flavor": flavor.name, "precision": config.precision(model.config)} if flavor else {}
         for version in model.versions:
             facts = repository.summary(version.contract) if version.contract else {}
             if version.fault:
@@ -534,21 +560,24 @@ def compile_command(
 
         ssr-serve compile bundles/morph2 --precision fp16 --batch 1,8,32 --require-tensorrt
     """
-    from triton_repo.compile import report
+    from triton_repo.compile import ArgumentError, report
     from triton_repo.repository import open_bundle
 
     opened = open_bundle(bundle)
-    outcomes = report.compile_all(
-        opened,
-        report.parse_precisions(precision, opened),
-        out=out,
-        console=Console(stderr=True, highlight=False, soft_wrap=True),
-        targets=target.split(",") if target is not None else None,
-        batches=report.parse_batches(batch),
-        library=library,
-        compatibility=compatibility,
-        force=force,
-    )
+    try:
+        outcomes = report.compile_all(
+            opened,
+            report.parse_precisions(precision, opened),
+            out=out,
+            console=Console(stderr=True, highlight=False, soft_wrap=True),
+            targets=target.split(",") if target is not None else None,
+            batches=report.parse_batches(batch),
+            library=library,
+            compatibility=compatibility,
+            force=force,
+        )
+    except ArgumentError as error:
+        raise typer.BadParameter(str(error)) from None
     if as_json:
         print(json.dumps([outcome.to_json() for outcome in outcomes], indent=2), flush=True)
     else:
@@ -560,6 +589,90 @@ def compile_command(
             print(f"{outcome.plan.recipe.precision}: {outcome.path}", flush=True)
     if require_tensorrt and (idle := [o for o in outcomes if o.ran is None]):
         raise SsrError(f"{idle[0].plan.recipe.precision}: built, not run: {idle[0].not_run}")
+
+
+@app.command("verify")
+def verify_command(
+    path: Annotated[
+        str, typer.Argument(metavar="BUNDLE|REPO", help="A bundle folder, 'default', or a model repository.")
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Photos (faces are found and cut) or 64 x 64 face crops as well."),
+    ] = None,
+    jitter: Annotated[int, typer.Option(min=0, max=100, help="Further cuts of each face found.")] = 7,
+    detector: Annotated[str, typer.Option(help="auto, yunet or haar.")] = "auto",
+    rungs: Annotated[
+        str, typer.Option(metavar="R[,R...]", help="Which to compare with the reference.")
+    ] = "torch,native,onnx,tensorrt,served",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P[,P...]",
+            help="fp32, fp16, bf16, int8. [default: all; in a repository, what each model serves]",
+        ),
+    ] = None,
+    require_tensorrt: Annotated[
+        bool, typer.Option("--require-tensorrt", help="A TensorRT rung that did not run is a failure.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Climb the ladder: from the float64 reference to the served answer, does every step say the same?
+
+    Each rung (torch, every native implementation, ONNX Runtime, TensorRT, a tritonserver of its own) answers
+    the faces of the bundle's golden record and of --images. The table tells how far it lies from the
+    reference and what is allowed, in years (a gender network: in probability). Served answers must be the
+    engine's, bit for bit. Exit 1 when a row falls short; a rung that cannot run here is shown with its reason
+    and is no failure. docs/verify.md says more.
+
+    Examples:
+
+        ssr-serve verify default
+
+        ssr-serve verify bundles/morph2 --images photos --precision fp32,int8
+
+        ssr-serve verify models --images photos --json
+
+        ssr-serve verify bundles/morph2 --rungs tensorrt --require-tensorrt
+    """
+    from triton_repo.ladder import report
+    from triton_repo.ladder.progress import shown
+    from triton_repo.ladder.verify import Wanted, verify
+
+    try:
+        wanted = Wanted(
+            steps=tuple(rungs.split(",")),
+            precisions=tuple(precision.split(",")) if precision is not None else None,
+            images=images,
+            jitter=jitter,
+            detector=detector,
+            require_tensorrt=require_tensorrt,
+        )
+    except SsrError as error:
+        raise typer.BadParameter(str(error)) from None
+    with shown(Console(stderr=True, highlight=False)) as progress:
+        ladder = verify(path, wanted, progress)
+    for line in ladder.skipped:
+        _say(f"skipped: {line}")
+    if as_json:
+        print(json.dumps(report.to_json(ladder), indent=2), flush=True)
+    else:
+        _print_ladder(ladder)
+    report.check(ladder)
+
+
+def _print_ladder(ladder: Any) -> None:
+    from triton_repo.ladder import report
+
+    several = any(row.model for row in ladder.rows)
+    table = _table(*(["version"] if several else []), *report.COLUMNS, "verdict")
+    for row in ladder.rows:
+        colour = report.COLOURS[row.verdict]
+        verdict = f"[{colour}]{row.verdict}[/{colour}]" + escape(f": {row.reason}" if row.reason else "")
+        table.add_row(*([row.model] if several else []), *map(escape, report.cells(row)), verdict)
+    _print(table)
+    for line in report.notes(ladder):
+        print(line, flush=True)
 
 
 @app.command("doctor")
@@ -577,6 +690,11 @@ def doctor_command() -> None:
     _print(table)
     if missing := [f.what for f in findings if f.state == "missing"]:
         raise SsrError(f"serving cannot work here: {', '.join(missing)}")
+
+
+def _say(line: str) -> None:
+    """Progress, for a person: to standard error."""
+    Console(stderr=True, highlight=False).print(line, markup=False, style="dim")
 
 
 def _table(*columns: str) -> Table:

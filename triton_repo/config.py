@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ssr_train import contract as contracts
 from ssr_train.contract import IMAGE_SIZE, Contract, canonical_json
 from ssr_train.errors import SsrError
+from triton_repo.flavors import SSR, TENSORRT, Flavor, named
 
-BACKEND = "ssr"
+BACKEND = SSR.backend
 CONFIG_FILE = "config.pbtxt"
-PRECISIONS = ("fp32", *contracts.PRECISIONS)
+PRECISIONS = SSR.precisions
+
+CUDA_GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+"""Batches for which TensorRT's launches are recorded; each serves the sizes down to the one before it.
+Above, the kernels take longer than their launches, and a graph saves nothing."""
 
 
 class ConfigError(SsrError):
@@ -23,8 +27,9 @@ class ConfigError(SsrError):
 class Options:
     """How a model is served.
 
-    ``precision``: arithmetic of the engine, one of :data:`PRECISIONS`; all but fp32 need bundles that
-    ``ssr-train quantize`` calibrated.
+    ``flavors``: names of :data:`triton_repo.flavors.FLAVORS`; each becomes a model. ``precision``: of the
+    arithmetic, one that every flavor has; bf16 and int8 need bundles that ``ssr-train quantize`` calibrated.
+    ``threads`` are those of the CPU; TensorRT has none. ``device``: TensorRT's is the GPU, whatever it says.
 
     ``max_batch`` 64: the engine works image by image, so that a larger batch saves nothing on a CPU
     and only keeps the merged requests waiting for each other; ``preferred_batch`` stops the merging at such
@@ -51,6 +56,7 @@ class Options:
     debug_outputs: bool = False
     warmup: bool = True
     keep: int = 2
+    flavors: tuple[str, ...] = (SSR.name,)
 
     def __post_init__(self) -> None:
         limits = {
@@ -73,22 +79,33 @@ class Options:
                 )
         if self.device not in ("cpu", "gpu"):
             raise ConfigError(f"device: expected cpu or gpu, got {self.device!r}")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"precision: expected {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if not self.flavors:
+            raise ConfigError("flavor: none given")
+        for flavor in map(named, self.flavors):
+            if self.precision not in flavor.precisions:
+                whose = "" if self.flavors == (SSR.name,) else f" of flavor {flavor.name}"
+                raise ConfigError(
+                    f"precision{whose}: expected {', '.join(flavor.precisions)}, got {self.precision!r}"
+                )
+        if self.debug_outputs and self.flavors != (SSR.name,):
+            raise ConfigError("debug-outputs: only flavor ssr can declare them")
 
 
-def render(name: str, contract: Contract, options: Options) -> str:
+def render(name: str, contract: Contract, options: Options, flavor: Flavor = SSR) -> str:
     """The text of config.pbtxt for a model of this contract."""
     pb = _protobuf()
     interface = contract.interface
-    config = pb.ModelConfig(name=name, backend=BACKEND, max_batch_size=options.max_batch)
+    config = pb.ModelConfig(name=name, backend=flavor.backend, platform=flavor.platform)
+    config.max_batch_size = options.max_batch
+    config.default_model_filename = flavor.file(options.precision)
     config.version_policy.latest.num_versions = options.keep
     image = config.input.add(name=interface.input.name, data_type=pb.TYPE_UINT8)
     image.dims.extend([IMAGE_SIZE, IMAGE_SIZE, 3])
     for output, dims in outputs(contract, debug=options.debug_outputs).items():
         config.output.add(name=output, data_type=pb.TYPE_FP32).dims.extend(dims)
     group = config.instance_group.add(count=options.instances)
-    group.kind = pb.ModelInstanceGroup.KIND_GPU if options.device == "gpu" else pb.ModelInstanceGroup.KIND_CPU
+    on_gpu = options.device == "gpu" or flavor is TENSORRT
+    group.kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
     config.dynamic_batching.preferred_batch_size.extend(options.preferred_batch)
     config.dynamic_batching.max_queue_delay_microseconds = options.queue_delay_us
     if options.queue_timeout_ms or options.max_queue:
@@ -102,16 +119,35 @@ def render(name: str, contract: Contract, options: Options) -> str:
         sample.inputs[interface.input.name].data_type = pb.TYPE_UINT8
         sample.inputs[interface.input.name].dims.extend([IMAGE_SIZE, IMAGE_SIZE, 3])
         sample.inputs[interface.input.name].random_data = True
+    if flavor is TENSORRT:
+        _record_cuda_graphs(config)
     parameters = {
         "interface": canonical_json(interface.to_json()),
         "interface_sha256": interface.sha256,
         "mode": "crops",
         "precision": options.precision,
-        "threads": str(options.threads),
     }
+    if flavor.threads_parameter:
+        parameters[flavor.threads_parameter] = str(options.threads)
     for key, value in parameters.items():
         config.parameters[key].string_value = value
     return to_text(config)
+
+
+def _record_cuda_graphs(config: Any) -> None:
+    """Let one graph launch a whole batch. A graph of 8 also runs 5 to 7 crops: what lies in the unused rows
+    cannot reach the others, because the network works image by image."""
+    most = config.max_batch_size
+    cuda = config.optimization.cuda
+    cuda.graphs = True
+    lowest = 1
+    for size in sorted({min(size, most) for size in CUDA_GRAPH_SIZES}):
+        spec = cuda.graph_spec.add(batch_size=size)
+        spec.graph_lower_bound.batch_size = lowest
+        for image in config.input:
+            spec.input[image.name].dim.extend(image.dims)
+            spec.graph_lower_bound.input[image.name].dim.extend(image.dims)
+        lowest = size + 1
 
 
 def to_text(config: Any) -> str:

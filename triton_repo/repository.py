@@ -1,8 +1,9 @@
 """The model repository on disk: read it, build it, publish a version, roll back.
 
-``<repo>/<model>/config.pbtxt`` and ``<repo>/<model>/<version>/`` (a bundle). A version appears by one
-rename, after its files were checked and its golden record was replayed with the engine, and is never
-changed again. ``.tmp-*`` and ``.withdrawn-<version>`` folders are not versions: no server reads them.
+``<repo>/<model>/config.pbtxt`` and ``<repo>/<model>/<version>/`` (a bundle, and what was compiled of it for
+the model's flavor). A version appears by one rename, after its files were checked and its golden record
+was replayed, and is never changed again. ``.tmp-*`` and ``.withdrawn-<version>`` folders are not versions:
+no server reads them.
 """
 
 from __future__ import annotations
@@ -21,9 +22,15 @@ from typing import Any
 from ssr_train.bundle import Bundle, read_bundle
 from ssr_train.contract import Contract
 from ssr_train.errors import SsrError
-from ssr_train.replay import replay
+from triton_repo import artifacts
 from triton_repo import config as configuration
-from triton_repo.config import BACKEND, CONFIG_FILE, Options
+from triton_repo.artifacts import Say
+from triton_repo.config import CONFIG_FILE, Options
+from triton_repo.flavors import FLAVORS, SSR, Flavor, flavor_of, named
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 class RepositoryError(SsrError):
@@ -56,8 +63,8 @@ class Model:
 
     @property
     def foreign(self) -> bool:
-        """A model of another backend: served as it is, unverified."""
-        return self.config is not None and self.config.backend != BACKEND
+        """A model that ``ssr-serve`` did not build: served as it is, unverified."""
+        return self.config is not None and flavor_of(self.config) is None
 
     def kept(self) -> list[Version]:
         """The good versions that the configuration's policy loads, newest first."""
@@ -99,14 +106,16 @@ def read_model(folder: Path) -> Model:
 
 def read_version(number: int, path: Path, config: Any) -> Version:
     """Verify one version folder against its contract and the model's configuration."""
-    if config.backend != BACKEND:
+    flavor = flavor_of(config)
+    if flavor is None:
         return Version(number, path, None)
     try:
-        contract = read_bundle(path).contract
-        check_fits(contract, config, str(path))
+        bundle = read_bundle(path)
+        check_fits(bundle.contract, config, str(path))
+        artifacts.check(flavor, bundle, configuration.precision(config), config.max_batch_size)
     except (SsrError, OSError) as error:
         return Version(number, path, None, str(error))
-    return Version(number, path, contract)
+    return Version(number, path, bundle.contract)
 
 
 def check_fits(contract: Contract, config: Any, where: str) -> None:
@@ -117,8 +126,9 @@ def check_fits(contract: Contract, config: Any, where: str) -> None:
             f"{where}: its interface (sha256 {contract.interface.sha256[:12]}) is not the one that "
             f"{config.name} is served with ({served[:12] or 'none'}): another interface is another model name"
         )
-    check_precision(contract, configuration.precision(config), where)
-    possible = configuration.outputs(contract, debug=True)
+    flavor = flavor_of(config) or SSR
+    check_precision(contract, configuration.precision(config), where, flavor)
+    possible = configuration.outputs(contract, debug=flavor is SSR)
     for name, dims in configuration.declared(config).items():
         if possible.get(name) != dims:
             why = "is not calibrated" if name.endswith("_interval") else "has no such output"
@@ -127,12 +137,12 @@ def check_fits(contract: Contract, config: Any, where: str) -> None:
             )
 
 
-def check_precision(contract: Contract, precision: str, where: str) -> None:
+def check_precision(contract: Contract, precision: str, where: str, flavor: Flavor = SSR) -> None:
     """Raise :class:`RepositoryError` for a precision that is unknown, or not in the calibration."""
-    if precision not in configuration.PRECISIONS:
-        expected = ", ".join(configuration.PRECISIONS)
+    if precision not in flavor.precisions:
+        expected = ", ".join(flavor.precisions)
         raise RepositoryError(f"{where}: precision {precision!r} is unknown, expected {expected}")
-    if precision != "fp32" and contract.quantization is None:
+    if precision not in ("fp32", "fp16") and contract.quantization is None:
         raise RepositoryError(
             f"{where}: cannot be served in {precision}, it is not calibrated for it: run "
             f"`ssr-train quantize {where} --images DIR` first, with photos of faces in DIR"
@@ -145,8 +155,10 @@ def build(
     options: Options | None = None,
     *,
     force: bool = False,
+    say: Say = _silent,
 ) -> list[Model]:
-    """Make one model of each ``(name, bundle)``; ``None`` takes the contract's name. Returns the models.
+    """Make a model of each flavor of each ``(name, bundle)``; ``None`` takes the contract's name. Returns
+    the models. ``say`` is told of compilations.
 
     Everything is checked before anything is written. A model that exists is refused, unless ``force``
     replaces it as a whole, its versions included; :func:`publish` adds a version.
@@ -157,27 +169,30 @@ def build(
         raise RepositoryError(f"{root}: is a file, expected a folder for the model repository")
     if not bundles:
         raise RepositoryError("no bundle given")
-    opened: dict[str, Bundle] = {}
+    opened: dict[str, tuple[Flavor, Bundle]] = {}
     for given, path in bundles:
         bundle = open_bundle(path)
-        name = check_name(given if given is not None else bundle.contract.name)
-        if name in opened:
-            raise RepositoryError(f"{name}: given twice; name one of them with NAME=BUNDLE")
-        if (root / name).exists() and not force:
-            raise RepositoryError(
-                f"{root / name}: exists; `ssr-serve publish` adds a version to it, --force replaces it"
-            )
-        opened[name] = bundle
-    for bundle in opened.values():
-        check_precision(bundle.contract, options.precision, str(bundle.path))
-    for bundle in opened.values():
-        replay(bundle, options.precision)
-    texts = {name: configuration.render(name, b.contract, options) for name, b in opened.items()}
+        for flavor in map(named, dict.fromkeys(options.flavors)):
+            name = check_name((given if given is not None else bundle.contract.name) + flavor.suffix)
+            if name in opened:
+                raise RepositoryError(f"{name}: given twice; name one of them with NAME=BUNDLE")
+            if (root / name).exists() and not force:
+                raise RepositoryError(
+                    f"{root / name}: exists; `ssr-serve publish` adds a version to it, --force replaces it"
+                )
+            opened[name] = flavor, bundle
+    for flavor, bundle in opened.values():
+        check_precision(bundle.contract, options.precision, str(bundle.path), flavor)
+    made = {
+        name: artifacts.make(flavor, bundle, options.precision, options.max_batch, say)
+        for name, (flavor, bundle) in opened.items()
+    }
     root.mkdir(parents=True, exist_ok=True)
-    for name, bundle in opened.items():
+    for name, (flavor, bundle) in opened.items():
+        text = configuration.render(name, bundle.contract, options, flavor)
         with _temporary(root, name) as temporary:
-            _copy(bundle, temporary / "1")
-            (temporary / CONFIG_FILE).write_text(texts[name], encoding="utf-8")
+            _copy(bundle, flavor, made[name], temporary / "1", configuration.parse(text))
+            (temporary / CONFIG_FILE).write_text(text, encoding="utf-8")
             if (root / name).exists():
                 old = Path(tempfile.mkdtemp(prefix=f".tmp-{name}-old-", dir=root))
                 (root / name).rename(old / name)
@@ -189,21 +204,30 @@ def build(
 
 
 def publish(
-    bundle: str | os.PathLike[str], repository: str | os.PathLike[str], model: str | None = None
+    bundle: str | os.PathLike[str],
+    repository: str | os.PathLike[str],
+    model: str | None = None,
+    *,
+    say: Say = _silent,
 ) -> Version:
     """Add the bundle as the model's newest version, which is then the one that serves. Nothing is removed.
 
-    The number is one above every number that was ever used, withdrawn versions included.
+    What the model's flavor needs compiled is compiled anew; ``say`` is told of it. The number is one above
+    every number that was ever used, withdrawn versions included.
     """
     opened = open_bundle(bundle)
     folder = model_folder(repository, model or opened.contract.name)
     config = configuration.read(folder)
-    if config.backend != BACKEND:
-        raise RepositoryError(f"{folder}: a model of the backend {config.backend!r}, not of {BACKEND!r}")
+    flavor = flavor_of(config)
+    if flavor is None:
+        raise RepositoryError(
+            f"{folder}: `ssr-serve build` did not make this model of the backend {config.backend!r}, "
+            f"expected one of the flavors {', '.join(FLAVORS)}"
+        )
     check_fits(opened.contract, config, str(opened.path))
-    replay(opened, configuration.precision(config))
+    made = artifacts.make(flavor, opened, configuration.precision(config), config.max_batch_size, say)
     with _locked(folder), _temporary(folder, "version") as temporary:
-        _copy(opened, temporary / "bundle")
+        _copy(opened, flavor, made, temporary / "bundle", config)
         number = max([*version_folders(folder), *withdrawn(folder), 0]) + 1
         (temporary / "bundle").rename(folder / str(number))
     return read_version(number, folder / str(number), config)
@@ -322,12 +346,14 @@ def summary(contract: Contract) -> Mapping[str, str]:
     }
 
 
-def _copy(bundle: Bundle, target: Path) -> None:
-    """Copy the contract and the files that it lists, nothing else, and check what arrived."""
+def _copy(bundle: Bundle, flavor: Flavor, made: Mapping[str, bytes], target: Path, config: Any) -> None:
+    """Copy the contract and the files that it lists, add what was compiled, and check what arrived."""
     target.mkdir(parents=True)
     for name in ["contract.json", *bundle.contract.files]:
         shutil.copyfile(bundle.path / name, target / name)
-    read_bundle(target)
+    artifacts.write(flavor, made, bundle, target)
+    if fault := read_version(0, target, config).fault:
+        raise RepositoryError(fault)
 
 
 @contextmanager

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from triton_repo import repository as repo
-from triton_repo.config import CONFIG_FILE, kept_versions
+from triton_repo.config import BACKEND, CONFIG_FILE, kept_versions
 
 Signature = tuple[object, ...]
 
@@ -39,15 +40,21 @@ class _Linked:
     config: str = ""
     versions: dict[int, Signature] = field(default_factory=dict)
     foreign: bool = False
+    own: bool = False
     kept: tuple[int, ...] = ()
 
 
 class View:
-    """Keeps ``folder`` in step with ``repository``; the caller tells the server what changed."""
+    """Keeps ``folder`` in step with ``repository``; the caller tells the server what changed.
 
-    def __init__(self, repository: Path, folder: Path) -> None:
+    ``backends``: those that the server has; a model of a flavor whose backend is not among them is a failure
+    and stays out of the view. None: not known, all are let in.
+    """
+
+    def __init__(self, repository: Path, folder: Path, backends: Collection[str] | None = None) -> None:
         self.repository = repository.absolute()
         self.folder = folder
+        self.backends = backends
         self.failures: list[Failure] = []
         self._models: dict[str, _Linked] = {}
         self._refused: dict[tuple[str, int], tuple[Signature, str]] = {}
@@ -61,7 +68,7 @@ class View:
     @property
     def needs_backend(self) -> bool:
         """Whether any model is one of this project's backend."""
-        return any(not linked.foreign for linked in self._models.values())
+        return any(linked.own for linked in self._models.values())
 
     def signature(self) -> Signature:
         """Changes whenever a file of the repository does. Cheap: no file is read."""
@@ -109,6 +116,11 @@ class View:
             # What serves already stays: a repository that went bad must not stop a running server.
             self.failures.append(Failure(name, None, model.fault or "no good version to serve"))
             return False
+        backend = model.config.backend
+        if self.backends is not None and backend not in self.backends and backend != BACKEND:
+            reason = f"this tritonserver has no {backend} backend; a Triton container has"
+            self.failures.append(Failure(name, None, reason))
+            return False
         config = (folder / CONFIG_FILE).read_text(encoding="utf-8")
         kept = tuple(kept_versions(model.config, list(good)))
         if before and (before.config, before.versions) == (config, good):
@@ -125,7 +137,7 @@ class View:
             temporary = target / f".tmp-{CONFIG_FILE}"
             temporary.write_text(config, encoding="utf-8")
             temporary.replace(target / CONFIG_FILE)
-        self._models[name] = _Linked(config, good, False, kept)
+        self._models[name] = _Linked(config, good, foreign=False, own=backend == BACKEND, kept=kept)
         return True
 
     def _link_foreign(self, model: repo.Model) -> bool:
@@ -134,7 +146,9 @@ class View:
             return False
         if before is None:
             (self.folder / model.name).symlink_to(model.path)
-        self._models[model.name] = _Linked("", {0: signature}, True, tuple(v.number for v in model.kept()))
+        self._models[model.name] = _Linked(
+            "", {0: signature}, foreign=True, kept=tuple(v.number for v in model.kept())
+        )
         return True
 
 

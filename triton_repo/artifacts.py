@@ -1,0 +1,104 @@
+"""What a flavor serves beside the bundle: the ONNX graph, the TensorRT plan; made, written, checked.
+
+An ONNX graph belongs to the bundle: the version's contract lists it with its hash, as after
+`ssr-train export`. A plan belongs to the machine that compiled it: a sidecar beside it pins it instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ssr_train.bundle import Bundle, seal
+from ssr_train.replay import replay
+from triton_repo.flavors import ONNX, TENSORRT, Flavor, FlavorError
+
+Say = Callable[[str], None]
+OPTIMAL_BATCH = 16
+"""The batch that a plan's kernels are chosen for, or the largest, if that is smaller."""
+
+
+def make(flavor: Flavor, bundle: Bundle, precision: str, max_batch: int, say: Say) -> Mapping[str, bytes]:
+    """Replay the golden record in ``precision`` with what the flavor serves, compiled if the bundle does not
+    hold it; returns the files to put beside the bundle, by name. Nothing is written but compile's cache.
+
+    Raises an :class:`SsrError`: the record is missed, the precision needs calibration, a library is missing.
+    """
+    if flavor is TENSORRT:
+        return _make_plan(bundle, precision, max_batch, say)
+    if flavor is ONNX:
+        return _make_onnx(bundle, precision)
+    replay(bundle, precision)
+    return {}
+
+
+def write(flavor: Flavor, files: Mapping[str, bytes], bundle: Bundle, folder: Path) -> None:
+    """Put what :func:`make` returned beside the copy of the bundle in ``folder``."""
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    if flavor is ONNX:
+        seal(folder, bundle.contract)
+
+
+def check(flavor: Flavor, bundle: Bundle, precision: str, max_batch: int) -> None:
+    """Raise an :class:`SsrError` unless the version folder ``bundle`` holds what the flavor serves, whole,
+    made of these weights in this precision and, for a plan, fit for this machine and for ``max_batch``."""
+    if flavor is ONNX:
+        name = flavor.file(precision)
+        if name not in bundle.contract.files:
+            raise FlavorError(f"{bundle.path / name}: missing, or not listed in the version's contract")
+        _check_graph(bundle, name, precision)
+    elif flavor is TENSORRT:
+        _check_plan(bundle, precision, max_batch)
+
+
+def _make_onnx(bundle: Bundle, precision: str) -> dict[str, bytes]:
+    """Nothing to add if the bundle has the graph: :func:`ssr_train.export.export` put it there."""
+    from ssr_train.export import build_onnx, replay_onnx
+
+    name = ONNX.file(precision)
+    if name in bundle.contract.files:
+        replay_onnx(_check_graph(bundle, name, precision), bundle, str(bundle.path / name))
+        return {}
+    graph = build_onnx(bundle, precision).SerializeToString()
+    replay_onnx(graph, bundle, name)
+    return {name: graph}
+
+
+def _check_graph(bundle: Bundle, name: str, precision: str) -> bytes:
+    """The file's bytes, if it is this bundle's graph in that precision."""
+    from ssr_train.export import check_onnx
+
+    path = bundle.path / name
+    graph = path.read_bytes()
+    if (found := check_onnx(graph, bundle, str(path))) != precision:
+        raise FlavorError(f"{path}: a graph in {found}, expected {precision}")
+    return graph
+
+
+def _make_plan(bundle: Bundle, precision: str, max_batch: int, say: Say) -> dict[str, bytes]:
+    from triton_repo.compile import compile_plan, replay_plan
+
+    batches = (1, min(OPTIMAL_BATCH, max_batch), max_batch)
+    plan = compile_plan(bundle, precision, batches=batches, library=TENSORRT.name, say=say)
+    replay_plan(plan, bundle)
+    return {file.name: file.read_bytes() for file in (plan.path, plan.sidecar)}
+
+
+def _check_plan(bundle: Bundle, precision: str, max_batch: int) -> None:
+    from triton_repo.compile import read_plan
+
+    plan = read_plan(bundle.path, bundle)
+    recipe = plan.recipe
+    if recipe.library != TENSORRT.name:
+        raise FlavorError(
+            f"{plan.path}: built by {recipe.library} {recipe.version}, which no backend of Triton loads, "
+            f"expected one of {TENSORRT.name}: build it where that is installed"
+        )
+    if recipe.precision != precision:
+        raise FlavorError(f"{plan.path}: built in {recipe.precision}, the model is served in {precision}")
+    smallest, _, largest = recipe.batches
+    if smallest > 1 or largest < max_batch:
+        raise FlavorError(
+            f"{plan.path}: built for batches of {smallest} to {largest}, the model takes 1 to {max_batch}"
+        )
