@@ -6,7 +6,8 @@ OUT ?= demo/annotated.jpg
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-BUILD_TOOLS := scikit-build-core pybind11 nlohmann-json cmake ninja
+# (setuptools: tensorrt-rtx-cu13 comes as source, and is installed without build isolation like the rest.)
+BUILD_TOOLS := scikit-build-core pybind11 nlohmann-json cmake ninja setuptools
 # Everything that the compiled part is made from: the editable install does not rebuild by itself.
 NATIVE := pyproject.toml constraints.txt CMakeLists.txt $(shell find ssr_ops/csrc -type f)
 PACKAGES := ssr_train ssr_ops triton_repo clients/ssr_client

@@ -42,6 +42,7 @@ def examine() -> list[Finding]:
         lambda: _package("cv2", "optional", "pip install 'ssr-serve[client]'", "photos and videos", "opencv"),
         lambda: _package("torch", "optional", "pip install 'ssr-serve[train]'", "training only"),
         _gpu,
+        _tensorrt,
         _ports,
         _cache,
     ]
@@ -152,6 +153,17 @@ def _gpu() -> Finding:
     if done.returncode != 0 or not names:
         return Finding("GPU", "optional", "the driver sees none: the CPU serves", "")
     return Finding("GPU", "ok", names)
+
+
+def _tensorrt() -> Finding:
+    from triton_repo.compile import CompileError, open_library
+
+    try:
+        library = open_library()
+    except CompileError as error:
+        return Finding("TensorRT", "optional", "no plans for GPUs can be compiled", str(error))
+    builds = ", ".join(map(str, library.targets())) or "the GPU here"
+    return Finding("TensorRT", "ok", f"{library}, builds for {builds}")
 
 
 def _ports() -> Finding:

@@ -6,7 +6,7 @@
 
 from ssr_train.export import PRECISIONS
 from triton_repo.compile.compiler import compile_plan
-from triton_repo.compile.errors import CompileError, NotRunnable, PlanError
+from triton_repo.compile.errors import ArgumentError, CompileError, NotInstalled, NotRunnable, PlanError
 from triton_repo.compile.library import Library, Target, open_library
 from triton_repo.compile.plan import PLAN_FILE, SIDECAR, Plan, Recipe, check_contract, load_plan, read_plan
 from triton_repo.compile.runner import PlanReplay, replay_plan, run_plan
@@ -15,8 +15,10 @@ __all__ = [
     "PLAN_FILE",
     "PRECISIONS",
     "SIDECAR",
+    "ArgumentError",
     "CompileError",
     "Library",
+    "NotInstalled",
     "NotRunnable",
     "Plan",
     "PlanError",

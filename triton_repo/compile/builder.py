@@ -61,7 +61,7 @@ def build(
     network = builder.create_network(_creation_flags(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(graph):
-        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        errors = [" ".join(str(parser.get_error(i)).split()) for i in range(parser.num_errors)]
         raise CompileError(f"{library} refuses the ONNX graph: {errors[0] if errors else log.reason()}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)

@@ -77,7 +77,7 @@ class PlanCache:
                 differences = recipe.differences(other)
                 if not closest or len(differences) < len(closest):
                     closest = differences
-        return f"the cached plan is stale: {'; '.join(closest)}" if closest else ""
+        return f"stale, the cached plan has {'; '.join(closest)}" if closest else ""
 
     def _prune(self) -> None:
         for entry in self._entries()[LARGEST:]:

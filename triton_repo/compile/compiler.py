@@ -14,7 +14,7 @@ from ssr_train.export import PRECISIONS
 from triton_repo.compile import builder, gpu
 from triton_repo.compile.builder import COMPATIBILITY, Watch
 from triton_repo.compile.cache import PlanCache, built
-from triton_repo.compile.errors import CompileError, NotInstalled
+from triton_repo.compile.errors import ArgumentError, CompileError, NotInstalled
 from triton_repo.compile.library import INSTALL, Library, Target, open_library
 from triton_repo.compile.plan import Plan, Recipe, write_plan
 
@@ -50,25 +50,27 @@ def compile_plan(
     """
     opened = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
     if precision not in PRECISIONS:
-        raise CompileError(f"precision: expected {', '.join(PRECISIONS)}, got {precision!r}")
+        raise ArgumentError(f"precision: expected {', '.join(PRECISIONS)}, got {precision!r}")
     smallest, tuned, largest = batches
     if not 1 <= smallest <= tuned <= largest <= LARGEST_BATCH:
-        raise CompileError(
+        raise ArgumentError(
             f"batch: expected 1 <= smallest <= tuned for <= largest <= {LARGEST_BATCH}, "
             f"got {','.join(map(str, batches))}"
         )
     if compatibility not in COMPATIBILITY:
-        raise CompileError(f"compatibility: expected {', '.join(COMPATIBILITY)}, got {compatibility!r}")
+        raise ArgumentError(f"compatibility: expected {', '.join(COMPATIBILITY)}, got {compatibility!r}")
     wanted = None if targets is None else tuple(sorted({_target(t) for t in targets}))
     card = gpu.find()
     used = library if isinstance(library, Library) else _choose(library, wanted, card)
     chosen = _targets(used, wanted, card)
     if compatibility != "exact" and used.ahead_of_time:
-        raise CompileError(f"compatibility: {used} takes targets instead, such as sm_86,sm_89")
-    from ssr_train.export import build_onnx, check_onnx, replay_onnx
+        raise ArgumentError(f"compatibility: {used} takes targets instead, such as sm_86,sm_89")
+    try:
+        from ssr_train.export import build_onnx, replay_onnx
+    except ModuleNotFoundError as error:
+        raise NotInstalled(f"{error.name} is not installed: pip install 'ssr-serve[tensorrt]'") from None
 
     graph = build_onnx(opened, precision).SerializeToString(deterministic=True)
-    check_onnx(graph, opened)
     recipe = Recipe(
         model=opened.contract.name,
         precision=precision,
@@ -90,7 +92,7 @@ def compile_plan(
     reason = reason or "asked to build again"
     if say is not None:
         say(f"{recipe.model} {precision}: building with {used} for {', '.join(recipe.targets)}: {reason}")
-    replayed = asdict(replay_onnx(graph, opened))
+    replayed = asdict(replay_onnx(graph, opened, f"{recipe.model} {precision}"))
     begin = time.monotonic()
     made = builder.build(
         used,
@@ -136,7 +138,7 @@ def _targets(library: Library, wanted: tuple[Target, ...] | None, card: gpu.Gpu 
         return (card.target,)
     if wanted is not None:
         if not wanted:
-            raise CompileError(f"target: none given, expected {', '.join(map(str, library.targets()))}")
+            raise ArgumentError(f"target: none given, expected {', '.join(map(str, library.targets()))}")
         chosen = wanted
     elif card is not None:
         if card.target not in library.targets():

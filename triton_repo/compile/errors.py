@@ -9,6 +9,10 @@ class CompileError(SsrError):
     """A plan that cannot be built: the library, the target or the graph is named."""
 
 
+class ArgumentError(CompileError):
+    """An argument that cannot be meant, whatever bundle and machine are at hand."""
+
+
 class NotInstalled(CompileError):
     """The TensorRT that is asked for is not here; the message says what to install."""
 

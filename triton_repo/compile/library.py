@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from triton_repo.compile.errors import CompileError, NotInstalled
+from triton_repo.compile.errors import ArgumentError, CompileError, NotInstalled
 
 OLDEST = {"tensorrt": (10, 0), "tensorrt_rtx": (1, 4)}
 """Modules that the builder drives, the one that Triton serves first, and their oldest usable releases."""
@@ -31,7 +31,7 @@ class Target:
         """``sm_89``, or the same in capitals or without the underscore."""
         found = re.fullmatch(r"sm_?(\d{2,3})", text.strip().lower())
         if found is None:
-            raise CompileError(f"target: {text!r} is no GPU architecture, expected one like sm_89")
+            raise ArgumentError(f"target: {text!r} is no GPU architecture, expected one like sm_89")
         return cls(*divmod(int(found[1]), 10))
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ def open_library(name: str | None = None) -> Library:
     install.
     """
     if name is not None and name not in OLDEST:
-        raise CompileError(f"library: {name!r} is unknown, expected {' or '.join(OLDEST)}")
+        raise ArgumentError(f"library: {name!r} is unknown, expected {' or '.join(OLDEST)}")
     for candidate in [name] if name else OLDEST:
         try:
             module = importlib.import_module(candidate)

@@ -14,7 +14,7 @@ from typing import Any
 from ssr_train.bundle import Bundle, hash_file, read_bundle
 from ssr_train.contract import canonical_json
 from triton_repo.compile import gpu
-from triton_repo.compile.errors import CompileError, PlanError
+from triton_repo.compile.errors import CompileError, NotInstalled, PlanError
 from triton_repo.compile.layers import Layer
 from triton_repo.compile.library import Target, open_library
 
@@ -49,9 +49,9 @@ class Recipe:
         return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()
 
     def differences(self, other: Recipe) -> list[str]:
-        """What ``other`` has differently, each as ``name: its, ours``."""
+        """What ``other`` has differently, each as ``name its, wanted ours``."""
         return [
-            f"{f.name} was {_short(getattr(other, f.name))}, now {_short(getattr(self, f.name))}"
+            f"{f.name} {_short(getattr(other, f.name))}, wanted {_short(getattr(self, f.name))}"
             for f in fields(self)
             if getattr(self, f.name) != getattr(other, f.name)
         ]
@@ -196,8 +196,10 @@ def check_machine(plan: Plan) -> None:
     recipe = plan.recipe
     try:
         here = open_library(recipe.library)
-    except CompileError:
+    except NotInstalled:
         here = None
+    except CompileError as error:
+        raise PlanError(f"{plan.path}: built by {recipe.library} {recipe.version}; here {error}") from None
     if here is not None and here.version != recipe.version:
         raise PlanError(
             f"{plan.path}: built by {recipe.library} {recipe.version}, installed is {here.version}: "

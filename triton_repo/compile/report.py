@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from ssr_train.bundle import Bundle
 from triton_repo.compile import PRECISIONS, NotRunnable, Plan, PlanReplay, compile_plan, replay_plan
 from triton_repo.compile.builder import Watch
-from triton_repo.compile.errors import CompileError
+from triton_repo.compile.errors import ArgumentError
 
 COLUMNS = ("precision", "library", "for", "batch", "plan", "kernels", "graph in ONNX Runtime", "on the GPU")
 
@@ -101,7 +101,7 @@ def parse_precisions(text: str, bundle: Bundle) -> list[str]:
         return [p for p in PRECISIONS if p != "int8" or bundle.contract.quantization is not None]
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     if unknown := [name for name in names if name not in PRECISIONS]:
-        raise CompileError(f"precision: expected {', '.join(PRECISIONS)} or all, got {unknown[0]!r}")
+        raise ArgumentError(f"precision: expected {', '.join(PRECISIONS)} or all, got {unknown[0]!r}")
     return names
 
 
@@ -110,7 +110,7 @@ def parse_batches(text: str) -> tuple[int, int, int]:
     try:
         smallest, tuned, largest = (int(part) for part in text.split(","))
     except ValueError:
-        raise CompileError(f"batch: expected MIN,OPT,MAX such as 1,16,64, got {text!r}") from None
+        raise ArgumentError(f"batch: expected MIN,OPT,MAX such as 1,16,64, got {text!r}") from None
     return smallest, tuned, largest
 
 
