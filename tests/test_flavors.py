@@ -420,5 +420,19 @@ def test_flavors_from_the_command_line(tmp_path: Path) -> None:
         ("m-onnx", "onnx"),
     ]
     done = CliRunner().invoke(cli.app, [*arguments, "--flavor", "onx"])
-    assert isinstance(done.exception, SsrError)
-    assert str(done.exception) == "flavor: expected ssr, tensorrt, onnx, got 'onx'"
+    assert done.exit_code == 2
+    assert "flavor: expected ssr, tensorrt, onnx, got 'onx'" in done.stderr
+
+
+def test_without_onnx_the_flavor_says_what_to_install(tmp_path: Path) -> None:
+    """And flavor ssr needs none of it."""
+    code = "import sys; sys.modules['onnx'] = None; from triton_repo.cli import main; main()"
+    for flavor, status in (("onnx", 1), ("ssr", 0)):
+        command = [sys.executable, "-c", code, "build", "--bundle", "default", "--flavor", flavor]
+        done = subprocess.run(
+            [*command, "--repo", str(tmp_path / flavor)], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == status, done.stderr
+        if status:
+            expected = "ssr-serve: flavor onnx: onnx is not installed: pip install 'ssr-serve[onnx]'"
+            assert done.stderr.strip() == expected

@@ -54,8 +54,12 @@ def check(flavor: Flavor, bundle: Bundle, precision: str, max_batch: int) -> Non
 
 def _make_onnx(bundle: Bundle, precision: str) -> dict[str, bytes]:
     """Nothing to add if the bundle has the graph: :func:`ssr_train.export.export` put it there."""
-    from ssr_train.export import build_onnx, replay_onnx
-
+    try:
+        from ssr_train.export import build_onnx, replay_onnx
+    except ModuleNotFoundError as error:
+        raise FlavorError(
+            f"flavor onnx: {error.name} is not installed: pip install 'ssr-serve[onnx]'"
+        ) from None
     name = ONNX.file(precision)
     if name in bundle.contract.files:
         replay_onnx(_check_graph(bundle, name, precision), bundle, str(bundle.path / name))

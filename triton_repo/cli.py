@@ -121,8 +121,13 @@ def build_command(
         ssr-serve build --bundle default --repo models --flavor tensorrt --precision fp16
     """
     from triton_repo.config import Options
+    from triton_repo.flavors import SSR, FlavorError, flavor_of, named
     from triton_repo.repository import build, parse_bundle, summary
 
+    try:
+        flavors = [named(name.strip()) for name in ",".join(flavor or [SSR.name]).split(",")]
+    except FlavorError as error:
+        raise typer.BadParameter(str(error)) from None
     options = Options(
         instances=instances,
         threads=threads,
@@ -136,7 +141,7 @@ def build_command(
         debug_outputs=debug_outputs,
         warmup=warmup,
         keep=keep,
-        flavors=tuple(dict.fromkeys(",".join(flavor or ["ssr"]).split(","))),
+        flavors=tuple(dict.fromkeys(f.name for f in flavors)),
     )
     models = build([parse_bundle(text) for text in bundle], repo, options, force=force, say=_say)
     for model in models:
@@ -147,6 +152,8 @@ def build_command(
             f"{model.path}: version 1 in {precision}, weights {facts['weights'][:12]}, "
             f"learned from {facts['data']}"
         )
+        if flavor_of(model.config) is not SSR:
+            print(f"  for the {model.config.backend} backend of a Triton container, see docs/deploy.md")
         if facts["synthetic"] == "yes":
             print("  these weights learned from drawn faces: good for trying things out, not for real ages")
     print(f"next: ssr-serve run --repo {repo}")
