@@ -70,13 +70,17 @@ class Journal:
             os.truncate(self.path, len(whole))
 
     def add(self, block: Block) -> None:
-        """Record a block whose pictures are on the disk."""
+        """Record a block whose pictures are on the disk.
+
+        It counts from here on, before its line is written: an interrupt in between must not let the caller
+        cut off pictures of which the journal then tells.
+        """
+        self.blocks.append(block)
         line = _line({"kept": block.kept, "digests": block.digests, "problems": block.problems})
         with self.path.open("ab") as stream:
             stream.write(line)
             stream.flush()
             os.fsync(stream.fileno())
-        self.blocks.append(block)
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

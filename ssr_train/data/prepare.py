@@ -146,6 +146,7 @@ class _Work:
         with room_for(self.images, f"{room}; --resume goes on when there is room"):
             if resume:
                 self.journal.resume(self._plan())
+                self._check_pictures()
             else:
                 self.journal.begin(self._plan())
             with self.images.open("r+b" if self.images.exists() else "w+b") as stream:
@@ -159,6 +160,15 @@ class _Work:
                     ) from None
                 finally:  # what is not finished takes no room
                     os.ftruncate(stream.fileno(), self._bytes(self.journal.rows))
+
+    def _check_pictures(self) -> None:
+        """The pictures of which the journal tells must be there."""
+        there = self.images.stat().st_size if self.images.exists() else 0
+        if self.journal.rows and there < self._bytes(self.journal.rows):
+            raise SsrError(
+                f"{self.images}: {there:,} bytes, the journal tells of {self._bytes(self.journal.rows):,}; "
+                "--force starts anew"
+            )
 
     def _make(self, file: int, workers: int, console: Console) -> None:
         begin = len(self.journal.blocks) * self.step

@@ -55,7 +55,7 @@ def open_prepared(path: Path) -> Dataset:
         images = np.load(path / IMAGES, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise SsrError(f"{error.filename}: missing from the prepared set") from None
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise SsrError(f"{path / IMAGES}: not the array it should be: {error}") from None
     if hashlib.sha256(index).hexdigest() != about["index_sha256"]:
         raise SsrError(f"{path / INDEX}: changed since it was prepared (sha256 differs from {ABOUT}'s)")
