@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from ssr_train.zoo.count import Count
 from ssr_train.zoo.registry import NAMES, build, describe, options
 from ssr_train.zoo.storage import load_system, save_system
-from ssr_train.zoo.system import Count, Description, System
+from ssr_train.zoo.system import Description, System
 
 __all__ = [
     "NAMES",

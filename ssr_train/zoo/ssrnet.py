@@ -60,8 +60,13 @@ def build(
     """SSR-Net with any ``stages`` that :class:`~ssr_train.contract.Architecture` knows.
 
     ``dynamic_range`` off is the paper's ablation (section 4.4): no shift, no width change. ``widths`` are
-    the channels of the ReLU stream, of the Tanh stream and of the fusion.
+    the channels of the ReLU stream, of the Tanh stream and of the fusion. A network that takes ``rgb``
+    still gets BGR pictures, as every system does, and turns them.
     """
+    if colour not in ("bgr", "rgb"):
+        raise ValueError(f"colour {colour}: expected bgr or rgb")
+    if len(widths) != 3:
+        raise ValueError(f"widths {list(widths)}: expected three, of the two streams and the fusion")
     scale = 1.0 if dynamic_range else 0.0
     x, s, fusion = widths
     architecture = Architecture(

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from ssr_train.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, read_bundle
+from ssr_train.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, move_into_place, read_bundle
 from ssr_train.errors import SsrError
 from ssr_train.zoo import registry, ssrnet
 from ssr_train.zoo.system import System
@@ -62,12 +62,7 @@ def save_system(
             "provenance": dict(provenance),
         }
         (temporary / SYSTEM_FILE).write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
-        temporary.chmod(0o755)
-        for file in temporary.iterdir():  # safetensors writes files that only their owner can read
-            file.chmod(0o644)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        move_into_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

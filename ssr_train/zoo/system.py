@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ssr_train.zoo.count import Count
+
 Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 """Starts one pass over the training faces: images (N, 3, S, S), 0..255, BGR, and ages (N,) in years."""
 
@@ -74,25 +76,10 @@ class System(nn.Module):
 
     def count(self) -> Count:
         """The numbers it is made of."""
-        return Count.of(self)
+        return count(self)
 
 
-@dataclass(frozen=True)
-class Count:
-    """Numbers in a network: ``trainable`` by gradients, and ``stored`` with it (running statistics too)."""
-
-    trainable: int
-    stored: int
-
-    @classmethod
-    def of(cls, module: nn.Module) -> Count:
-        """Batch norm's step counters are not counted: no answer depends on them."""
-        return cls(
-            sum(p.numel() for p in module.parameters()),
-            sum(v.numel() for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")),
-        )
-
-    @property
-    def megabytes(self) -> float:
-        """Size of the stored numbers in float32, in units of 10^6 bytes."""
-        return self.stored * 4 / 1e6
+def count(module: nn.Module) -> Count:
+    """The numbers in ``module``, less batch norm's step counters: no answer depends on them."""
+    stored = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    return Count(sum(p.numel() for p in module.parameters()), sum(v.numel() for v in stored.values()))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssr_train.errors import SsrError
 from ssr_train.zoo.heads.base import Head
 from ssr_train.zoo.system import Batches
 
@@ -97,5 +98,5 @@ def _sample(batches: Batches, count: int) -> tuple[np.ndarray, np.ndarray]:
         kept = np.argsort(keys)[:count]
         keys, features, ages = keys[kept], features[kept], ages[kept]
     if features is None or len(ages) < 2:
-        raise ValueError(f"expected at least 2 faces to fit support vectors on, got {len(ages)}")
+        raise SsrError(f"expected at least 2 faces to fit support vectors on, got {len(ages)}")
     return features, ages
