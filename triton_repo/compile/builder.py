@@ -16,6 +16,7 @@ from triton_repo.compile import layers
 from triton_repo.compile.errors import CompileError
 from triton_repo.compile.layers import Layer
 from triton_repo.compile.library import Library, Target
+from triton_repo.compile.plan import replace_file
 
 Watch = Callable[[str, int, int], None]
 """Called as the build goes on: phase, steps done, steps in all."""
@@ -132,9 +133,7 @@ def _save_timing(config: Any, path: Path | None) -> None:
     if path is None or times is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_bytes(bytes(times.serialize()))
-    temporary.replace(path)
+    replace_file(path, bytes(times.serialize()))
 
 
 def _inspect(trt: Any, log: Any, plan: Any) -> tuple[Layer, ...]:

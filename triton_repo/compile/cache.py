@@ -51,7 +51,11 @@ class PlanCache:
             entry = self._entry(recipe)
             if entry.exists():
                 entry.rename(temporary / "old")
-            made.rename(entry)
+            try:
+                made.rename(entry)
+            except OSError:
+                if not entry.is_dir():  # else another process has just built the same
+                    raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._prune()

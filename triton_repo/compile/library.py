@@ -10,8 +10,10 @@ from typing import Any
 
 from triton_repo.compile.errors import ArgumentError, CompileError, NotInstalled
 
-OLDEST = {"tensorrt": (10, 0), "tensorrt_rtx": (1, 4)}
-"""Modules that the builder drives, the one that Triton serves first, and their oldest usable releases."""
+OLDEST = {"tensorrt": (10, 0), "tensorrt_rtx": (1, 7)}
+"""Modules that the builder drives, the one that Triton serves first, and their oldest usable releases.
+
+TensorRT-RTX 1.4, 1.5 and 1.6 build fp32 and fp16, but fail on the int8 graph."""
 
 INSTALL = {
     "tensorrt": "pip install tensorrt (needs NVIDIA's package index and a GPU)",
