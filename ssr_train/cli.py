@@ -11,7 +11,14 @@ import typer
 from ssr_train import command
 from ssr_train.errors import SsrError
 
-_EXTRAS = {"h5py": "import", "torch": "train", "cv2": "train", "matplotlib": "train", "sklearn": "train"}
+_EXTRAS = {
+    "h5py": "import",
+    "onnx": "onnx",
+    "torch": "train",
+    "cv2": "train",
+    "matplotlib": "train",
+    "sklearn": "train",
+}
 
 app = typer.Typer(
     no_args_is_help=True,

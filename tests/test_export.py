@@ -419,10 +419,10 @@ def test_the_command_without_torch(copied: Path, tmp_path: Path) -> None:
     assert "--out takes one file" in refused(
         ssr_train("export", copied, "--precision", "all", "--out", out), 2
     )
-    missing = refused(ssr_train("export", copied, "--force", blocked=("onnx",)))
-    assert "onnx is not installed: pip install onnx" in missing
-    missing = refused(ssr_train("export", copied, "--force", blocked=("onnxruntime",)))
-    assert "ONNX Runtime is not installed: pip install onnxruntime" in missing
+    for package, name in (("onnx", "package onnx,"), ("onnxruntime", "ONNX Runtime")):
+        missing = refused(ssr_train("export", copied, "--force", blocked=(package,)))
+        assert name in missing
+        assert "not installed: pip install 'ssr-serve[onnx]'" in missing
 
 
 @pytest.mark.server

@@ -1,7 +1,7 @@
 """A bundle's network as ONNX: ``ssr-train export``.
 
-The graph takes the same bytes as our engine and gives the same answers, in any ONNX runtime. Needs ``onnx``
-to build one and ``onnxruntime`` to replay it; no torch.
+The graph takes the same bytes as our engine and gives the same answers, in any ONNX runtime. Needs the
+extra ``onnx``: onnx to build one, onnxruntime to replay it; no torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ssr_train.export.names import PRECISIONS, ExportError, onnx_name
 
 if TYPE_CHECKING:
     from ssr_train.export.network import build_onnx
-    from ssr_train.export.verify import OnnxReplay, check_onnx, replay_onnx
+    from ssr_train.export.verify import OnnxReplay, check_onnx, replay_onnx, run_onnx
     from ssr_train.export.write import Exported, export, export_file
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "export_file",
     "onnx_name",
     "replay_onnx",
+    "run_onnx",
 ]
 
 _HOME = {
@@ -37,6 +38,7 @@ _HOME = {
     "export": "write",
     "export_file": "write",
     "replay_onnx": "verify",
+    "run_onnx": "verify",
 }
 
 

@@ -6,19 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssr_train.describe import table
-from ssr_train.export.names import ExportError
+from ssr_train.export import write
 
 
 def export(
     bundle: Path, precisions: Sequence[str], out: Path | None, *, stage_outputs: bool, force: bool
 ) -> None:
     """Export into ``bundle``, or the one precision to the file ``out``, and print a table of the replays."""
-    try:
-        from ssr_train.export import write
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        raise ExportError("onnx is not installed: pip install onnx onnxruntime") from None
     options = {"stage_outputs": stage_outputs, "force": force}
     if out is None:
         written = write.export(bundle, precisions, **options)

@@ -86,7 +86,7 @@ def run_onnx(
     try:
         import onnxruntime
     except ImportError:
-        raise ExportError("ONNX Runtime is not installed: pip install onnxruntime") from None
+        raise ExportError("ONNX Runtime is not installed: pip install 'ssr-serve[onnx]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -115,7 +115,7 @@ def _metadata(model: bytes, where: str) -> dict[str, str]:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError:
-        raise ExportError("onnx is not installed: pip install onnx") from None
+        raise ExportError("onnx is not installed: pip install 'ssr-serve[onnx]'") from None
     try:
         loaded = onnx.load_model_from_string(model)
     except DecodeError:
