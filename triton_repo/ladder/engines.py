@@ -57,7 +57,7 @@ def native_rungs(bundle: Bundle, precision: str) -> Iterator[Rung]:
     from ssr_ops import implementations
 
     here = implementations(precision)
-    known = [name for name, p in TABLE if p == precision and name != "cuda"]
+    known = [name for name, p in TABLE if p == precision and name not in ("cuda", "onnx")]
     for name in dict.fromkeys([*here, *known]):
         yield Rung("native", precision, name, lambda name=name: _open_native(bundle, precision, name))  # type: ignore[misc]
     if precision == "fp32":
