@@ -34,6 +34,8 @@ app = typer.Typer(
     "[bold]Your own[/bold]:\n\n"
     "    ssr-train fit --data synthetic --out runs/first\n\n"
     "    ssr-train info runs/first/bundle\n\n"
+    "[bold]From a public data set on your disk[/bold]:\n\n"
+    "    ssr-train prepare --data morph2 --root ~/data/MORPH --out prepared/morph2\n\n"
     "[bold]For the int8 and bf16 engines[/bold]:\n\n"
     "    ssr-train quantize runs/first/bundle --images photos",
 )
