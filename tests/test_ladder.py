@@ -31,6 +31,7 @@ from triton_repo.ladder import served
 from triton_repo.ladder.pictures import Pictures
 from triton_repo.ladder.row import climb
 from triton_repo.ladder.rung import STEPS, NotRun, Opened, Rung
+from triton_repo.ladder.tensorrt import served_plan
 from triton_repo.tritonserver import TritonServer
 
 ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
@@ -416,6 +417,20 @@ def test_a_repository_with_several_versions(
     assert (row["verdict"], "altered" in row["reason"]) == ("failed", True)
     assert spoiled.verdicts(model="ssrnet/2", step="served") == {"ok"}
     assert "1 of 5 rows fall short: ssrnet/1 version: " in spoiled.error
+
+
+def test_a_plan_in_a_version_folder(default: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    from triton_repo.compile import compile_plan
+
+    version = copy_bundle(default, default.contract, tmp_path / "1")
+    plan = compile_plan(default, "fp32", cache=tmp_path / "plans").copy_to(version.path)
+    rung = served_plan(version, "fp32")
+    (row,) = climb(rung, [pictures(6)], default.contract)
+    assert row.drift is not None or row.verdict == "built, not run", row.reason
+    plan.write_bytes(plan.read_bytes()[:-100])
+    (row,) = climb(rung, [pictures(6)], default.contract)
+    assert (row.verdict, "truncated or altered" in row.reason) == ("failed", True)
 
 
 def test_a_repository_that_no_tensorrt_serves(default: Bundle, tmp_path: Path) -> None:

@@ -616,7 +616,7 @@ def verify_command(
         str | None,
         typer.Option(
             metavar="P[,P...]",
-            help="fp32, fp16, bf16, int8. [default: all; in a repository, what each model serves]",
+            help="Of fp32, fp16, bf16, int8; without it all. In a repository each model has its own.",
         ),
     ] = None,
     require_tensorrt: Annotated[
