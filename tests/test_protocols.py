@@ -129,6 +129,27 @@ def test_drawn_faces_are_all_different_people() -> None:
     assert (found.images, found.known) == (0, True)
 
 
+def test_drawn_people_have_several_pictures() -> None:
+    """The same people whoever draws them; the pictures of one are more alike than those of two."""
+    people = load("synthetic-persons", count=1200, seed=2, workers=1)
+    again = load("synthetic-persons", count=1200, seed=2, workers=2)
+    np.testing.assert_array_equal(people.images, again.images)
+    assert people.sha256 == again.sha256
+    assert people.subjects.tolist() == [str(i // 4) for i in range(1200)]
+    assert set(people.sexes) == {"m", "f"}
+    assert people.synthetic
+    ages = people.ages.reshape(300, 4)
+    assert 1 < np.abs(ages[:, 1:] - ages[:, :1]).mean() < 5
+    assert 0 <= ages.min() < ages.max() <= 100
+    assert (people.sexes.reshape(300, 4) == people.sexes[::4, None]).mean() == 1
+    faces = people.images.reshape(300, 4, 64, 64, 3)[:, :, 20:52, 20:44].astype(float)
+    own = np.abs(faces[:, 0] - faces[:, 1]).mean()
+    other = np.abs(faces[:-1, 0] - faces[1:, 1]).mean()
+    assert own < 0.75 * other
+    assert leak(people, make_split(people, "random", 0)).share > 0.95
+    assert leak(people, make_split(people, "subject-exclusive", 0)).images == 0
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_saved_and_read_again(protocol: str) -> None:
     people = dataset([f"{i % 9}" for i in range(90)], (["train"] * 7 + ["validation", "test", ""]) * 9)

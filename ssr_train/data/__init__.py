@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ssr_train.errors import SsrError
 
-NAMES = ("synthetic",)
-"""Sets that need no files; everything else is a folder that ``ssr-train prepare`` wrote."""
+NAMES = ("synthetic", "synthetic-persons")
+"""Drawn sets: one picture of each person, and several. Every other set is a folder that ``ssr-train prepare``
+wrote."""
 
 Texts = NDArray[np.str_]
 
@@ -82,7 +83,7 @@ class Dataset:
 def check(name: str) -> None:
     """Raise :class:`SsrError` for an unknown data set, ``ModuleNotFoundError`` if it cannot be read here."""
     if name in NAMES:
-        importlib.import_module(f"ssr_train.data.{name}")
+        importlib.import_module("ssr_train.data.painter")
         return
     from ssr_train.data import prepared
 
@@ -107,13 +108,26 @@ def load(
         from ssr_train.data.prepared import open_prepared
 
         return open_prepared(Path(name))
-    from ssr_train.data import synthetic
+    from ssr_train.data import persons, synthetic
 
+    drawn = f"drawn faces, generator version {synthetic.VERSION}"
+    if name == "synthetic-persons":
+        people = persons.draw_people(count, seed, workers, progress)
+        return Dataset(
+            people.images,
+            people.ages,
+            description=f"synthetic: {drawn}, {count} pictures, {persons.PICTURES} of each person",
+            synthetic=True,
+            licence="Apache-2.0",
+            name=name,
+            subjects=people.persons,
+            sexes=people.sexes,
+        )
     images, ages = synthetic.draw_faces(count, seed, workers, progress)
     return Dataset(
         images,
         ages,
-        description=f"synthetic: drawn faces, generator version {synthetic.VERSION}, faces 0..{count - 1}",
+        description=f"synthetic: {drawn}, faces 0..{count - 1}",
         synthetic=True,
         licence="Apache-2.0",
         name=name,
