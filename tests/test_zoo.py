@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ssr_train import zoo
-from ssr_train.bundle import MODEL_FILE, default_bundle, load_model, read_bundle
+from ssr_train.bundle import MODEL_FILE, default_bundle, load_model, read_bundle, write_bundle
+from ssr_train.contract import Architecture
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.errors import SsrError
+from ssr_train.model import SSRNet
 from ssr_train.zoo import count
 from ssr_train.zoo.backbones import BACKBONES, MobileNet, NiuNet, backbone
 from ssr_train.zoo.backbones.series import Basic, Layer, Series
@@ -113,6 +116,24 @@ def test_every_system_overfits_a_small_batch(name: str, faces: tuple[Tensor, Ten
         loss.backward()
         optimizer.step()
     pytest.fail(f"{name}: still {error:.2f} years off; the mean age is {mean_age:.2f} off")
+
+
+@pytest.mark.parametrize("name", [n for n in zoo.NAMES if n != "ssrnet"])
+def test_heads_keep_float32_under_autocast(name: str, faces: tuple[Tensor, Tensor]) -> None:
+    """With bfloat16 features, loss and answers are those of a float32 head on the same features."""
+    images, true = faces
+    system = zoo.build(name, **SMALL.get(name, {})).eval()
+    system.prepare(true)
+    head = system.get_submodule("head")
+    with torch.no_grad():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            features = system.get_submodule("backbone")(images)
+            outputs = system(images)
+            loss, answers = system.loss(outputs, true), system.decode(outputs)
+        assert features.dtype == torch.bfloat16
+        expected = head(features.float())
+        torch.testing.assert_close(answers, head.decode(expected))  # type: ignore[operator]
+        torch.testing.assert_close(loss, head.loss(expected, true))  # type: ignore[operator]
 
 
 # Losses and decodings by hand
@@ -285,7 +306,7 @@ def test_hot_answers_as_the_support_vector_machine_does() -> None:
     machine = SVR(C=10.0, epsilon=0.1).fit(scaled, (y - y.mean()) / y.std())
     expected = y.mean() + y.std() * machine.predict(scaled)
     answers = head.decode(head(features)).detach().numpy()
-    np.testing.assert_allclose(answers, expected, atol=0.02)
+    np.testing.assert_allclose(answers, expected, atol=1e-3)
     assert np.abs(answers - y).mean() < 0.25 * np.abs(y - y.mean()).mean()
 
 
@@ -552,6 +573,34 @@ def test_a_bundle_is_opened_as_ssrnet(faces: tuple[Tensor, Tensor]) -> None:
     with torch.no_grad():
         expected = load_model(default_bundle())(faces[0]).squeeze(1)
         assert torch.equal(system.predict(faces[0]), expected)
+
+
+def test_a_bundle_s_whole_architecture_is_taken_over(faces: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    """No field of the architecture is left at its default on the way."""
+    architecture = Architecture(
+        stages=(4, 2),
+        value_range=90.0,
+        lambda_index=0.0,
+        lambda_width=0.0,
+        denominator_floor=0.01,
+        width_x=8,
+        width_s=4,
+        width_fusion=5,
+        batch_norm_epsilon=1e-5,
+    )
+    default = dataclasses.asdict(Architecture())
+    assert all(default[k] != v for k, v in dataclasses.asdict(architecture).items())
+    network = SSRNet(architecture).eval()
+    contract = dataclasses.replace(
+        read_bundle(default_bundle()).contract, architecture=architecture, quantization=None
+    )
+    arrays = {k: v.numpy() for k, v in network.parameters_by_name().items()}
+    write_bundle(tmp_path / "bundle", contract, arrays)
+    system = zoo.load_system(tmp_path / "bundle")
+    with torch.no_grad():
+        assert torch.equal(system.predict(faces[0]), network(faces[0]).squeeze(1))
+    again = zoo.load_system(zoo.save_system(tmp_path / "system", system, {}))
+    assert again.get_submodule("network").architecture == architecture
 
 
 def test_a_bundle_that_gives_no_ages_is_refused(released: Any) -> None:

@@ -56,6 +56,7 @@ def build(
     colour: str = "bgr",
     widths: Sequence[int] = (32, 16, 10),
     denominator_floor: float = 1e-3,
+    batch_norm_epsilon: float = 1e-3,
 ) -> SSRNetSystem:
     """SSR-Net with any ``stages`` that :class:`~ssr_train.contract.Architecture` knows.
 
@@ -78,6 +79,7 @@ def build(
         width_x=x,
         width_s=s,
         width_fusion=fusion,
+        batch_norm_epsilon=batch_norm_epsilon,
     )
     return SSRNetSystem(SSRNet(architecture, dropout=dropout), colour=colour)
 
@@ -99,6 +101,7 @@ def options_of(bundle: Bundle) -> dict[str, Any]:
         "colour": bundle.contract.interface.input.colour,
         "widths": [a.width_x, a.width_s, a.width_fusion],
         "denominator_floor": a.denominator_floor,
+        "batch_norm_epsilon": a.batch_norm_epsilon,
     }
 
 

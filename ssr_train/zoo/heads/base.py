@@ -31,7 +31,11 @@ class Head(nn.Module):
 
 
 class Composed(System):
-    """A head on a backbone."""
+    """A head on a backbone.
+
+    Under autocast the backbone alone computes in half types: a head's sums need float32, where bfloat16
+    would round an age of 70 to half a year.
+    """
 
     def __init__(self, description: Description, backbone: Backbone, head: Head) -> None:
         super().__init__()
@@ -40,17 +44,29 @@ class Composed(System):
         self.input_size = backbone.input_size
 
     def forward(self, images: Tensor) -> Any:
-        return self.head(self.backbone(images))
+        features = _full(self.backbone(images))
+        with _without_autocast(features):
+            return self.head(features)
 
     def loss(self, outputs: Any, ages: Tensor) -> Tensor:
-        return self.head.loss(outputs, ages)
+        with _without_autocast(ages):
+            return self.head.loss(outputs, ages)
 
     def decode(self, outputs: Any) -> Tensor:
-        return self.head.decode(outputs)
+        with _without_autocast(outputs if isinstance(outputs, Tensor) else outputs[0]):
+            return self.head.decode(outputs)
 
     def prepare(self, ages: Tensor, /) -> None:
         self.head.prepare(ages)
 
     @torch.no_grad()
     def finish(self, batches: Batches, /) -> None:
-        self.head.finish(lambda: ((self.backbone(images), ages) for images, ages in batches()))
+        self.head.finish(lambda: ((_full(self.backbone(images)), ages) for images, ages in batches()))
+
+
+def _full(features: Tensor) -> Tensor:
+    return features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
+
+
+def _without_autocast(values: Tensor) -> torch.autocast:
+    return torch.autocast(values.device.type, enabled=False)
