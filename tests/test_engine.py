@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tolerances import OFFICIAL, Tolerance, tolerance
 
 from ssr_ops import _native, implementations, quantized, reference
 from ssr_ops.engine import Engine, Stages
-from ssr_train.bundle import Bundle, copy_bundle, read_bundle
+from ssr_train.bundle import Bundle, copy_bundle, default_bundle, read_bundle
 from ssr_train.contract import Architecture, Interval
 from ssr_train.errors import SsrError
 from ssr_train.quantize.calibrate import calibrate
@@ -443,11 +444,14 @@ def test_cuda_without_a_gpu(plain_bundle: Path) -> None:
         Engine(plain_bundle, device="cuda")
 
 
-@pytest.mark.gpu
-def test_cuda_replays_golden(released_bundle: Path) -> None:
+@pytest.fixture
+def gpu() -> None:
     if not (_native.built_with_cuda and Path("/dev/nvidia0").exists()):
         pytest.skip("needs an NVIDIA GPU and a build with CUDA")
-    bundle = read_bundle(released_bundle)
+
+
+def cuda_replays_golden(path: Path) -> None:
+    bundle = read_bundle(path)
     golden, bound = bundle.golden(), tolerance("cuda", "fp32", bundle.contract.architecture.value_range)
     engine = Engine(bundle, device="cuda")
     assert engine.implementation == "cuda"
@@ -455,5 +459,37 @@ def test_cuda_replays_golden(released_bundle: Path) -> None:
     error = np.abs(answers - golden["output"])
     assert error[:FACES].max() <= bound.faces
     assert error.max() <= bound.anywhere
-    many = engine.predict(np.tile(golden["images"], (30, 1, 1, 1)))
-    np.testing.assert_array_equal(many, np.tile(answers, 30))
+
+
+@pytest.mark.gpu
+def test_cuda_replays_the_shipped_bundles_golden(gpu: None) -> None:
+    cuda_replays_golden(default_bundle())
+
+
+@pytest.mark.gpu
+def test_cuda_replays_golden(gpu: None, released_bundle: Path) -> None:
+    cuda_replays_golden(released_bundle)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "architecture",
+    [Architecture(), Architecture(stages=(2, 3, 2, 3), width_x=20, width_s=3, width_fusion=5)],
+    ids=["released", "four stages"],
+)
+def test_cuda_answers_the_same_in_any_batch(gpu: None, architecture: Architecture, tmp_path: Path) -> None:
+    """Against the reference; then 8 callers at once, with batches within and beyond a launch's 256 images."""
+    bundle = random_bundle(tmp_path / "bundle", architecture)
+    images, bound = noise(600), tolerance("cuda", "fp32", architecture.value_range)
+    engine = Engine(bundle, device="cuda")
+    found = engine.predict_stages(images)
+    exact = reference.network(bundle.parameters(), architecture, images[-2:])
+    for name in ("p", "eta", "delta"):
+        scale = max(1.0, float(np.abs(getattr(exact, name)).max()))
+        assert np.abs(getattr(found, name)[-2:] - getattr(exact, name)).max() <= bound.stages * scale
+    cuts = [(0, 600), (1, 2), (255, 511), (3, 260), (0, 256), (599, 600), (40, 47), (10, 10)]
+    with ThreadPoolExecutor(8) as callers:
+        for (begin, end), ages in zip(
+            cuts * 4, callers.map(lambda cut: engine.predict(images[slice(*cut)]), cuts * 4), strict=True
+        ):
+            np.testing.assert_array_equal(ages, found.age[begin:end])
