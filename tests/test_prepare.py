@@ -106,6 +106,17 @@ def test_processes_change_nothing(many: Path, whole: dict[str, bytes], tmp_path:
     assert files(tmp_path / "out") == whole
 
 
+def test_a_file_name_that_is_not_utf8(tmp_path: Path) -> None:
+    folder = tmp_path / "AFAD-Full/20/112"
+    folder.mkdir(parents=True)
+    for name in (b"1-0.jpg", b"caf\xe9-1.jpg"):
+        (folder / os.fsdecode(name)).write_bytes(Drawn()(20, (64, 64)))
+    report = prepare("afad", tmp_path, tmp_path / "out", Cut(), workers=1)
+    assert len(open_prepared(tmp_path / "out")) == 2
+    assert report.findings[0].kind == "same picture twice"
+    assert b"caf\xe9-1.jpg" in (tmp_path / "out/index.csv").read_bytes()
+
+
 def test_limit_spreads_evenly(tmp_path: Path) -> None:
     root = build("afad", tmp_path / "root", Drawn())
     records = distributions.scan("afad", root).records

@@ -76,7 +76,7 @@ class Dataset:
         digest = hashlib.sha256(f"{self.name}\n{len(self)}\n".encode())
         digest.update(np.ascontiguousarray(self.ages, "<f4").tobytes())
         for texts in (self.subjects, self.sexes, self.groups, self.splits):
-            digest.update("\n".join(texts.tolist()).encode() + b"\0")
+            digest.update("\n".join(texts.tolist()).encode("utf-8", "surrogateescape") + b"\0")
         return digest.hexdigest()
 
 

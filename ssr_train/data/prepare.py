@@ -73,6 +73,7 @@ def prepare(
 ) -> Report:
     """Prepare distribution ``name`` under ``root`` in the folder ``out`` and give the doctor's report.
 
+    With more than one of ``workers`` call it under ``if __name__ == "__main__"``: they are processes.
     ``limit`` takes that many records, spread evenly. ``resume`` goes on where an earlier call with the same
     arguments stopped, however it stopped, and ends in the same bytes; a whole set is left as it is. ``force``
     starts anew in the place of a prepared or half-prepared set. Raises :class:`SsrError` for a distribution

@@ -87,13 +87,13 @@ def write_index(rows: Iterable[Sequence[str | float]]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(rows)
-    return text.getvalue().encode()
+    return text.getvalue().encode("utf-8", "surrogateescape")  # a file name need not be UTF-8
 
 
 def read_index(data: bytes, where: Path) -> dict[str, list[Any]]:
     """The columns of index.csv; ages are floats."""
     try:
-        header, *rows = csv.reader(io.StringIO(data.decode()))
+        header, *rows = csv.reader(io.StringIO(data.decode("utf-8", "surrogateescape")))
         if tuple(header) != COLUMNS:
             raise SsrError(f"{where}: columns {','.join(header)}, expected {','.join(COLUMNS)}")
         columns: dict[str, list[Any]] = {
