@@ -13,7 +13,7 @@ from ssr_train.export.names import PRECISIONS, ExportError, onnx_name
 
 if TYPE_CHECKING:
     from ssr_train.export.network import build_onnx
-    from ssr_train.export.verify import OnnxReplay, check_onnx, replay_onnx, run_onnx
+    from ssr_train.export.verify import OnnxReplay, check_onnx, open_onnx, replay_onnx, run_onnx
     from ssr_train.export.write import Exported, export, export_file
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "export",
     "export_file",
     "onnx_name",
+    "open_onnx",
     "replay_onnx",
     "run_onnx",
 ]
@@ -37,6 +38,7 @@ _HOME = {
     "check_onnx": "verify",
     "export": "write",
     "export_file": "write",
+    "open_onnx": "verify",
     "replay_onnx": "verify",
     "run_onnx": "verify",
 }

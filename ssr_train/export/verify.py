@@ -79,24 +79,36 @@ def replay_onnx(model: bytes, bundle: Bundle, where: str = "ONNX graph") -> Onnx
     return OnnxReplay(precision, len(answers), float(drift.max()), float(drift.mean()), allowed, output.unit)
 
 
-def run_onnx(
-    model: bytes, bundle: Bundle, images: NDArray[np.uint8], where: str = "ONNX graph"
-) -> dict[str, NDArray[Any]]:
-    """Outputs by name for images (N, 64, 64, 3), from ONNX Runtime with one thread on the CPU."""
+def open_onnx(model: bytes, where: str = "ONNX graph", threads: int = 1) -> Any:
+    """A session of ONNX Runtime on the CPU over a serialized graph; ``where`` begins an error."""
     try:
         import onnxruntime
     except ImportError:
         raise ExportError("ONNX Runtime is not installed: pip install 'ssr-serve[onnx]'") from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        names = [value.name for value in session.get_outputs()]
-        values = session.run(names, {bundle.contract.interface.input.name: images})
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common class but this
-        raise ExportError(f"{where}: ONNX Runtime refuses it: {str(error).splitlines()[0]}") from None
+        raise _refused(where, error) from None
+
+
+def run_onnx(
+    model: bytes, bundle: Bundle, images: NDArray[np.uint8], where: str = "ONNX graph"
+) -> dict[str, NDArray[Any]]:
+    """Outputs by name for images (N, 64, 64, 3), from ONNX Runtime with one thread on the CPU."""
+    session = open_onnx(model, where)
+    names = [value.name for value in session.get_outputs()]
+    try:
+        values = session.run(names, {bundle.contract.interface.input.name: images})
+    except Exception as error:  # as above
+        raise _refused(where, error) from None
     return dict(zip(names, values, strict=True))
+
+
+def _refused(where: str, error: Exception) -> ExportError:
+    return ExportError(f"{where}: ONNX Runtime refuses it: {str(error).splitlines()[0]}")
 
 
 def _check_interval(found: dict[str, NDArray[Any]], bundle: Bundle, where: str) -> None:

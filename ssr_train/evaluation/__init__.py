@@ -1,0 +1,1 @@
+"""How good the answers are, and for whom: errors, calibrated intervals, age gates, model cards."""

@@ -1,0 +1,218 @@
+"""Errors of ages, by image and by group, with bootstrap confidence intervals. All in years unless named.
+
+MAE and CA(n) are the paper's measures (section 4.2). The paper does not say whether an error of exactly n
+years counts for CA(n), and where labels are whole years and answers are rounded it matters: both readings are
+always given and named, ``<`` and ``<=``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ssr_train.data import Dataset
+from ssr_train.errors import SsrError
+
+CA_YEARS = (3, 5, 7)
+PERCENTILES = (50, 90, 95, 99)
+AGE_BANDS = (0, 10, 18, 30, 40, 50, 60, 70)
+"""Lower ends of the age bands of a report; the last is open."""
+
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+
+Years = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Ends of a bootstrap percentile interval at :data:`CONFIDENCE`."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of ``count`` images: answer less true age.
+
+    ``mae``: mean size. ``bias``: mean with its sign, positive where people are taken for older. ``ca_below``
+    and ``ca_within``: CA(n) by n, the share (0..1) of sizes ``< n`` and ``<= n``. ``percentiles``: of the
+    size. ``mae_bounds``, ``bias_bounds``: from resampling, None where not asked for or of a single draw.
+    """
+
+    count: int
+    mae: float
+    bias: float
+    rmse: float
+    ca_below: Mapping[int, float]
+    ca_within: Mapping[int, float]
+    percentiles: Mapping[int, float]
+    mae_bounds: Bounds | None = None
+    bias_bounds: Bounds | None = None
+    ca_below_bounds: Mapping[int, Bounds] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        def bounds(value: Bounds | None) -> list[float] | None:
+            return None if value is None else [value.low, value.high]
+
+        return {
+            "count": self.count,
+            "mae": self.mae,
+            "mae_bounds": bounds(self.mae_bounds),
+            "bias": self.bias,
+            "bias_bounds": bounds(self.bias_bounds),
+            "rmse": self.rmse,
+            "ca": {
+                str(n): {
+                    "<": self.ca_below[n],
+                    "<_bounds": bounds((self.ca_below_bounds or {}).get(n)),
+                    "<=": self.ca_within[n],
+                }
+                for n in self.ca_below
+            },
+            "percentiles": {str(p): value for p, value in self.percentiles.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Errors of a whole test set and of its parts. ``parts``: by what divides (``age``, ``sex``, ``group``),
+    then by the part's name; a division that the labels do not give is left out.
+
+    ``resampled``: what the bootstrap drew, ``image`` or ``subject``.
+    """
+
+    overall: Errors
+    parts: Mapping[str, Mapping[str, Errors]]
+    resampled: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "overall": self.overall.to_json(),
+            "parts": {
+                by: {name: errors.to_json() for name, errors in parts.items()}
+                for by, parts in self.parts.items()
+            },
+            "bootstrap": {
+                "resampled": self.resampled,
+                "resamples": RESAMPLES,
+                "confidence": CONFIDENCE,
+            },
+        }
+
+
+def mae(answers: ArrayLike, ages: ArrayLike) -> float:
+    """Mean absolute error (paper, Table 1)."""
+    return float(np.abs(_errors(answers, ages)).mean())
+
+
+def ca(answers: ArrayLike, ages: ArrayLike, years: float, *, inclusive: bool = False) -> float:
+    """Cumulative accuracy CA(n) (paper, Table 2), 0..1: the share of errors ``< years``, or, with
+    ``inclusive``, ``<= years``."""
+    size = np.abs(_errors(answers, ages))
+    return float((size <= years if inclusive else size < years).mean())
+
+
+def errors(
+    answers: ArrayLike,
+    ages: ArrayLike,
+    subjects: NDArray[np.str_] | None = None,
+    *,
+    resamples: int = 0,
+    seed: int = 0,
+) -> Errors:
+    """All measures of one set of answers (N,) against ``ages`` (N,).
+
+    ``resamples`` above 0 adds bootstrap intervals: images are drawn with replacement, or whole subjects
+    where every image's is named (images of one person are not independent). Raises :class:`SsrError` if there
+    is no image, if lengths differ, or if a number is not finite.
+    """
+    signed = _errors(answers, ages)
+    size = np.abs(signed)
+    below = {n: size < n for n in CA_YEARS}
+    bounds: list[Bounds | None] = [None] * (2 + len(CA_YEARS))
+    if resamples and (owners := _owners(subjects, len(signed))).max() > 0:
+        columns = np.stack([size, signed, *(below[n] for n in CA_YEARS)], axis=1)
+        bounds = list(_bootstrap(columns, owners, resamples, seed))
+    return Errors(
+        count=len(signed),
+        mae=float(size.mean()),
+        bias=float(signed.mean()),
+        rmse=float(np.sqrt((signed**2).mean())),
+        ca_below={n: float(below[n].mean()) for n in CA_YEARS},
+        ca_within={n: float((size <= n).mean()) for n in CA_YEARS},
+        percentiles={p: float(np.percentile(size, p)) for p in PERCENTILES},
+        mae_bounds=bounds[0],
+        bias_bounds=bounds[1],
+        ca_below_bounds={n: b for n, b in zip(CA_YEARS, bounds[2:], strict=True) if b is not None} or None,
+    )
+
+
+def measure(answers: ArrayLike, faces: Dataset, index: NDArray[np.int64], *, seed: int = 0) -> Metrics:
+    """Errors of ``answers`` (M,) to the pictures ``index`` (M,) of ``faces``, overall and by age band, sex
+    and group, with bootstrap intervals."""
+    given, ages, subjects = np.asarray(answers, np.float64), faces.ages[index], faces.subjects[index]
+
+    def of(rows: NDArray[np.bool_]) -> Errors:
+        return errors(given[rows], ages[rows], subjects[rows], resamples=RESAMPLES, seed=seed)
+
+    overall = of(np.ones(len(ages), np.bool_))
+    parts: dict[str, dict[str, Errors]] = {}
+    bands = np.searchsorted(AGE_BANDS, ages, side="right") - 1
+    parts["age"] = {band_name(AGE_BANDS, b): of(bands == b) for b in np.unique(bands).tolist()}
+    for by, labels in (("sex", faces.sexes[index]), ("group", faces.groups[index])):
+        if (labels != "").any():
+            parts[by] = {str(name) or "unknown": of(labels == name) for name in np.unique(labels)}
+    return Metrics(overall, parts, "subject" if _by_subject(subjects) else "image")
+
+
+def band_name(lower_ends: Sequence[float], band: int) -> str:
+    """``10 to <18``, or ``70 and over`` for the last."""
+    if band < 0:
+        return f"under {lower_ends[0]:g}"
+    if band + 1 < len(lower_ends):
+        return f"{lower_ends[band]:g} to <{lower_ends[band + 1]:g}"
+    return f"{lower_ends[band]:g} and over"
+
+
+def _errors(answers: ArrayLike, ages: ArrayLike) -> Years:
+    given, true = np.asarray(answers, np.float64), np.asarray(ages, np.float64)
+    if given.shape != true.shape or given.ndim != 1:
+        raise SsrError(f"{given.shape} answers for {true.shape} ages, expected as many, in one dimension")
+    if not len(given):
+        raise SsrError("no images to measure errors on")
+    if not (np.isfinite(given).all() and np.isfinite(true).all()):
+        raise SsrError("answers or ages are NaN or infinite")
+    return np.asarray(given - true)
+
+
+def _by_subject(subjects: NDArray[np.str_] | None) -> bool:
+    return subjects is not None and bool((subjects != "").all())
+
+
+def _owners(subjects: NDArray[np.str_] | None, count: int) -> NDArray[np.int64]:
+    """Which draw of the bootstrap (0..) each image belongs to."""
+    if subjects is None or not _by_subject(subjects):
+        return np.arange(count)
+    return np.unique(subjects, return_inverse=True)[1].astype(np.int64)
+
+
+def _bootstrap(columns: Years, owners: NDArray[np.int64], resamples: int, seed: int) -> tuple[Bounds, ...]:
+    """Percentile intervals of the means of ``columns`` (N, C) under resampling of ``owners``."""
+    draws = int(owners.max()) + 1
+    sums = np.zeros((draws, columns.shape[1]))
+    np.add.at(sums, owners, columns)
+    counts = np.bincount(owners, minlength=draws)
+    rng = np.random.default_rng(seed)
+    means = np.empty((resamples, columns.shape[1]))
+    for i in range(resamples):
+        weight = np.bincount(rng.integers(0, draws, draws), minlength=draws)
+        means[i] = weight @ sums / (weight @ counts)
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(means, (tail, 100 - tail), axis=0)
+    return tuple(Bounds(float(a), float(b)) for a, b in zip(low, high, strict=True))

@@ -1,0 +1,246 @@
+"""Everything that gives an age for a picture, behind one call: what evaluation, calibration and the paper's
+tables ask.
+
+``torch``   a bundle's network, or any system of the zoo, in eager mode
+``native``  our engine, any implementation and precision
+``onnx``    an exported graph in ONNX Runtime
+``served``  a model on a running server, over gRPC
+
+All take BGR bytes, whatever the network's own colour order, and answer years, clipped as served answers are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_train.bundle import Bundle, read_bundle
+from ssr_train.contract import IMAGE_SIZE, Interface, Output
+from ssr_train.errors import SsrError
+
+if TYPE_CHECKING:
+    from ssr_client import AgeClient
+
+    from ssr_train.zoo.system import System
+
+KINDS = ("torch", "native", "onnx", "served")
+
+_BATCH = 128
+
+Years = NDArray[np.float64]
+Images = NDArray[np.uint8]
+Tick = Callable[[int], None]
+
+
+class Runner(AbstractContextManager["Runner"]):
+    """Ages of pictures. ``name`` says what ran: kind, implementation, precision. ``size``: side in pixels.
+    ``weights_sha256``: identity of the weights, where it is known before the first answer."""
+
+    name: str
+    size: int = IMAGE_SIZE
+    weights_sha256: str | None = None
+
+    def predict(self, images: Images, tick: Tick = lambda _: None) -> Years:
+        """Ages (N,) in years of ``images`` (N, S, S, 3) uint8 BGR, an array or a memory map.
+
+        ``tick`` hears how many pictures were done since it was last called. Raises :class:`SsrError` for
+        pictures of another kind, and for answers that are not finite.
+        """
+        if images.ndim != 4 or images.shape[1:] != (self.size, self.size, 3) or images.dtype != np.uint8:
+            raise SsrError(
+                f"{self.name}: pictures {images.dtype} {images.shape}, "
+                f"expected uint8 (N, {self.size}, {self.size}, 3)"
+            )
+        parts = []
+        for start in range(0, len(images), _BATCH):
+            batch = np.ascontiguousarray(images[start : start + _BATCH])
+            parts.append(np.asarray(self._answer(batch), np.float64).reshape(len(batch)))
+            tick(len(batch))
+        answers = np.concatenate(parts) if parts else np.empty(0)
+        if wrong := int((~np.isfinite(answers)).sum()):
+            raise SsrError(f"{self.name}: {wrong:,} of {len(answers):,} answers are NaN or infinite")
+        return answers
+
+    def close(self) -> None:
+        """Let go of what the runner holds; nothing by default."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _answer(self, batch: Images) -> NDArray[Any]:
+        raise NotImplementedError
+
+
+def open_runner(
+    what: str | os.PathLike[str] | Bundle | None,
+    kind: str = "torch",
+    *,
+    precision: str = "fp32",
+    device: str = "cpu",
+    threads: int = 1,
+    url: str = "localhost:8001",
+    model: str = "ssrnet",
+) -> Runner:
+    """Open ``what``, a bundle or (``torch`` only) a folder of a zoo system; ``served`` asks ``model`` at
+    ``url``, and where ``what`` is a bundle refuses other weights than its.
+
+    ``precision``: of ``native`` (fp32, bf16, int8) and ``onnx`` (fp32, fp16, int8), as ``threads``. Raises :class:`SsrError` for anything that cannot be opened or does not answer years.
+    """
+    if kind not in KINDS:
+        raise SsrError(f"--runner {kind}: unknown, expected one of {', '.join(KINDS)}")
+    if kind in ("torch", "served") and precision != "fp32":
+        decides = "the server decides" if kind == "served" else "torch runs in fp32"
+        raise SsrError(f"--precision {precision}: {decides}; it belongs to --runner native and onnx")
+    if isinstance(what, str | os.PathLike) and not (Path(what) / "system.json").is_file():
+        what = read_bundle(what)
+    if kind == "served":
+        return ServedRunner(url, model, what if isinstance(what, Bundle) else None)
+    if isinstance(what, Bundle):
+        if kind == "native":
+            return NativeRunner(what, precision, device, threads)
+        if kind == "onnx":
+            return OnnxRunner(what, precision, threads)
+        return _torch(what, device)
+    if what is None:
+        raise SsrError(f"--runner {kind}: give a bundle or the folder of a system")
+    if kind != "torch":
+        raise SsrError(f"{what}: a system of the zoo runs in torch only, not in {kind}; expected a bundle")
+    from ssr_train.zoo import load_system
+
+    return TorchRunner(load_system(what), device=device)
+
+
+class TorchRunner(Runner):
+    """A system of the zoo on ``device`` in eager fp32, its answers clipped to ``clip`` (years): every system
+    alike, so that none gains by it."""
+
+    def __init__(
+        self,
+        system: System,
+        *,
+        clip: tuple[float, float] = Output().clip,
+        device: str = "cpu",
+        title: str | None = None,
+        weights_sha256: str | None = None,
+    ) -> None:
+        import torch
+
+        try:
+            self._system = system.to(torch.device(device)).eval()
+        except (RuntimeError, AssertionError) as error:
+            raise SsrError(f"--device {device}: {str(error).splitlines()[0]}") from None
+        self._device, self._clip = device, clip
+        self.size, self.weights_sha256 = system.input_size, weights_sha256
+        self.name = f"torch fp32 ({title or system.name}, {device}, {torch.get_num_threads()} threads)"
+
+    def _answer(self, batch: Images) -> NDArray[Any]:
+        import torch
+
+        from ssr_train.data.transforms import to_network
+
+        with torch.inference_mode():
+            ages = self._system.predict(to_network(torch.from_numpy(batch).to(self._device)))
+        return np.asarray(ages.double().clamp(*self._clip).cpu().numpy())
+
+
+class NativeRunner(Runner):
+    """The bundle in our engine."""
+
+    def __init__(self, bundle: Bundle, precision: str, device: str, threads: int) -> None:
+        from ssr_ops import Engine
+
+        _years(bundle.contract.interface, str(bundle.path))
+        self._engine = Engine(bundle, device=device, precision=precision, threads=threads)
+        self.weights_sha256 = bundle.contract.weights_sha256
+        self.name = f"native {precision} ({self._engine.implementation})"
+
+    def _answer(self, batch: Images) -> NDArray[Any]:
+        return self._engine.predict(batch if self._engine.colour == "bgr" else batch[..., ::-1])
+
+
+class OnnxRunner(Runner):
+    """The graph that ``ssr-train export`` wrote into the bundle, in ONNX Runtime on the CPU."""
+
+    def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
+        from ssr_train.export import check_onnx, onnx_name, open_onnx
+
+        _years(bundle.contract.interface, str(bundle.path))
+        name = onnx_name(precision)
+        if name not in bundle.contract.files:
+            raise SsrError(
+                f"{bundle.path}: has no {name}; write it: ssr-train export {bundle.path} "
+                f"--precision {precision}"
+            )
+        graph, where = (bundle.path / name).read_bytes(), str(bundle.path / name)
+        check_onnx(graph, bundle, where)
+        self._session = open_onnx(graph, where, threads)
+        self._interface = bundle.contract.interface
+        self.weights_sha256 = bundle.contract.weights_sha256
+        self.name = f"onnx {precision} (ONNX Runtime, CPU)"
+
+    def _answer(self, batch: Images) -> NDArray[Any]:
+        interface = self._interface
+        images = batch if interface.input.colour == "bgr" else np.ascontiguousarray(batch[..., ::-1])
+        (answers,) = self._session.run([interface.output.name], {interface.input.name: images})
+        return np.asarray(answers)
+
+
+class ServedRunner(Runner):
+    """``model`` of the server at ``url``; with ``bundle``, only its weights may answer."""
+
+    def __init__(self, url: str, model: str, bundle: Bundle | None = None) -> None:
+        from ssr_client import AgeClient
+
+        self.weights_sha256 = None if bundle is None else bundle.contract.weights_sha256
+        self._client: AgeClient = AgeClient(url, model)
+        try:
+            self._client.open()
+            _years(self._client.interface, f"model {model} at {url}")
+        except BaseException:
+            self._client.close()
+            raise
+        self.name = f"served ({model} at {url})"
+
+    def _answer(self, batch: Images) -> NDArray[Any]:
+        answers = self._client.predict(batch, colour="bgr")
+        if (found := self._client.weights_sha256) and self.weights_sha256 not in (None, found):
+            raise SsrError(
+                f"{self.name}: answers with weights {found[:12]}, the bundle's are "
+                f"{str(self.weights_sha256)[:12]}; serve this bundle, or leave it out"
+            )
+        return answers
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _torch(bundle: Bundle, device: str) -> TorchRunner:
+    from ssr_train.bundle import load_model
+    from ssr_train.zoo.ssrnet import SSRNetSystem
+
+    interface = bundle.contract.interface
+    _years(interface, str(bundle.path))
+    system = SSRNetSystem(load_model(bundle), colour=interface.input.colour)
+    return TorchRunner(
+        system,
+        clip=interface.output.clip,
+        device=device,
+        title=bundle.contract.name,
+        weights_sha256=bundle.contract.weights_sha256,
+    )
+
+
+def _years(interface: Interface, where: str) -> None:
+    if interface.output.unit != "years":
+        raise SsrError(
+            f"{where}: answers {interface.output.name} in {interface.output.unit}, expected ages in years"
+        )
