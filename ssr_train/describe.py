@@ -113,6 +113,16 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] | None = None) ->
     console.print(grid)
 
 
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The columns of :func:`table` as a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "<br>")
+
+
 def _range(interface: Interface) -> str:
     low, high = interface.output.clip
     return f"{low:g}..{high:g}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ssr_train.data.records import DUPLICATE_PICTURE, LABEL_CONFLICT, REMARKS, Problem, Record, Scan
-from ssr_train.describe import table
+from ssr_train.describe import markdown, table
 from ssr_train.disk import replace_file
 from ssr_train.errors import SsrError
 
@@ -122,12 +122,12 @@ class Report:
         opened = "" if self.opened else " The labels only were read, no picture was opened."
         parts = [
             f"# {self.name}\n\n{self.licence}{opened}",
-            "## Counts\n\n" + _table(("", "published", "found", ""), self.counts()),
-            "## Usable faces\n\n" + _table(("", ""), self.who()),
+            "## Counts\n\n" + markdown(("", "published", "found", ""), self.counts()),
+            "## Usable faces\n\n" + markdown(("", ""), self.who()),
         ]
         if self.findings:
             header = ("problem", "count", "faces", "first cases")
-            parts.append("## Problems\n\n" + _table(header, self.problems()))
+            parts.append("## Problems\n\n" + markdown(header, self.problems()))
         else:
             parts.append("## Problems\n\nNone.")
         return "\n\n".join(parts) + "\n"
@@ -229,12 +229,3 @@ def _counted(labels: Any) -> dict[str, int]:
 
 def _number(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", "<br>")
