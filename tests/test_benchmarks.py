@@ -91,3 +91,23 @@ def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (table,) = tmp_path.glob("loading-*.md")
     assert all(f"| {precision}, " in table.read_text() for precision in loading.PRECISIONS)
     assert 1 < loading.peak_memory(os.getpid()) < 100_000
+
+
+def test_onnx_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both layouts answer alike and are timed; another network's answers are not."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import onnx_layout
+
+    from ssr_train.export import build_onnx
+
+    bundle = read_bundle(default_bundle())
+    exported = build_onnx(bundle)
+    planes = onnx_layout.from_planes(exported)
+    models = {onnx_layout.BYTES: exported.SerializeToString(), onnx_layout.PLANES: planes.SerializeToString()}
+    text, ratio = onnx_layout.section(bundle, models, 7, 0.5)
+    assert "## Batch 7" in text
+    assert 0.3 < ratio < 3
+    models[onnx_layout.BYTES] = build_onnx(bundle, "int8").SerializeToString()
+    with pytest.raises(SystemExit, match="from the reference: nothing is timed"):
+        onnx_layout.section(bundle, models, 7, 0.5)

@@ -199,7 +199,7 @@ def test_usage_errors_exit_2(arguments: tuple[str, ...]) -> None:
     assert not (ROOT / "never").exists()
 
 
-@pytest.mark.parametrize("command", ["fetch", "fit", "import-keras", "info"])
+@pytest.mark.parametrize("command", ["export", "fetch", "fit", "import-keras", "info"])
 def test_help_teaches_by_example_without_any_package(command: str) -> None:
     result = ssr_train(command, "--help", blocked=("torch", "h5py", "cv2", "scipy", "matplotlib"))
     assert result.returncode == 0
