@@ -21,7 +21,7 @@ from triton_repo.compile.plan import replace_file
 Watch = Callable[[str, int, int], None]
 """Called as the build goes on: phase, steps done, steps in all."""
 
-REVISION = 1
+REVISION = 2
 """Part of a plan's identity: to be raised with every change of what is asked of the builder."""
 
 WORKSPACE = 256 << 20
@@ -67,6 +67,10 @@ def build(
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if hasattr(trt.BuilderFlag, "TF32"):
+        # On by default: float32 convolutions would round their inputs to 10 bits, beyond fp32's tolerance and
+        # below the 9-bit whole numbers of int8's first blocks.
+        config.clear_flag(trt.BuilderFlag.TF32)
     _add_profile(builder, network, config, batches)
     if library.ahead_of_time:
         _set_targets(library, config, targets)
