@@ -79,8 +79,9 @@ else
   mapfile -t architectures <<<"$known"
 fi
 if [[ -z $compile_only ]]; then
-  card=$(query name 2>/dev/null)
-  [[ -n $card ]] || fail "no NVIDIA GPU here (nvidia-smi finds none); --compile-only compiles without one"
+  if ! card=$(query name 2>/dev/null) || [[ -z $card ]]; then
+    fail "no NVIDIA GPU here (nvidia-smi finds none); --compile-only compiles without one"
+  fi
   command -v "$python" >/dev/null || fail "$python not found: make test makes it, or name one with --python"
 fi
 mkdir -p "$build/logs" || fail "$build: cannot be written"
@@ -91,9 +92,10 @@ build=$(cd "$build" && pwd)
 failed=0
 rows=()
 
-# step NAME SECONDS COMMAND...: runs it, keeps what it prints in logs/NAME, tells how it went.
+# step NAME SECONDS COMMAND...: runs it, keeps what it prints in logs/NAME (faults: NAME.err), tells how it went.
 step() {
-  local name=$1 seconds=$2 log="$build/logs/${1//[^a-z0-9]/-}" left=$((LIMIT_S - SECONDS)) begin=$SECONDS status
+  local name=$1 seconds=$2 log=${1,,} left=$((LIMIT_S - SECONDS)) begin=$SECONDS status
+  log=$build/logs/${log//[^a-z0-9]/-}
   shift 2
   if ((left < 5)); then
     tell "$name" FAILED "not run: the ten minutes are over" && return
@@ -114,7 +116,7 @@ step() {
   if ((SECONDS - begin >= seconds)); then
     tell "$name" FAILED "stopped after $seconds s"
   else
-    tell "$name" FAILED "exit $status after $((SECONDS - begin)) s, see $log and $log.err"
+    tell "$name" FAILED "exit $status after $((SECONDS - begin)) s, see $log"
   fi
 }
 
@@ -157,30 +159,25 @@ compile_everything() {
   done
 }
 
-# An environment of its own over that of --python: its packages, and our native code built with CUDA.
-build_python() {
+# An environment of its own over that of --python: its packages, and our native code built with CUDA for this
+# card, C++ programs included.
+build_native() {
   local home
   home=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   "$python" -m venv "$build/venv"
   echo "$home" >"$("$build/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
   "$build/venv/bin/python" -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e . \
-    -C "build-dir=$build/native" -C cmake.define.SSR_CUDA=ON \
+    -C "build-dir=$build/native" -C cmake.define.SSR_CUDA=ON -C cmake.define.SSR_TESTS=ON \
     -C "cmake.define.SSR_CUDA_ARCHITECTURES=$1"
   "$build/venv/bin/python" -c 'from ssr_ops import _native; assert _native.built_with_cuda'
-}
-
-build_cpp() {
-  cmake -S . -B "$build/cpp" -DSSR_TESTS=ON -DSSR_PYTHON=OFF -DSSR_TRITON=ON -DSSR_CUDA=ON \
-    "-DSSR_CUDA_ARCHITECTURES=$1" "-DPython_EXECUTABLE=$build/venv/bin/python"
-  cmake --build "$build/cpp" --parallel --target concurrency_test cuda_on_cpu_test backend_test
 }
 
 run_cpp() {
   local bundle
   bundle=$("$build/venv/bin/python" -c 'from ssr_train.bundle import default_bundle; print(default_bundle())')
-  "$build/cpp/tests/cuda_on_cpu_test" "$bundle"
-  "$build/cpp/tests/concurrency_test" "$bundle"
-  "$build/cpp/tests/backend_test"
+  "$build/native/tests/cuda_on_cpu_test" "$bundle"
+  "$build/native/tests/concurrency_test" "$bundle"
+  "$build/native/tests/backend_test"
 }
 
 # Tests marked gpu, in the files that have any; none of them may miss the GPU.
@@ -198,6 +195,11 @@ sanitize() {
     -m gpu tests/test_engine.py tests/test_operator.py -k 'golden or 257'
 }
 
+climb() {
+  ssr-serve verify default --rungs native --precision fp32 | tee "$build/logs/native"
+  grep -qE 'native .* cuda .* ok' "$build/logs/native"
+}
+
 serve_gpu() {
   local repository="$build/repository"
   ssr-serve build --bundle default --repo "$repository" --device gpu --force
@@ -206,7 +208,7 @@ serve_gpu() {
 }
 
 compile_tensorrt() {
-  ssr-serve compile default --precision all --batch 1,16,256 --require-tensorrt
+  ssr-serve compile default --precision all --require-tensorrt
 }
 
 # -- the check ---------------------------------------------------------------------------------------
@@ -219,7 +221,7 @@ fi
 
 PATH="$build/venv/bin:$(cd "$(dirname "$(command -v "$python")")" && pwd):$PATH"
 export PATH
-step "build with CUDA" 240 build_python native
+step "build with CUDA" 240 build_native native
 if ((failed)); then
   echo "gpu_check: without the build nothing else can run" >&2
   exit 1
@@ -241,8 +243,7 @@ if "$build/venv/bin/python" -c 'import tensorrt' 2>/dev/null ||
 else
   skip "TensorRT" "neither tensorrt nor tensorrt_rtx is installed"
 fi
-step "the engine in the ladder" 60 ssr-serve verify default --rungs native --precision fp32
-step "C++ programs built" 120 build_cpp native
+step "the engine in the ladder" 60 climb
 step "C++ programs" 60 run_cpp
 
 # -- the table ---------------------------------------------------------------------------------------
