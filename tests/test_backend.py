@@ -16,7 +16,7 @@ import pytest
 from random_bundles import random_contract, random_parameters
 from safetensors import numpy as safetensors
 
-from ssr_ops import Engine
+from ssr_ops import Engine, _native
 from ssr_train.bundle import MODEL_FILE, read_bundle, seal, write_bundle
 from ssr_train.contract import Architecture, Interface, Interval, Output
 
@@ -502,8 +502,10 @@ def test_defaults_of_the_parameters(server: RawServer, plain: Path) -> None:
         config.ClearField("instance_group")
 
     server.add("defaults", plain, edit)
+    gpu = _native.built_with_cuda and Path("/dev/nvidia0").exists()  # then the server takes that
     np.testing.assert_array_equal(
-        infer(server, "defaults", noise(2)).as_numpy("age")[:, 0], Engine(plain).predict(noise(2))
+        infer(server, "defaults", noise(2)).as_numpy("age")[:, 0],
+        Engine(plain, device="cuda" if gpu else "cpu").predict(noise(2)),
     )
 
 
