@@ -21,11 +21,12 @@ from triton_repo.compile.plan import replace_file
 Watch = Callable[[str, int, int], None]
 """Called as the build goes on: phase, steps done, steps in all."""
 
-REVISION = 2
+REVISION = 3
 """Part of a plan's identity: to be raised with every change of what is asked of the builder."""
 
-WORKSPACE = 256 << 20
-"""Scratch memory that a kernel may ask for, bytes; the largest batch of this network takes a quarter."""
+WORKSPACE = 4 << 20
+"""Scratch memory that a kernel may ask for, bytes an image of the largest batch: four times what is used.
+Never less than what 64 images may ask for."""
 
 COMPATIBILITY = {"exact": "NONE", "same-capability": "SAME_COMPUTE_CAPABILITY", "ampere+": "AMPERE_PLUS"}
 """Which GPUs but its own a plan of ``tensorrt`` runs on, as ``HardwareCompatibilityLevel`` names it."""
@@ -65,7 +66,7 @@ def build(
         errors = [" ".join(str(parser.get_error(i)).split()) for i in range(parser.num_errors)]
         raise CompileError(f"{library} refuses the ONNX graph: {errors[0] if errors else log.reason()}")
     config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE * max(64, batches[-1]))
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if hasattr(trt.BuilderFlag, "TF32"):
         # On by default: float32 convolutions would round their inputs to 10 bits, beyond fp32's tolerance and
