@@ -25,6 +25,7 @@ DEX = Description(
     paper_input=224,
     paper_megabytes=500,
     paper_mae=2.68,
+    paper_options={"backbone": "vgg16"},
     note=f"{_STREAMS}; 2.68 is with IMDB-WIKI pre-training, 3.25 without",
 )
 
@@ -36,6 +37,7 @@ ARN = Description(
     paper_input=224,
     paper_megabytes=500,
     paper_mae=3.00,
+    paper_options={"backbone": "vgg16"},
     note=f"{_STREAMS}; learnt end to end, not by the source's closed form for fixed anchors",
 )
 
@@ -46,6 +48,7 @@ AP = Description(
     paper_input=224,
     paper_megabytes=500,
     paper_mae=2.52,
+    paper_options={"backbone": "vgg16"},
     note=f"{_STREAMS}; posteriors follow from known ages, not from people's comparisons",
 )
 
@@ -56,6 +59,7 @@ HOT = Description(
     paper_input=224,
     paper_megabytes=500,
     paper_mae=3.45,
+    paper_options={"backbone": "vgg16"},
     note=f"{_STREAMS}; features are trained on the faces, not on ImageNet",
 )
 
@@ -66,6 +70,7 @@ RANKING_CNN = Description(
     paper_input=224,
     paper_megabytes=2200,
     paper_mae=2.96,
+    paper_options={"full": True, "low": 16, "high": 66, "step": 1},
     note="fifty small networks at 64x64, two years apart, unless built full; no pre-training",
 )
 

@@ -27,6 +27,7 @@ class SSRNetSystem(System):
         paper_megabytes=0.32,
         paper_mae=3.16,
         paper_ca={3: 0.549, 5: 0.741},
+        paper_milliseconds={"gpu": 0.17, "cpu": 2.69},
         note="0.32 MB is the size of the released .h5 file; its numbers take 0.16 MB",
     )
     input_size = IMAGE_SIZE

@@ -20,8 +20,9 @@ class Description:
 
     ``paper_parameters``: numbers (counted exactly from the network the source describes, where the paper
     gives a size only); ``paper_megabytes`` and ``paper_mae`` (years, MORPH2): Table 1; ``paper_ca``:
-    shares of test faces with an error below 3 and 5 years, MegaAge-Asian: Table 2; ``paper_input``: side
-    of the input there, pixels; ``note``: what differs here from the source.
+    shares of test faces with an error below 3 and 5 years, MegaAge-Asian: Table 2; ``paper_milliseconds``:
+    of an inference on its ``gpu`` and ``cpu``: Table 1; ``paper_input``: side of the input there, pixels;
+    ``paper_options``: those that build it at the table's size; ``note``: what differs here from the source.
     """
 
     name: str
@@ -32,6 +33,8 @@ class Description:
     paper_megabytes: float | None = None
     paper_mae: float | None = None
     paper_ca: Mapping[int, float] = field(default_factory=dict)
+    paper_milliseconds: Mapping[str, float] = field(default_factory=dict)
+    paper_options: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
 
 
