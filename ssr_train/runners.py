@@ -93,7 +93,8 @@ def open_runner(
     """Open ``what``, a bundle or (``torch`` only) a folder of a zoo system; ``served`` asks ``model`` at
     ``url``, and where ``what`` is a bundle refuses other weights than its.
 
-    ``precision``: of ``native`` (fp32, bf16, int8) and ``onnx`` (fp32, fp16, int8), as ``threads``. Raises :class:`SsrError` for anything that cannot be opened or does not answer years.
+    ``precision``: of ``native`` (fp32, bf16, int8) and ``onnx`` (fp32, fp16, int8); ``threads``
+    too. Raises :class:`SsrError` for anything that cannot be opened or does not answer years.
     """
     if kind not in KINDS:
         raise SsrError(f"--runner {kind}: unknown, expected one of {', '.join(KINDS)}")

@@ -1,0 +1,173 @@
+"""``ssr-train calibrate``: intervals from half of some labelled faces, coverage on the others, into the
+contract."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from safetensors import numpy as safetensors
+
+import ssr_ops
+from ssr_ops import reference
+from ssr_train.bundle import GOLDEN_FILE, Bundle, check_vacant, copy_bundle, read_bundle, seal
+from ssr_train.contract import PRECISIONS, Contract
+from ssr_train.describe import table
+from ssr_train.errors import SsrError
+from ssr_train.evaluation.intervals import Coverage, band_names, calibrate, measure_coverage
+from ssr_train.evaluation.selection import Index, Origin, Selection, Source, ask, select
+from ssr_train.export import PRECISIONS as ONNX_PRECISIONS
+from ssr_train.export import onnx_name
+from ssr_train.replay import ReplayError, replay_all
+from ssr_train.runners import Years, open_runner
+
+RECORD = "interval_calibration"
+"""Key of the contract's provenance that says how the intervals were found and what they covered."""
+
+SEED = 102
+"""Of the faces drawn where no seed is said: others than evaluation's."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Answers, ages and indices of the faces that calibrate, and of those held out. ``by``: what was halved,
+    ``subject`` or ``image``."""
+
+    answers: tuple[Years, Years]
+    ages: tuple[Years, Years]
+    index: tuple[Index, Index]
+    by: str
+
+
+def calibrate_bundle(
+    path: Path,
+    source: Source,
+    coverage: float,
+    out: Path | None,
+    *,
+    force: bool = False,
+    allow_trained: bool = False,
+) -> Bundle:
+    """Calibrate the bundle at ``path`` and print half-widths and measured coverage, band by band.
+
+    Writes a new bundle to ``out``, or the contract in place; nothing unless the golden record replays.
+    ``force`` replaces intervals, and a bundle at ``out``. Exported ONNX files, which hold the intervals, are
+    left out of what is written. Raises :class:`SsrError` for anything wrong with these.
+    """
+    bundle = read_bundle(path)
+    contract = bundle.contract
+    if contract.interval is not None and not force:
+        raise SsrError(f"{path}: has calibrated intervals already; --force calibrates anew")
+    if out is not None:
+        check_vacant(out, overwrite=force)
+    console = Console(highlight=False, soft_wrap=True)
+    with open_runner(bundle, "native") as runner:
+        chosen = select(
+            source, Origin.of(contract.provenance), console, fresh_seed=SEED, allow_trained=allow_trained
+        )
+        halves = halve(chosen, ask(runner, chosen.faces, chosen.index, console), source.seed or 0)
+        name = runner.name
+    found, counts = calibrate(halves.answers[0], halves.ages[0], coverage)
+    clip = contract.interface.output.clip
+    measured = {"fp32": measure_coverage(found, halves.answers[1], halves.ages[1], clip)}
+    for precision in PRECISIONS if contract.quantization is not None else ():
+        if ssr_ops.implementations(precision=precision):
+            with open_runner(bundle, "native", precision=precision) as runner:
+                answers = ask(runner, chosen.faces, halves.index[1], console)
+            measured[precision] = measure_coverage(found, answers, halves.ages[1], clip)
+    record = _record(chosen, halves, counts, measured, coverage, name)
+    calibrated = replace(contract, interval=found, provenance={**contract.provenance, RECORD: record})
+    written = _write(bundle, calibrated, out, force, console)
+    for line in chosen.lines:
+        console.print(line, markup=False)
+    console.print(
+        f"{sum(counts):,} faces calibrate, {measured['fp32'].overall.count:,} are held out (halved by "
+        f"{halves.by}); coverage {coverage:.0%} wanted, with 95 % binomial bounds:"
+    )
+    rows = [
+        (band, f"{width:.3f}", f"{count:,}", str(measured["fp32"].bands[band]))
+        for band, width, count in zip(band_names(found), found.half_widths, counts, strict=True)
+    ]
+    table(rows, header=("answer", "+- years", "calibrated on", "measured coverage, held out"))
+    for precision, result in measured.items():
+        console.print(f"{precision}: {result.overall}, mean width {result.width:.2f} years", markup=False)
+    return written
+
+
+def halve(chosen: Selection, answers: Years, seed: int) -> Halves:
+    """The pictures in two halves at random, nobody in both where all persons are named."""
+    faces, index = chosen.faces, chosen.index
+    subjects = faces.subjects[index]
+    known = bool((subjects != "").all())
+    owner = np.unique(subjects, return_inverse=True)[1] if known else np.arange(len(index))
+    persons = int(owner.max()) + 1
+    order = np.random.default_rng((seed, len(index))).permutation(persons)
+    filled = np.cumsum(np.bincount(owner, minlength=persons)[order])
+    first = np.zeros(persons, np.bool_)
+    first[order[: int(np.searchsorted(filled, len(index) / 2)) + 1]] = True
+    parts = (first[owner], ~first[owner])
+    if not parts[1].any():
+        raise SsrError("all pictures are of one person: none can be held out to measure on")
+    ages = faces.ages[index].astype(np.float64)
+    return Halves(
+        (answers[parts[0]], answers[parts[1]]),
+        (ages[parts[0]], ages[parts[1]]),
+        (index[parts[0]], index[parts[1]]),
+        "subject" if known else "image",
+    )
+
+
+def _record(
+    chosen: Selection,
+    halves: Halves,
+    counts: list[int],
+    measured: dict[str, Coverage],
+    coverage: float,
+    runner: str,
+) -> dict[str, Any]:
+    record = {
+        "data": chosen.faces.description,
+        "data_sha256": chosen.faces.sha256,
+        "synthetic": chosen.faces.synthetic,
+        "selection": list(chosen.lines),
+        "method": "split conformal by band of answers",
+        "engine": runner,
+        "coverage": coverage,
+        "halved_by": halves.by,
+        "faces": counts,
+        "held_out": {precision: found.to_json() for precision, found in measured.items()},
+    }
+    return dict(json.loads(json.dumps(record)))
+
+
+def _write(bundle: Bundle, contract: Contract, out: Path | None, force: bool, console: Console) -> Bundle:
+    """The bundle with calibrated intervals in its contract and golden record, once that replays."""
+    assert contract.interval is not None
+    stale = [name for name in map(onnx_name, ONNX_PRECISIONS) if name in contract.files]
+    with tempfile.TemporaryDirectory(prefix="ssr-calibrate-") as folder:
+        draft = copy_bundle(bundle, contract, Path(folder) / "bundle")
+        for name in stale:
+            (draft.path / name).unlink()
+        golden = bundle.golden()
+        golden["output_interval"] = reference.interval(
+            contract.interval, golden["output"], contract.interface.output.clip
+        )
+        safetensors.save_file(golden, draft.path / GOLDEN_FILE)
+        seal(draft.path, contract)
+        draft = read_bundle(draft.path)
+        try:
+            replay_all(draft)
+        except ReplayError as error:
+            raise SsrError(str(error).replace(str(draft.path), str(bundle.path))) from None
+        written = copy_bundle(draft, draft.contract, out or bundle.path, overwrite=force or out is None)
+    if stale:
+        console.print(
+            f"note: {', '.join(stale)} held the intervals of before and is left out; "
+            f"write it again: ssr-train export {written.path}"
+        )
+    return written

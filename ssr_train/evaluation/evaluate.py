@@ -1,0 +1,88 @@
+"""``ssr-train evaluate``: ask weights for ages and measure the errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from ssr_train.bundle import Bundle
+from ssr_train.errors import SsrError
+from ssr_train.evaluation.intervals import Coverage, measure_coverage
+from ssr_train.evaluation.metrics import measure
+from ssr_train.evaluation.report import Evaluation, Judged
+from ssr_train.evaluation.selection import Selection, Source, ask, select
+from ssr_train.evaluation.subject import Subject, subjects
+from ssr_train.runners import Runner, Years, open_runner
+
+SEED = 101
+"""Of the faces drawn where no seed is said; the shipped weights learned from seed 0."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who answers, as the command line says it. ``kind`` None: the native engine for a bundle, torch for
+    another system."""
+
+    kind: str | None = None
+    precision: str = "fp32"
+    device: str = "cpu"
+    threads: int = 1
+    url: str = "localhost:8001"
+    model: str = "ssrnet"
+
+    def open(self, what: Bundle | Path | None) -> Runner:
+        """The runner of these weights, see :func:`ssr_train.runners.open_runner`."""
+        kind = self.kind or ("torch" if isinstance(what, Path) else "native")
+        return open_runner(
+            what,
+            kind,
+            precision=self.precision,
+            device=self.device,
+            threads=self.threads,
+            url=self.url,
+            model=self.model,
+        )
+
+
+def evaluate(path: Path | None, source: Source, asked: Asked, *, allow_trained: bool = False) -> Evaluation:
+    """Judge what lies at ``path`` (a bundle, a run, a system; None: what a server serves) on ``source``.
+
+    Raises :class:`SsrError` for anything that cannot be opened, for pictures that the weights learned from
+    (unless ``allow_trained``) and for answers that are not finite.
+    """
+    if path is None and asked.kind != "served":
+        raise SsrError("name a bundle, a run's folder or a system's, or ask a server: --runner served")
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    found = subjects(path, asked.model)
+    if asked.kind == "served":
+        found = found[:1]  # one set of weights is served
+    chosen = select(
+        source,
+        found[0].origin,
+        console,
+        run_data=found[0].run_data,
+        fresh_seed=SEED,
+        allow_trained=allow_trained,
+    )
+    judged = [_judge(one, asked, chosen, console) for one in found]
+    name = f"{asked.model} at {asked.url}" if path is None else path.resolve().name
+    return Evaluation(name, chosen, judged)
+
+
+def _judge(one: Subject, asked: Asked, chosen: Selection, console: Console) -> Judged:
+    with asked.open(one.what) as runner:
+        answers = ask(runner, chosen.faces, chosen.index, console)
+        name, sha256 = runner.name, runner.weights_sha256
+    metrics = measure(answers, chosen.faces, chosen.index)
+    return Judged(one.label, name, sha256, answers, metrics, _coverage(one, answers, chosen))
+
+
+def _coverage(one: Subject, answers: Years, chosen: Selection) -> Coverage | None:
+    if not isinstance(one.what, Bundle) or one.what.contract.interval is None:
+        return None
+    contract = one.what.contract
+    ages = chosen.faces.ages[chosen.index].astype(np.float64)
+    return measure_coverage(one.what.contract.interval, answers, ages, contract.interface.output.clip)

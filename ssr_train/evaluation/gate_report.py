@@ -1,0 +1,228 @@
+"""``ssr-train gate``: choose the threshold on half of the faces, measure it on the others, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from ssr_train.bundle import read_bundle
+from ssr_train.describe import table
+from ssr_train.errors import SsrError
+from ssr_train.evaluation.calibrate import halve
+from ssr_train.evaluation.gate import (
+    Flags,
+    Residuals,
+    Years,
+    auc,
+    choose_threshold,
+    reliability,
+    roc,
+)
+from ssr_train.evaluation.intervals import Share
+from ssr_train.evaluation.report import make_folder, markdown_table
+from ssr_train.evaluation.selection import Origin, Selection, Source, ask, select
+from ssr_train.runners import open_runner
+
+SEED = 103
+"""Of the faces drawn where no seed is said: others than evaluation's and calibration's."""
+
+_NEAR = (-8.0, -5.0, -2.0, 0.0, 2.0, 5.0, 8.0)
+"""Ages less T between which accepts are counted apart: near T is where a gate errs."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A threshold and what it does to the held-out faces.
+
+    ``threshold``: accept answers >= it (years). ``chance``: P(age >= T) said at it. ``false_accepts``: of
+    those under T; ``false_rejects``: of the others; ``by_age``: accepts by true age. ``brier``: mean square
+    error of the said probability. ``curve``: the ROC by answer.
+    """
+
+    bundle: str
+    weights_sha256: str
+    runner: str
+    selection: Selection
+    age: float
+    wanted: float
+    confidence: float
+    halved_by: str
+    chosen_on: tuple[int, int]
+    threshold: float
+    chance: float
+    false_accepts: Share
+    false_rejects: Share
+    by_age: Sequence[tuple[str, Share]]
+    auc: float
+    auc_of_chance: float
+    brier: float
+    reliability: Sequence[tuple[float, float, int]]
+    curve: tuple[Years, Years]
+
+    @property
+    def title(self) -> str:
+        drawn = " on drawn faces (synthetic)" if self.selection.faces.synthetic else ""
+        return f"Gate at {self.age:g} years, {self.bundle}{drawn}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "bundle": self.bundle,
+            "weights_sha256": self.weights_sha256,
+            "runner": self.runner,
+            "data": self.selection.faces.description,
+            "data_sha256": self.selection.faces.sha256,
+            "synthetic": self.selection.faces.synthetic,
+            "selection": list(self.selection.lines),
+            "age": self.age,
+            "false_accept_wanted": self.wanted,
+            "confidence": self.confidence,
+            "halved_by": self.halved_by,
+            "chosen_on": {"under": self.chosen_on[0], "at_least": self.chosen_on[1]},
+            "threshold": self.threshold,
+            "chance_at_threshold": self.chance,
+            "held_out": {
+                "false_accepts": self.false_accepts.to_json(),
+                "false_rejects": self.false_rejects.to_json(),
+                "accepts_by_true_age": {name: share.to_json() for name, share in self.by_age},
+                "auc": self.auc,
+                "auc_of_chance": self.auc_of_chance,
+                "brier": self.brier,
+                "reliability": [list(row) for row in self.reliability],
+                "roc": [list(pair) for pair in zip(*map(np.ndarray.tolist, self.curve), strict=True)],
+            },
+        }
+
+    def dumps(self) -> str:
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def show(self) -> None:
+        """Print it."""
+        console = Console(highlight=False, soft_wrap=True)
+        for line in (self.title, *self.selection.lines, f"answers: {self.runner}", "", *self._lines()):
+            console.print(line, markup=False)
+        console.print()
+        table(self._rows(), header=_HEADER)
+        console.print(f"\n{self._caution()}", markup=False)
+
+    def write(self, folder: Path) -> None:
+        """gate.md, gate.json and gate.png in ``folder``."""
+        from ssr_train.evaluation.plots import plot_gate
+
+        folder = make_folder(folder)
+        point = (self.false_accepts.value, 1 - self.false_rejects.value)
+        (folder / "gate.png").write_bytes(plot_gate(self.title, self.curve, point, self.reliability))
+        lines = [f"# {self.title}", "", *(f"- {line}" for line in self.selection.lines)]
+        lines += [f"- answers: {self.runner}", *(f"- {line}" for line in self._lines()), ""]
+        lines += [*markdown_table(_HEADER, self._rows()), "", self._caution(), "", "![ROC](gate.png)"]
+        (folder / "gate.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / "gate.json").write_text(self.dumps(), encoding="utf-8")
+
+    def _lines(self) -> list[str]:
+        young, old = self.chosen_on
+        return [
+            f"accept answers of at least {self.threshold:.2f} years: P(age >= {self.age:g}) there is "
+            f"{self.chance:.3f}",
+            f"chosen on {young:,} faces under {self.age:g} and {old:,} others so that, with confidence "
+            f"{self.confidence:g}, at most {self.wanted:.2%} of those under {self.age:g} are accepted",
+            f"held out (halved by {self.halved_by}): false accepts {self.false_accepts}",
+            f"held out: false rejects {self.false_rejects}",
+            f"held out: AUC {self.auc:.4f} by answer, {self.auc_of_chance:.4f} by P(age >= {self.age:g}), "
+            f"whose Brier score is {self.brier:.4f}",
+        ]
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(name, f"{share.count:,}", str(share)) for name, share in self.by_age]
+
+    def _caution(self) -> str:
+        caution = (
+            f"The rate is that of faces like these, of all ages under {self.age:g} in these proportions: "
+            f"it is higher just below {self.age:g} (see the table)."
+        )
+        if self.selection.faces.synthetic:
+            caution += " Drawn faces (synthetic): these numbers say nothing of photos of people."
+        return caution
+
+
+_HEADER = ("true age", "faces held out", "accepted (95 % binomial bounds)")
+
+
+def measure_gate(
+    path: Path,
+    source: Source,
+    age: float,
+    false_accept: float,
+    confidence: float,
+    *,
+    precision: str = "fp32",
+    allow_trained: bool = False,
+) -> Gate:
+    """Choose the threshold of the bundle at ``path`` for ``age`` and measure it; see :class:`Gate`.
+
+    Raises :class:`SsrError` for an age outside the network's range, for rates outside 0..1, for too few faces
+    on either side of the age, and as :func:`ssr_train.evaluation.selection.select` does.
+    """
+    bundle = read_bundle(path)
+    low, high = bundle.contract.interface.output.clip
+    with open_runner(bundle, "native", precision=precision) as runner:
+        if not low < age < high:
+            raise SsrError(f"--age must lie between {low:g} and {high:g} years, got {age:g}")
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        origin = Origin.of(bundle.contract.provenance)
+        chosen = select(source, origin, console, fresh_seed=SEED, allow_trained=allow_trained)
+        halves = halve(chosen, ask(runner, chosen.faces, chosen.index, console), source.seed or 0)
+        name = runner.name
+    (tuning, held_out), (tuned, true) = halves.answers, halves.ages
+    _both_sides(tuned >= age, age, "to choose on")
+    _both_sides(true >= age, age, "held out")
+    threshold = choose_threshold(tuning[tuned < age], false_accept, confidence)
+    residuals = Residuals.of(tuning, tuned)
+    accepted, old = held_out >= threshold, true >= age
+    chances = residuals.at_least(age, held_out)
+    return Gate(
+        bundle=path.resolve().name,
+        weights_sha256=bundle.contract.weights_sha256,
+        runner=name,
+        selection=chosen,
+        age=age,
+        wanted=false_accept,
+        confidence=confidence,
+        halved_by=halves.by,
+        chosen_on=(int((tuned < age).sum()), int((tuned >= age).sum())),
+        threshold=threshold,
+        chance=float(residuals.at_least(age, np.array([threshold]))[0]),
+        false_accepts=_share(accepted[~old]),
+        false_rejects=_share(~accepted[old]),
+        by_age=_by_age(accepted, true, age),
+        auc=auc(held_out, old),
+        auc_of_chance=auc(chances, old),
+        brier=float(((chances - old) ** 2).mean()),
+        reliability=reliability(chances, old),
+        curve=roc(held_out, old),
+    )
+
+
+def _both_sides(old: Flags, age: float, what: str) -> None:
+    if old.all() or not old.any():
+        side = "under" if old.all() else "of at least"
+        raise SsrError(f"no faces {side} {age:g} years {what} among {len(old):,}: nothing can be told apart")
+
+
+def _by_age(accepted: Flags, true: Years, age: float) -> list[tuple[str, Share]]:
+    ends = [age + near for near in _NEAR]
+    band = np.searchsorted(ends, true, side="right")
+    names = [f"under {ends[0]:g}"]
+    names += [f"{a:g} to <{b:g}" for a, b in pairwise(ends)]
+    names += [f"{ends[-1]:g} and over"]
+    return [(name, _share(accepted[band == b])) for b, name in enumerate(names) if (band == b).any()]
+
+
+def _share(flags: Flags) -> Share:
+    return Share(int(flags.sum()), len(flags))
