@@ -10,6 +10,8 @@ import typer
 
 from ssr_train import command
 from ssr_train.errors import SsrError
+from ssr_train.evaluation import cli as judging
+from ssr_train.run_folder import Settings
 
 _EXTRAS = {
     "h5py": "import",
@@ -17,6 +19,7 @@ _EXTRAS = {
     "torch": "train",
     "cv2": "train",
     "matplotlib": "train",
+    "tensorboard": "log",
     "sklearn": "train",
 }
 
@@ -199,22 +202,54 @@ def doctor(
 def fit(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder of the run.", rich_help_panel="Run")],
-    data: Annotated[str, typer.Option(help="Data set: synthetic (drawn faces).")] = "synthetic",
-    count: Annotated[int, typer.Option(help="Faces to draw; 80 % train, 20 % validate.")] = 20000,
-    epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = 90,
-    batch_size: Annotated[int, typer.Option(help="Faces a step.")] = 50,
-    lr: Annotated[float, typer.Option(help="Initial learning rate (Adam).")] = 0.002,
+    system: Annotated[
+        str, typer.Option(help="What to train: ssrnet, or a competitor of the paper's tables (docs/zoo.md).")
+    ] = Settings.system,
+    data: Annotated[
+        str,
+        typer.Option(help="synthetic or synthetic-persons (drawn faces), or a folder made by `prepare`."),
+    ] = Settings.data,
+    count: Annotated[
+        int | None, typer.Option(help=f"Faces to draw; {Settings.count:,} without it.", show_default=False)
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="random (80/20, the paper's), subject-exclusive, distributed (the set's own split) or "
+            "leave-one-subject-out."
+        ),
+    ] = Settings.protocol,
+    fold: Annotated[int, typer.Option(help="Which person leave-one-subject-out tests.")] = Settings.fold,
+    epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = Settings.epochs,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Faces a step; without it 50, or 128 on IMDB.", show_default=False)
+    ] = None,
+    lr: Annotated[float, typer.Option(help="Initial learning rate (Adam).")] = Settings.lr,
     step: Annotated[
         int | None, typer.Option(help="Epochs until the rate drops tenfold; without it a third of --epochs.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides data, split, order, weights, augmentation.")] = 0,
-    stages: Annotated[str, typer.Option(help="Bins of each stage, deepest level first.")] = "3,3,3",
-    dropout: Annotated[float, typer.Option(help="Dropout before the heads' first layers.")] = 0.2,
+    seed: Annotated[
+        int, typer.Option(help="Decides data, split, order, weights, augmentation.")
+    ] = Settings.seed,
+    stages: Annotated[
+        str | None,
+        typer.Option(help="SSR-Net's bins of each stage, deepest level first; without it 3,3,3."),
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Dropout in the heads; without it the system's own (SSR-Net 0.2).")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Another option of the system, such as dynamic_range=false."
+        ),
+    ] = None,
     augment: Annotated[
         bool, typer.Option(help="Mirror; rotate, shear, shift, zoom with probability 0.25 each.")
-    ] = True,
+    ] = Settings.augment,
     init: Annotated[
-        Path | None, typer.Option(help="Bundle to start from (fine-tuning); the same stages.")
+        Path | None,
+        typer.Option(help="Bundle (or system folder) to start from: fine-tuning; the same network."),
     ] = None,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, cuda:N; auto takes a GPU where torch sees one.")
@@ -222,6 +257,17 @@ def fit(
     threads: Annotated[
         int | None, typer.Option(help="Threads of torch on the CPU; without it, one a core.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32; or bf16: convolutions in bfloat16, weights and answers in fp32.")
+    ] = Settings.precision,
+    ema: Annotated[
+        float | None,
+        typer.Option(help="Validate and save an exponential average of the weights, such as 0.999."),
+    ] = None,
+    log: Annotated[
+        str,
+        typer.Option(help="csv, or tensorboard for event files in OUT/logs as well.", rich_help_panel="Run"),
+    ] = "csv",
     workers: Annotated[int, typer.Option(help="Processes that draw.", rich_help_panel="Run")] = 2,
     checkpoint_every: Annotated[
         int,
@@ -234,10 +280,10 @@ def fit(
         bool, typer.Option("--force", help="Start anew in the place of a run.", rich_help_panel="Run")
     ] = False,
 ) -> None:
-    """Train SSR-Net: L1 loss, Adam, the paper's schedule and augmentations; ends in OUT/bundle.
+    """Train SSR-Net or a competitor: Adam, the paper's schedule and augmentations.
 
-    Ctrl-C saves and stops; --resume goes on and gives the same weights, bit for bit, as a run that
-    was never stopped.
+    Ends in OUT/bundle, or in OUT/system for what is not SSR-Net. Ctrl-C saves and stops; --resume goes on
+    and gives the same weights, bit for bit, as a run that was never stopped.
 
     Examples:
 
@@ -246,33 +292,44 @@ def fit(
         ssr-train fit --out runs/quick --resume
 
         ssr-train fit --out runs/tuned --init runs/quick/bundle --lr 0.0005
+
+        ssr-train fit --out runs/megaage --data prepared/megaage --protocol distributed
+
+        ssr-train fit --out runs/dex --system dex --count 2000 --epochs 6
+
+        torchrun --nproc-per-node 4 -m ssr_train.cli fit --out runs/wiki --data prepared/wiki
     """
     from ssr_train import fitting
 
-    options = {
-        name: value
-        for name, value in context.params.items()
-        if name not in {"out", "workers", "checkpoint_every", "resume", "force"}
-    }
     given = {
-        name
-        for name in options
+        name.rstrip("_")
+        for name in context.params
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+    options = {
+        name.rstrip("_"): value
+        for name, value in context.params.items()
+        if name not in {"out", "log", "workers", "checkpoint_every", "resume", "force"}
     }
     if resume and force:
         raise typer.BadParameter("--resume and --force contradict each other")
     if workers < 1 or checkpoint_every < 1:
         raise typer.BadParameter("--workers and --checkpoint-every must be at least 1")
     try:
-        bundle = (
-            fitting.resume(out, options, given, workers, checkpoint_every)
+        best = (
+            fitting.resume(out, options, given & options.keys(), workers, checkpoint_every, log)
             if resume
-            else fitting.start(out, options, force, workers, checkpoint_every)
+            else fitting.start(out, options, force, workers, checkpoint_every, log)
         )
     except fitting.Interrupted as stopped:
         typer.echo(f"ssr-train: {stopped}", err=True)
         raise typer.Exit(130) from None
-    _describe(bundle.path, full=False)
+    if not fitting.speaks():
+        return
+    if best.name == "bundle":
+        _describe(best, full=False)
+    else:
+        typer.echo(best)
 
 
 @app.command()
@@ -376,6 +433,9 @@ def info(
         sys.stdout.write(read_bundle(bundle).contract.dumps())
         return
     _describe(bundle, full=True)
+
+
+judging.register(app)
 
 
 def _describe(path: Path, full: bool) -> None:

@@ -3,7 +3,10 @@
 settings.json      what was asked for; ``--resume`` reads it
 checkpoint.pt      the whole state, replaced atomically
 history.json, .csv every epoch; curves.png plots it
-bundle/            the best epoch by validation MAE; bundle-last/ the last epoch
+split.json         who trains, validates and tests
+bundle/            SSR-Net's best epoch by validation MAE; bundle-last/ the last epoch
+system/            the same of another system; system-last/
+logs/              TensorBoard's files, where asked for
 bad_batch.npz      only after a loss that was not finite
 """
 
@@ -17,50 +20,80 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO, get_type_hints
+from types import UnionType
+from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
 
+from ssr_train.disk import room_for
 from ssr_train.errors import SsrError
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a run's numbers. ``step``: epochs at one learning rate."""
+    """Everything that decides a run's numbers; the defaults are the paper's recipe.
 
-    data: str
-    count: int
-    epochs: int
-    batch_size: int
-    lr: float
-    step: int
-    seed: int
-    stages: tuple[int, ...]
-    dropout: float
-    augment: bool
-    device: str
-    threads: int
+    ``data``: a drawn set, or the path of a prepared one. ``step``: epochs at one learning rate. ``options``:
+    what the system is built with. ``ema``: decay of the averaged weights, None without. ``processes``: how
+    many share each batch. ``init`` and ``init_sha256``: the bundle or system that the run starts from.
+    """
+
+    data: str = "synthetic"
+    count: int = 20000
+    epochs: int = 90
+    batch_size: int = 50
+    lr: float = 0.002
+    step: int = 30
+    seed: int = 0
+    system: str = "ssrnet"
+    options: dict[str, Any] = field(default_factory=dict)
+    protocol: str = "random"
+    fold: int = 0
+    augment: bool = True
+    device: str = "cpu"
+    threads: int = 1
+    precision: str = "fp32"
+    ema: float | None = None
+    processes: int = 1
     init: str | None = None
     init_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "stages": list(self.stages)}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Settings:
+        """The recorded settings; those of runs from before there were systems mean SSR-Net.
+
+        Raises :class:`SsrError` for other keys and for values of another kind.
+        """
         known = {f.name for f in fields(cls)}
+        if set(data) == _FIRST_KEYS:
+            for name, kind in (("stages", list), ("dropout", float)):
+                _require(name, data[name], kind)
+            options = {name: data[name] for name in ("stages", "dropout")}
+            data = {**cls().to_json(), **{k: v for k, v in data.items() if k in known}, "options": options}
         if set(data) != known:
             raise SsrError(f"settings.json: expected the keys {sorted(known)}, got {sorted(data)}")
         for name, kind in get_type_hints(cls).items():
-            if name == "stages":
-                good = isinstance(data[name], list) and all(type(s) is int for s in data[name])
-            elif kind is float:
-                good = type(data[name]) in (int, float)
-            else:
-                good = isinstance(data[name], kind) and (kind is bool or type(data[name]) is not bool)
-            if not good:
-                raise SsrError(f"settings.json: {name} is {data[name]!r}, another kind of value is expected")
-        return cls(**{**data, "stages": tuple(data["stages"])})
+            _require(name, data[name], kind)
+        return cls(**data)
+
+
+_FIRST_KEYS = {
+    *("data", "count", "epochs", "batch_size", "lr", "step", "seed", "stages", "dropout", "augment"),
+    *("device", "threads", "init", "init_sha256"),
+}
+"""Keys of settings.json in the first version, which trained SSR-Net alone."""
+
+
+def _require(name: str, value: Any, kind: Any) -> None:
+    """Raise :class:`SsrError` unless ``value`` is of ``kind``; whole numbers pass for float."""
+    kinds = {
+        get_origin(part) or part for part in (get_args(kind) if isinstance(kind, UnionType) else (kind,))
+    }
+    if type(value) not in kinds | ({int} if float in kinds else set()):
+        raise SsrError(f"settings.json: {name} is {value!r}, another kind of value is expected")
 
 
 class RunFolder:
@@ -74,12 +107,24 @@ class RunFolder:
         self.history_csv = path / "history.csv"
         self.curves = path / "curves.png"
         self.bad_batch = path / "bad_batch.npz"
-        self.bundle = path / "bundle"
-        self.last = path / "bundle-last"
+        self.split_file = path / "split.json"
+        self.logs = path / "logs"
+        self.bundle, self.bundle_last = path / "bundle", path / "bundle-last"
+        self.system, self.system_last = path / "system", path / "system-last"
+
+    @property
+    def best(self) -> Path | None:
+        """The finished run's bundle or system of the best epoch; None while it is unfinished."""
+        return next((folder for folder in (self.bundle, self.system) if folder.is_dir()), None)
+
+    @property
+    def last(self) -> Path | None:
+        """The finished run's bundle or system of the last epoch; None while it is unfinished."""
+        return {self.bundle: self.bundle_last, self.system: self.system_last}.get(self.best or self.path)
 
     @property
     def finished(self) -> bool:
-        return self.bundle.is_dir()
+        return self.best is not None
 
     def start(self, settings: Settings, force: bool) -> None:
         """Begin a new run in the locked folder. Refuses one that holds a run, unless ``force``."""
@@ -125,13 +170,20 @@ class RunFolder:
             yield
 
     def write(self, path: Path, save: Callable[[BinaryIO], object]) -> None:
-        """Replace ``path`` in one step: after a crash it is the old file or the new one, whole."""
+        """Replace ``path`` in one step: after a crash it is the old file or the new one, whole.
+
+        On a full disk the old file stays, and :class:`SsrError` says so.
+        """
         temporary = path.with_name(f".tmp-{path.name}")
-        with temporary.open("wb") as stream:
-            save(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        try:
+            with room_for(path, "the file from before stays; free some space and go on with --resume"):
+                with temporary.open("wb") as stream:
+                    save(stream)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         """One row an epoch: epoch (from 1), rate, train_mae, val_mae, in years; seconds."""
@@ -161,7 +213,7 @@ class RunFolder:
         pyplot.close(figure)
 
     def _clear(self) -> None:
-        for folder in (self.bundle, self.last):
+        for folder in (self.bundle, self.bundle_last, self.system, self.system_last, self.logs):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (
             self.checkpoint_file,
@@ -169,6 +221,7 @@ class RunFolder:
             self.history_csv,
             self.curves,
             self.bad_batch,
+            self.split_file,
             self.settings_file,  # last: until then it is a run's folder
         ):
             file.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The parts of the training engine that :class:`ssr_train.train.Trainer` is put together from."""

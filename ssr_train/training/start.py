@@ -1,0 +1,130 @@
+"""What a run starts from: its checked settings, its system, and the weights it is given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ssr_train import data as datasets
+from ssr_train import zoo
+from ssr_train.bundle import CONTRACT_FILE, MODEL_FILE, read_bundle
+from ssr_train.data import Dataset
+from ssr_train.data.protocols import Split, check_protocol, random_parts
+from ssr_train.errors import SsrError
+from ssr_train.run_folder import Settings
+from ssr_train.training.randomness import INITIAL, derive
+from ssr_train.zoo.ssrnet import SSRNetSystem, options_of
+from ssr_train.zoo.storage import read_header
+from ssr_train.zoo.system import System
+
+PRECISIONS = ("fp32", "bf16")
+
+
+def check(settings: Settings) -> None:
+    """Raise :class:`SsrError` for settings that cannot train, before any time is spent."""
+    s = settings
+    for name, least in (("count", 1), ("epochs", 1), ("batch_size", 2), ("step", 1), ("threads", 1)):
+        if getattr(s, name) < least:
+            raise SsrError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(s, name)}")
+    if s.seed < 0:
+        raise SsrError(f"--seed must not be negative, got {s.seed}")
+    if not (s.lr > 0 and np.isfinite(s.lr)):
+        raise SsrError(f"--lr must be positive and finite, got {s.lr}")
+    dropout = s.options.get("dropout", 0.0)
+    if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
+        raise SsrError(f"--dropout must lie in 0..1, got {dropout}")
+    if s.precision not in PRECISIONS:
+        raise SsrError(f"--precision {s.precision}: unknown, expected one of: {', '.join(PRECISIONS)}")
+    if s.ema is not None and not 0 < s.ema < 1:
+        raise SsrError(f"--ema must lie between 0 and 1, such as 0.999, got {s.ema}")
+    if s.batch_size % s.processes:
+        raise SsrError(f"--batch-size {s.batch_size} cannot be shared by {s.processes} processes equally")
+    check_protocol(s.protocol)
+    if s.data in datasets.NAMES:
+        if s.protocol == "distributed":
+            raise SsrError(f"--protocol distributed: {s.data} has no split of its own, choose another")
+        if s.protocol == "random":
+            training, validation, _ = random_parts(s.count, s.seed)
+            _check_sizes(len(training), len(validation), s)
+    if s.device.startswith("cuda") and not torch.cuda.is_available():
+        raise SsrError(f"--device {s.device}: torch sees no GPU here")
+    try:
+        torch.empty(0, device=s.device)
+    except (RuntimeError, AssertionError) as error:
+        raise SsrError(f"--device {s.device}: {str(error).splitlines()[0]}") from None
+
+
+def check_data(settings: Settings, data: Dataset, split: Split, size: int) -> None:
+    """Raise :class:`SsrError` unless a system for pictures of ``size`` can learn from ``data``."""
+    if data.size != size:
+        raise SsrError(
+            f"{settings.system}: takes pictures of {size} x {size}, {data.name or settings.data} has "
+            f"{data.size} x {data.size}; prepare a data set with --size {size}"
+        )
+    _check_sizes(len(split.train), len(split.validation), settings)
+
+
+def _check_sizes(training: int, validation: int, s: Settings) -> None:
+    if validation < 1 or training < s.batch_size:
+        what = f"--count {s.count}" if s.data in datasets.NAMES else f"--data {s.data}"
+        raise SsrError(
+            f"{what} leaves {training} faces to train on and {validation} to validate on, "
+            f"expected at least one batch of {s.batch_size} and one face"
+        )
+
+
+def build(settings: Settings) -> System:
+    """The run's system, its weights drawn by the seed."""
+    torch.manual_seed(derive(settings.seed, INITIAL))
+    return zoo.build(settings.system, **settings.options)
+
+
+def initial_sha256(path: Path, settings: Settings) -> str:
+    """Hash of the weights at ``path`` to start from: a bundle, or the folder of another system.
+
+    Raises :class:`SsrError` unless it is the same network for the same input and output.
+    """
+    name = settings.system
+    if not (path / CONTRACT_FILE).exists() and (name != "ssrnet" or (path / "system.json").exists()):
+        header = read_header(path)
+        if header["name"] != name:
+            raise SsrError(f"{path}: is a {header['name']}, --system says {name}")
+        ours = {**zoo.options(name), **settings.options}
+        for key, value in {**zoo.options(name), **header["options"]}.items():
+            if key != "dropout" and value != ours.get(key):
+                raise SsrError(f"{path}: has {key} {value}, this run has {ours.get(key)}")
+        return str(header["files"][MODEL_FILE]["sha256"])
+    bundle = read_bundle(path)
+    if name != "ssrnet":
+        raise SsrError(f"{path}: is a bundle of SSR-Net, --system says {name}")
+    system = build(settings)
+    assert isinstance(system, SSRNetSystem)
+    found, expected = bundle.contract.architecture, system.network.architecture
+    if found.stages != expected.stages:
+        raise SsrError(f"{path}: has stages {list(found.stages)}, --stages says {list(expected.stages)}")
+    if found != expected:
+        raise SsrError(f"{path}: another network than the one to train: {found}, expected {expected}")
+    options_of(bundle)
+    if bundle.contract.interface.input.colour != system.colour:
+        raise SsrError(
+            f"{path}: made for {bundle.contract.interface.input.colour} input, expected {system.colour}"
+        )
+    return bundle.contract.weights_sha256
+
+
+def initialise(system: System, settings: Settings) -> None:
+    """Give ``system`` the weights that the run starts from, which must still be those it was started with."""
+    if settings.init is None:
+        return
+    path = Path(settings.init)
+    if initial_sha256(path, settings) != settings.init_sha256:
+        raise SsrError(f"{path}: no longer the weights this run started from")
+    system.load_state_dict(zoo.load_system(path).state_dict())
+
+
+def fingerprint(settings: Settings, data: Dataset) -> str:
+    """What all processes of a run must have in common."""
+    return json.dumps([settings.to_json(), data.sha256], sort_keys=True)

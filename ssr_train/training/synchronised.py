@@ -1,0 +1,88 @@
+"""Layers whose result does not depend on how a batch is shared between processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed.nn.functional as collectives
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssr_train.training.processes import Processes
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the whole batch of all processes, by two differentiable sums.
+
+    torch's ``SyncBatchNorm`` refuses tensors on the CPU; on GPUs it is the one that is used.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        shape, axes = (1, -1, 1, 1), (0, 2, 3)
+        count = _sum(input.new_tensor(input.numel() / input.shape[1], dtype=torch.float32))
+        mean = _sum(input.float().sum(axes)) / count
+        centred = input.float() - mean.view(shape)
+        variance = _sum(centred.square().sum(axes)) / count
+        if self.track_running_stats:
+            self._remember(mean.detach(), (variance * count / (count - 1)).detach())
+        scale = (variance + self.eps).rsqrt() * self.weight
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+
+
+class SharedDropout(nn.Dropout):
+    """Draws the mask of the whole batch, as one process would, and applies its own part.
+
+    Every process must start the step with the same seed.
+    """
+
+    def __init__(self, p: float, processes: Processes) -> None:
+        super().__init__(p)
+        self.processes = processes
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return input
+        size = len(input) * self.processes.count
+        mask = F.dropout(torch.ones(size, *input.shape[1:], device=input.device), self.p)
+        return input * mask[self.processes.share(size)].to(input.dtype)
+
+
+def synchronise(module: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
+    """Replace what mixes or draws over a batch, in place; names in the state dict stay."""
+    if device.type == "cuda":
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+    _replace(module, processes)
+    return module
+
+
+def _replace(module: nn.Module, processes: Processes) -> None:
+    for name, child in module.named_children():
+        made: nn.Module | None = None
+        if type(child) is nn.BatchNorm2d:
+            made = SharedBatchNorm(child.num_features, child.eps, child.momentum)
+            made.load_state_dict(child.state_dict())
+            made.train(child.training)
+        elif type(child) is nn.Dropout:
+            made = SharedDropout(child.p, processes)
+        if made is None:
+            _replace(child, processes)
+        else:
+            setattr(module, name, made)
+
+
+def _sum(values: Tensor) -> Tensor:
+    total: Any = collectives.all_reduce(values)  # type: ignore[no-untyped-call]
+    return total  # type: ignore[no-any-return]
