@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from ssr_train.bundle import read_bundle
-from ssr_train.describe import table
+from ssr_train.describe import markdown, table
 from ssr_train.errors import SsrError
 from ssr_train.evaluation.calibrate import halve
 from ssr_train.evaluation.gate import (
@@ -26,7 +26,7 @@ from ssr_train.evaluation.gate import (
     roc,
 )
 from ssr_train.evaluation.intervals import Share
-from ssr_train.evaluation.report import make_folder, markdown_table
+from ssr_train.evaluation.report import make_folder
 from ssr_train.evaluation.selection import Origin, Selection, Source, ask, select
 from ssr_train.runners import open_runner
 
@@ -121,7 +121,7 @@ class Gate:
         (folder / "gate.png").write_bytes(plot_gate(self.title, self.curve, point, self.reliability))
         lines = [f"# {self.title}", "", *(f"- {line}" for line in self.selection.lines)]
         lines += [f"- answers: {self.runner}", *(f"- {line}" for line in self._lines()), ""]
-        lines += [*markdown_table(_HEADER, self._rows()), "", self._caution(), "", "![ROC](gate.png)"]
+        lines += [markdown(_HEADER, self._rows()), "", self._caution(), "", "![ROC](gate.png)"]
         (folder / "gate.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (folder / "gate.json").write_text(self.dumps(), encoding="utf-8")
 

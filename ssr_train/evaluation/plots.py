@@ -44,7 +44,8 @@ def plot_answers(title: str, judged: Sequence[tuple[str, Years]], ages: NDArray[
     axes[0, -1].axhline(0, color="0.4", linewidth=1)
     axes[0, -1].set_xticks(positions, names, rotation=45, ha="right")
     axes[0, -1].set(xlabel="true age (years)", ylabel="error (years)", title="by true age")
-    axes[0, -1].legend()
+    axes[0, -1].margins(y=0.2)
+    axes[0, -1].legend(ncols=len(judged))
     return _png(figure)
 
 

@@ -92,7 +92,7 @@ class Evaluation:
         lines = [f"{marks} {self.title}", "", *(f"- {line}" for line in self.selection.lines)]
         lines += [f"- {line}" for line in self._asked()]
         for heading, table in self._tables():
-            lines += ["", f"{marks}# {heading}", "", *markdown_table(*table)]
+            lines += ["", f"{marks}# {heading}", "", describe.markdown(*table)]
         for line in self._notes():
             lines += ["", line]
         if picture is not None:
@@ -178,15 +178,6 @@ def with_bounds(value: float, bounds: Bounds | None, form: str = ".2f") -> str:
     if bounds is None:
         return f"{value:{form}}"
     return f"{value:{form}} [{bounds.low:{form}}, {bounds.high:{form}}]"
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table, ``|`` in cells escaped."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(header), line(["---"] * len(header)), *map(line, rows)]
 
 
 def make_folder(path: Path) -> Path:
