@@ -11,6 +11,7 @@ import typer
 from ssr_train import command
 from ssr_train.errors import SsrError
 from ssr_train.evaluation import cli as judging
+from ssr_train.paper import cli as paper
 from ssr_train.run_folder import Settings
 
 _EXTRAS = {
@@ -436,6 +437,9 @@ def info(
 
 
 judging.register(app)
+
+
+paper.register(app)
 
 
 def _describe(path: Path, full: bool) -> None:

@@ -27,7 +27,7 @@ from ssr_train.training.output import how_to_resume
 from ssr_train.training.processes import Processes, joined, launched, speaks
 from ssr_train.training.start import build, check, check_data, fingerprint, initial_sha256
 
-__all__ = ["Interrupted", "resume", "speaks", "start"]
+__all__ = ["Interrupted", "recorded_split", "resume", "speaks", "start"]
 
 
 def start(
@@ -219,7 +219,7 @@ def _fit(
         s = settings
         data = _data(folder, s, workers, reporter)
         processes.agree(fingerprint(s, data))
-        split = _split(folder, s, data, processes)
+        split = recorded_split(folder, s, data, processes)
         reporter.say(f"data: {data.description}")
         reporter.say(f"split: {split}")
         reporter.say(str(leak(data, split)))
@@ -249,7 +249,7 @@ def _data(folder: RunFolder, s: Settings, workers: int, reporter: Reporter) -> D
         raise Interrupted(f"stopped while drawing; {how_to_resume(folder.path, s.processes)}") from None
 
 
-def _split(folder: RunFolder, s: Settings, data: Dataset, processes: Processes) -> Split:
+def recorded_split(folder: RunFolder, s: Settings, data: Dataset, processes: Processes) -> Split:
     """The split that the run recorded, else a new one, which it records."""
     file = folder.split_file
     if file.exists():

@@ -15,6 +15,8 @@ from ssr_train.disk import replace_file, room_for
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ssr_train.evaluation.metrics import Bounds
+
 DRAWN = "drawn faces (synthetic)"
 
 
@@ -105,3 +107,16 @@ class Report:
             replace_file(folder / f"{self.stem}.png", self.plot())
             replace_file(text, self.markdown().encode())
         return text
+
+
+def number(value: float | None, form: str) -> str:
+    """``value`` in the given form, or a dash where there is none."""
+    return "-" if value is None else format(value, form)
+
+
+def bounded(value: float, bounds: Bounds | None, scale: float = 1, digits: int = 2) -> str:
+    """``value`` with its interval, both times ``scale``."""
+    interval = (
+        "" if bounds is None else f" [{scale * bounds.low:.{digits}f}, {scale * bounds.high:.{digits}f}]"
+    )
+    return f"{scale * value:.{digits}f}{interval}"

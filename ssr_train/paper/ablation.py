@@ -1,0 +1,109 @@
+"""The dynamic range on and off (section 4.4): trained with it, without it, and switched off afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ssr_train import zoo
+from ssr_train.evaluation.metrics import Errors
+from ssr_train.paper.report import Report, Table, bounded
+from ssr_train.paper.runs import Entry, Run, Runs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PROTOCOL = "random"
+PAPER_DATA = "MORPH2"
+PAPER_MAE_WITHOUT = 9.29
+"""Section 4.4: "Without it, the MAE is 9.29 for SSR-Net.\""""
+
+WITH = Entry("ssrnet", "ssrnet")
+WITHOUT = Entry("ssrnet-fixed-range", "ssrnet", {"dynamic_range": False})
+
+
+def ablation(runs: Runs, *, force: bool = False) -> Report | None:
+    """Train SSR-Net with and without dynamic range at one budget.
+
+    None in a process of ``torchrun`` that is not the first.
+    """
+    trained = runs.train([WITH, WITHOUT], force=force)
+    if not runs.processes.first:
+        return None
+    on, off = trained
+    rows = {
+        "trained with": _errors(runs, on),
+        "trained without": _errors(runs, off),
+        "trained with, then switched off": _errors(runs, on, switched_off=True),
+    }
+    paper = {
+        "trained with": f"{zoo.describe('ssrnet').paper_mae:.2f}",
+        "trained without": f"{PAPER_MAE_WITHOUT:.2f} (which of the two is not said)",
+        "trained with, then switched off": f"{PAPER_MAE_WITHOUT:.2f} (which of the two is not said)",
+    }
+    constant = runs.constant().mae
+    return Report(
+        name="ablation",
+        title="Ablation: dynamic range of SSR-Net (3,3,3) on and off",
+        facts=[*runs.facts("both networks"), runs.errors_are, runs.beside(PAPER_DATA, "after pre-training")],
+        tables=[
+            Table(
+                "Mean absolute error, years",
+                ("dynamic range", "best epoch", "last epoch", f"paper ({PAPER_DATA})"),
+                [
+                    *(
+                        (
+                            name,
+                            bounded(best.mae, best.mae_bounds),
+                            bounded(last.mae, last.mae_bounds),
+                            paper[name],
+                        )
+                        for name, (best, last) in rows.items()
+                    ),
+                    ("always the mean age", f"{constant:.2f}", f"{constant:.2f}", "-"),
+                ],
+            )
+        ],
+        notes=[
+            "switched off: the trained network's shifts eta and width changes Delta are set to zero, nothing "
+            "else is changed",
+        ],
+        numbers={
+            **runs.numbers(),
+            "paper_data": PAPER_DATA,
+            "paper_mae": {"with": zoo.describe("ssrnet").paper_mae, "without": PAPER_MAE_WITHOUT},
+            "rows": {
+                name: {"best": best.to_json(), "last": last.to_json()} for name, (best, last) in rows.items()
+            },
+        },
+        draw=lambda figure: _draw(figure, on, off),
+        synthetic=runs.synthetic,
+    )
+
+
+def _errors(runs: Runs, run: Run, *, switched_off: bool = False) -> tuple[Errors, Errors]:
+    """Of the best and of the last epoch."""
+    systems = [run.system(last=last) for last in (False, True)]
+    if switched_off:
+        systems = [_without_dynamic_range(system) for system in systems]
+    best, last = map(runs.errors, systems)
+    return best, last
+
+
+def _without_dynamic_range(system: zoo.System) -> zoo.System:
+    """The same numbers in a network that adds no shifts and changes no widths."""
+    options: dict[str, Any] = {**system.options, "dynamic_range": False}
+    other = zoo.build(system.name, **options)
+    other.load_state_dict(system.state_dict())
+    return other
+
+
+def _draw(figure: Figure, on: Run, off: Run) -> None:
+    axes = figure.subplots()
+    for run, label, colour in ((on, "with", "tab:blue"), (off, "without", "tab:orange")):
+        epochs = [row["epoch"] for row in run.history]
+        axes.plot(epochs, [row["val_mae"] for row in run.history], color=colour, label=f"{label}, validation")
+        axes.plot(
+            epochs, [row["train_mae"] for row in run.history], "--", color=colour, label=f"{label}, training"
+        )
+    axes.set(xlabel="epoch", ylabel="MAE (years)")
+    axes.legend(title="dynamic range")

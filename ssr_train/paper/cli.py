@@ -1,0 +1,277 @@
+"""The tables and figures on the command line: one command each, the same options for all that train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssr_train.errors import SsrError
+
+if TYPE_CHECKING:
+    from ssr_train.paper.report import Report
+    from ssr_train.paper.runs import Runs
+
+Out = Annotated[
+    Path, typer.Option(help="Folder of the table and of its runs; tables in one folder share their runs.")
+]
+Data = Annotated[
+    str, typer.Option(help="synthetic or synthetic-persons (drawn faces), or a folder made by `prepare`.")
+]
+Pretrain = Annotated[
+    list[Path] | None,
+    typer.Option(help="Prepared set to train on before, such as IMDB's, then WIKI's: once for each."),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        help="random, subject-exclusive, distributed or leave-one-subject-out; without it the paper's."
+    ),
+]
+Count = Annotated[int | None, typer.Option(help="Faces to draw; 2,000 without it.", show_default=False)]
+Epochs = Annotated[
+    int | None,
+    typer.Option(help="Passes over the training faces; without it 90, on drawn faces 6.", show_default=False),
+]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Faces a step; without it 50, or 128 on IMDB.", show_default=False)
+]
+Systems = Annotated[
+    str | None, typer.Option(help="Which systems, with commas between; without it the paper's table's.")
+]
+Seed = Annotated[int, typer.Option(help="Decides data, split, order, weights, augmentation.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N; auto takes a GPU where torch sees one.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of torch on the CPU; without it, one a core.")]
+Workers = Annotated[int, typer.Option(help="Processes that draw.")]
+Force = Annotated[bool, typer.Option("--force", help="Train anew what OUT holds of another budget.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the five commands to ``app``."""
+    for name in (table1, table2, figure2, figure3, ablation):
+        app.command(rich_help_panel="The paper's tables and figures")(name)
+
+
+def table1(
+    context: typer.Context,
+    out: Out,
+    data: Data = "synthetic",
+    systems: Systems = None,
+    pretrain: Pretrain = None,
+    protocol: Protocol = None,
+    count: Count = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = 2,
+    seconds: Annotated[float, typer.Option(help="About how long inference is timed, a device.")] = 10,
+    force: Force = False,
+) -> None:
+    """Table 1: error, size and inference time of SSR-Net and its competitors, beside the paper's.
+
+    Trains every system at one budget, measures the test images, writes OUT/table1.md, .json and .png. The
+    bulky methods stand on SSR-Net's own network here; their sizes as published are counted. Interrupted, the
+    same command goes on; what is finished is not trained again. On drawn faces everything says so.
+
+    Examples:
+
+        ssr-train table1 --out paper                        (drawn faces, every system)
+
+        ssr-train table1 --out paper --systems ssrnet,dex --epochs 20
+
+        ssr-train table1 --out morph2 --data prepared/morph2 --pretrain prepared/imdb --pretrain prepared/wiki
+
+        torchrun --nproc-per-node 4 -m ssr_train.cli table1 --out morph2 --data prepared/morph2
+    """
+    from ssr_train import zoo
+    from ssr_train.paper import table1 as module
+
+    names = _named(systems, zoo.NAMES)
+    _run(context, module.PROTOCOL, lambda runs: module.table1(runs, names, force=force, seconds=seconds))
+
+
+def table2(
+    context: typer.Context,
+    out: Out,
+    data: Data = "synthetic",
+    systems: Systems = None,
+    pretrain: Pretrain = None,
+    protocol: Protocol = None,
+    count: Count = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = 2,
+    force: Force = False,
+) -> None:
+    """Table 2: cumulative accuracies CA(3) and CA(5), errors < n and <= n, beside the paper's.
+
+    MobileNet, DenseNet and SSR-Net unless told otherwise, on the set's own test images as distributed. Writes
+    OUT/table2.md, .json and .png.
+
+    Examples:
+
+        ssr-train table2 --out paper                        (drawn faces)
+
+        ssr-train table2 --out mega --data prepared/mega --pretrain prepared/imdb --pretrain prepared/wiki
+    """
+    from ssr_train.paper import table2 as module
+
+    names = _named(systems, module.SYSTEMS)
+    _run(context, module.PROTOCOL, lambda runs: module.table2(runs, names, force=force))
+
+
+def figure2(
+    context: typer.Context,
+    out: Out,
+    data: Data = "synthetic",
+    systems: Systems = None,
+    official: Annotated[
+        Path | None, typer.Option(help="JSON of the published runs' curves, to draw beside ours.")
+    ] = None,
+    official_data: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose published curves: imdb, wiki, morph2, megaage-asian; without it ours, or morph2."
+        ),
+    ] = None,
+    pretrain: Pretrain = None,
+    protocol: Protocol = None,
+    count: Count = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = 2,
+    force: Force = False,
+) -> None:
+    """Figure 2: training and validation curves, best and last epoch, the published runs' overlaid.
+
+    MobileNet, DenseNet and SSR-Net unless told otherwise. Writes OUT/figure2.md, .json and .png.
+
+    Examples:
+
+        ssr-train figure2 --out paper                       (drawn faces)
+
+        ssr-train figure2 --out wiki --data prepared/wiki --pretrain prepared/imdb --official histories.json
+    """
+    if official_data is not None and official is None:
+        raise typer.BadParameter("--official-data says which curves of --official JSON")
+    from ssr_train.paper import figure2 as module
+
+    names = _named(systems, module.SYSTEMS)
+    _run(
+        context,
+        module.PROTOCOL,
+        lambda runs: module.figure2(runs, names, official=official, official_data=official_data, force=force),
+    )
+
+
+def figure3(
+    out: Annotated[Path, typer.Option(help="Folder to write figure3.md, .json and .png to.")],
+    classes: Annotated[
+        str | None, typer.Option(help="Numbers of classes (V), 2 to 256, with commas between.")
+    ] = None,
+) -> None:
+    """Figure 3: parameters against stages and classes, one stage against several, and ORCNN; exact counts.
+
+    Nothing is trained, and no data are needed.
+
+    Examples:
+
+        ssr-train figure3 --out paper
+
+        ssr-train figure3 --out paper --classes 27,71,101
+    """
+    from ssr_train.paper import figure3 as module
+
+    if classes is None:
+        chosen = list(module.CLASSES)
+    else:
+        try:
+            chosen = [int(part) for part in classes.split(",")]
+        except ValueError:
+            raise SsrError(
+                f"--classes {classes}: expected whole numbers with commas between, such as 27,101"
+            ) from None
+    _finish(module.figure3(chosen), out)
+
+
+def ablation(
+    context: typer.Context,
+    out: Out,
+    data: Data = "synthetic",
+    pretrain: Pretrain = None,
+    protocol: Protocol = None,
+    count: Count = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Workers = 2,
+    force: Force = False,
+) -> None:
+    """Dynamic range on and off: SSR-Net trained with it, without it, and with it switched off afterwards.
+
+    Writes OUT/ablation.md, .json and .png.
+
+    Examples:
+
+        ssr-train ablation --out paper                      (drawn faces)
+
+        ssr-train ablation --out morph2 --data prepared/morph2 --pretrain prepared/wiki
+    """
+    from ssr_train.paper import ablation as module
+
+    _run(context, module.PROTOCOL, lambda runs: module.ablation(runs, force=force))
+
+
+def _run(context: typer.Context, protocol: str, make: Callable[[Runs], Report | None]) -> None:
+    """Make the report at the command's budget; the first process of ``torchrun`` prints and writes it."""
+    from rich.console import Console
+
+    from ssr_train.data import NAMES
+    from ssr_train.paper.runs import Budget, Runs
+    from ssr_train.progress import Reporter
+    from ssr_train.train import Interrupted
+    from ssr_train.training.processes import joined
+
+    given = {name: value for name, value in context.params.items() if value is not None}
+    if "count" in given and given["data"] not in NAMES:
+        raise SsrError(f"--count says how many faces to draw, but --data {given['data']} is a prepared set")
+    if given["workers"] < 1:
+        raise typer.BadParameter("--workers must be at least 1")
+    given["pretrain"] = tuple(map(str, given.get("pretrain", ())))
+    budget = Budget(**{field.name: given[field.name] for field in fields(Budget) if field.name in given})
+    out: Path = given["out"]
+    try:
+        with (
+            joined(budget.on) as processes,
+            Reporter(None if processes.first else Console(quiet=True)) as reporter,
+        ):
+            report = make(Runs(out, budget, reporter, processes, protocol=protocol))
+    except Interrupted as stopped:
+        typer.echo(f"ssr-train: {stopped}", err=True)
+        raise typer.Exit(130) from None
+    if report is not None:
+        _finish(report, out)
+
+
+def _finish(report: Report, out: Path) -> None:
+    if out.is_file():
+        raise SsrError(f"{out}: is a file, expected a folder")
+    report.show()
+    typer.echo(report.write(out))
+
+
+def _named(systems: str | None, default: tuple[str, ...]) -> tuple[str, ...]:
+    return default if systems is None else tuple(name.strip() for name in systems.split(","))

@@ -1,0 +1,374 @@
+"""Trained systems for tables: every one by the same trainer, on the same faces, at the same budget.
+
+Runs lie under OUT/runs, a folder each, and all tables written to OUT share them. A finished run is taken as
+it is, an interrupted one goes on, and one of another budget is refused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ssr_train import data as datasets
+from ssr_train import zoo
+from ssr_train.data import Dataset
+from ssr_train.data.protocols import leak, make_split
+from ssr_train.errors import SsrError
+from ssr_train.evaluation.metrics import CONFIDENCE, RESAMPLES, Errors, errors
+from ssr_train.fitting import recorded_split
+from ssr_train.paper.report import DRAWN
+from ssr_train.progress import Reporter
+from ssr_train.run_folder import RunFolder, Settings
+from ssr_train.runners import TorchRunner
+from ssr_train.schedule import PAPER_BATCH, PAPER_EPOCHS, PAPER_RATE, batch_size, default_step
+from ssr_train.train import Interrupted, fit
+from ssr_train.training.processes import Processes
+from ssr_train.training.start import check, check_data, initial_sha256
+
+DRAWN_COUNT, DRAWN_EPOCHS = 2000, 6
+"""Budget on drawn faces unless told otherwise: minutes on two cores."""
+
+_MACHINE = frozenset({"device", "threads", "processes"})  # where a run was made, not at which budget
+_OWN_NAMES = {"system": "systems", "init_sha256": "pretrain", "init": "pretrain"}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every system gets alike; what is None follows the paper on real faces, and is small on drawn ones.
+
+    ``data``: a drawn set or the folder of a prepared one. ``pretrain``: prepared sets to train on before, in
+    order. ``count``: faces to draw. ``workers``: processes that draw.
+    """
+
+    data: str = "synthetic"
+    pretrain: tuple[str, ...] = ()
+    protocol: str | None = None
+    count: int = DRAWN_COUNT
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float = PAPER_RATE
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    workers: int = 2
+
+    @property
+    def on(self) -> str:
+        """The device meant."""
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A system of a table: ``key`` names its run, ``options`` are its own."""
+
+    key: str
+    system: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. ``history``: a row an epoch, errors in years."""
+
+    entry: Entry
+    folder: RunFolder
+    history: Sequence[Mapping[str, Any]]
+
+    @property
+    def best_row(self) -> Mapping[str, Any]:
+        """The epoch with the least validation MAE, the first of equals."""
+        return min(self.history, key=lambda row: float(row["val_mae"]))
+
+    @property
+    def seconds(self) -> float:
+        """What training took."""
+        return sum(float(row["seconds"]) for row in self.history)
+
+    def system(self, *, last: bool = False) -> zoo.System:
+        """The system of the best epoch by validation MAE, or of the last one."""
+        path = self.folder.last if last else self.folder.best
+        assert path is not None
+        return zoo.load_system(path)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run's errors on the test images, of its best and of its last epoch."""
+
+    run: Run
+    best: Errors
+    last: Errors
+
+    @property
+    def key(self) -> str:
+        return self.run.entry.key
+
+    @property
+    def about(self) -> zoo.Description:
+        return zoo.describe(self.run.entry.system)
+
+    @property
+    def title(self) -> str:
+        """Its name in tables, which says where a bulky method is made small."""
+        small = self.about.paper_input != self.run.system().input_size
+        return f"{self.about.title}, made small" if small else self.about.title
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "system": self.run.entry.system,
+            "options": dict(self.run.entry.options),
+            "best": {"epoch": self.run.best_row["epoch"], **self.best.to_json()},
+            "last": {"epoch": self.run.history[-1]["epoch"], **self.last.to_json()},
+            "training_seconds": round(self.run.seconds, 1),
+        }
+
+
+class Runs:
+    """The runs in the folder ``out`` at one budget.
+
+    ``protocol`` is the table's own, for real faces where the budget names none. Raises :class:`SsrError` for
+    a budget that cannot be trained at, before anything is written.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        budget: Budget,
+        reporter: Reporter,
+        processes: Processes | None = None,
+        *,
+        protocol: str = "random",
+    ) -> None:
+        importlib.import_module("matplotlib")
+        drawn = budget.data in datasets.NAMES
+        self.out, self.reporter, self.processes = out, reporter, processes or Processes()
+        self.budget = replace(
+            budget,
+            protocol=budget.protocol or ("random" if drawn else protocol),
+            epochs=budget.epochs if budget.epochs is not None else DRAWN_EPOCHS if drawn else PAPER_EPOCHS,
+            device=budget.on,
+            threads=budget.threads
+            if budget.threads is not None
+            else max(len(os.sched_getaffinity(0)) // self.processes.count, 1),
+        )
+        if self.budget.protocol == "leave-one-subject-out":
+            raise SsrError(
+                "protocol leave-one-subject-out: has a test for each person, a table has one; use "
+                "`ssr-train fit --fold` and `ssr-train evaluate`"
+            )
+        self._loaded: dict[str, Dataset] = {}
+        for data in (budget.data, *budget.pretrain):
+            datasets.check(data)
+        check(self._settings(Entry("", "ssrnet"), budget.data, PAPER_BATCH))
+        if out.is_file():
+            raise SsrError(f"{out}: is a file, expected a folder for the table and its runs")
+        self.faces = self._load(budget.data)
+        self.split = make_split(self.faces, str(self.budget.protocol), budget.seed)
+        self.ages = self.faces.ages[self.split.test]
+
+    @property
+    def synthetic(self) -> bool:
+        return self.faces.synthetic
+
+    def facts(self, systems: str = "every system") -> list[str]:
+        """Data, protocol, leak and budget, a line each: what every table says first."""
+        b = self.budget
+        before = (
+            "after the same on " + ", then ".join(self._load(p).name or p for p in b.pretrain)
+            if b.pretrain
+            else "from random weights, no pre-training"
+        )
+        return [
+            f"data: {self.faces.description}",
+            f"protocol: {self.split}",
+            str(leak(self.faces, self.split)),
+            f"budget: {systems} alike, {b.epochs} epochs of {self._batch_size(b.data)} faces a step, Adam at "
+            f"{b.lr:g} falling tenfold every {default_step(int(b.epochs or 1))} epochs, the paper's "
+            f"augmentations, seed {b.seed}, {before}",
+        ]
+
+    @property
+    def errors_are(self) -> str:
+        """How :meth:`errors` are to be read."""
+        return (
+            f"errors: in years, on {len(self.ages):,} test images, answers clipped to 0..101; in brackets "
+            f"the {CONFIDENCE:.0%} bootstrap interval"
+        )
+
+    @property
+    def name(self) -> str:
+        """The data in a few words."""
+        return DRAWN if self.synthetic else self.faces.name
+
+    def beside(self, data: str, how: str) -> str:
+        """The line that keeps the paper's own numbers, on ``data`` as the paper names it, apart from ours."""
+        same = self.faces.name == data.lower()
+        return f"paper: its own numbers, on {data} {how}" + (
+            "" if same else f"; another data set than ours, {self.name}: not to be compared"
+        )
+
+    def notes(self, measured: Sequence[Measured]) -> list[str]:
+        """What of each system differs from its source."""
+        small = (
+            "made small: the method on a network for 64 x 64 pictures, SSR-Net's own streams unless said "
+            "otherwise, for an equal budget; the paper's numbers are of VGG-16 or its like at 224 x 224"
+        )
+        notes = [small] if any(one.title != one.about.title for one in measured) else []
+        return notes + [f"{one.about.title}: {one.about.note}" for one in measured if one.about.note]
+
+    def numbers(self) -> dict[str, Any]:
+        """The same for JSON."""
+        counted = leak(self.faces, self.split)
+        return {
+            "data": self.faces.description,
+            "data_sha256": self.faces.sha256,
+            "protocol": self.split.protocol,
+            "test_images": len(self.split.test),
+            "selects_on_test": self.split.selects_on_test,
+            "leak": {"known": counted.known, "share": counted.share, "images": counted.images},
+            "budget": {
+                "epochs": self.budget.epochs,
+                "batch_size": self._batch_size(self.budget.data),
+                "lr": self.budget.lr,
+                "seed": self.budget.seed,
+                "pretrain": [self._load(p).name for p in self.budget.pretrain],
+            },
+            "mean_age": self.constant().to_json(),
+        }
+
+    def constant(self) -> Errors:
+        """Errors of always answering the training faces' mean age: what a useless network gets."""
+        mean = self.faces.ages[self.split.train].mean(dtype=np.float64)
+        return errors(np.full(len(self.ages), mean), self.ages)
+
+    def train(self, entries: Sequence[Entry], *, force: bool = False) -> list[Run]:
+        """The finished runs of ``entries``, in order; whatever is missing is trained now.
+
+        ``force`` starts anew in the place of runs of another budget. Raises :class:`Interrupted` when asked
+        to stop: everything done so far is kept.
+        """
+        for entry in entries:  # what is wrong with one is said before the others take their time
+            zoo.build(entry.system, **entry.options)
+        runs = []
+        for position, entry in enumerate(entries, 1):
+            self.reporter.say(f"{entry.key} ({position} of {len(entries)})")
+            init: Path | None = None
+            for number, data in enumerate(self.budget.pretrain, 1):
+                before = replace(entry, key=f"{entry.key}-pretrain-{number}")
+                init = self._run(before, data, init, force).folder.best
+            runs.append(self._run(entry, self.budget.data, init, force))
+        return runs
+
+    def measure(self, run: Run) -> Measured:
+        """Errors of ``run`` on the test images."""
+        best, last = (self.errors(run.system(last=last)) for last in (False, True))
+        return Measured(run, best, last)
+
+    def errors(self, system: zoo.System) -> Errors:
+        """Errors of ``system`` on the test images, with bootstrap intervals."""
+        torch.set_num_threads(int(self.budget.threads or 1))
+        answers = TorchRunner(system, device=self.budget.device).predict(self.faces.images[self.split.test])
+        return errors(answers, self.ages, self.faces.subjects[self.split.test], resamples=RESAMPLES)
+
+    def _run(self, entry: Entry, data: str, init: Path | None, force: bool) -> Run:
+        folder = RunFolder(self.out / "runs" / entry.key)
+        faces = self._load(data)
+        wanted = self._settings(entry, data, self._batch_size(data), init)
+        split = make_split(faces, wanted.protocol, wanted.seed)
+        check_data(wanted, faces, split, zoo.build(entry.system, **entry.options).input_size)
+        with ExitStack() as held:
+            if self.processes.first:
+                held.enter_context(folder.lock())
+                if _must_start(folder, wanted, force):
+                    folder.start(wanted, force)
+                split = recorded_split(folder, wanted, faces, self.processes)
+            self.processes.wait()
+            if not folder.finished:
+                try:
+                    fit(folder, folder.settings(), faces, split, self.reporter, processes=self.processes)
+                except Interrupted as stopped:
+                    where = str(stopped).partition(";")[0]
+                    raise Interrupted(f"{entry.key}: {where}; the same command goes on from there") from None
+            self.processes.wait()
+        return Run(entry, folder, json.loads(folder.history_json.read_text(encoding="utf-8")))
+
+    def _settings(self, entry: Entry, data: str, batch_size: int, init: Path | None = None) -> Settings:
+        b = self.budget
+        drawn = data in datasets.NAMES
+        settings = Settings(
+            data=data if drawn else str(Path(data).resolve()),
+            count=b.count if drawn else len(self._load(data)),
+            epochs=int(b.epochs or 0),
+            batch_size=batch_size if b.batch_size is None else b.batch_size,
+            lr=b.lr,
+            step=default_step(max(int(b.epochs or 0), 1)),
+            seed=b.seed,
+            system=entry.system,
+            options={**zoo.options(entry.system), **entry.options},
+            protocol=str(b.protocol) if data == b.data else "random",
+            device=b.device,
+            threads=int(b.threads or 0),
+            processes=self.processes.count,
+        )
+        if init is None:
+            return settings
+        return replace(settings, init=str(init.resolve()), init_sha256=initial_sha256(init, settings))
+
+    def _batch_size(self, data: str) -> int:
+        return self.budget.batch_size or batch_size(self._load(data).name)
+
+    def _load(self, data: str) -> Dataset:
+        if data not in self._loaded:
+            b = self.budget
+            if data in datasets.NAMES:
+                self.reporter.drawing(b.count)
+            try:
+                self._loaded[data] = datasets.load(
+                    data, count=b.count, seed=b.seed, workers=b.workers, progress=self.reporter.drawn
+                )
+            except KeyboardInterrupt:
+                raise Interrupted("stopped while drawing; the same command starts again") from None
+        return self._loaded[data]
+
+
+def entries(systems: Sequence[str]) -> list[Entry]:
+    """The systems named, each once, as the zoo builds them by default."""
+    return [Entry(name, zoo.describe(name).name) for name in dict.fromkeys(systems)]
+
+
+def _must_start(folder: RunFolder, wanted: Settings, force: bool) -> bool:
+    """Whether the run has to begin; False where it is finished or can go on.
+
+    A run of another budget is refused, or, with ``force``, begun anew.
+    """
+    if not folder.settings_file.exists():
+        return True
+    found = folder.settings()
+    ours, theirs = _budget(wanted), _budget(found)
+    differing = [name for name in ours if theirs[name] != ours[name]]
+    if differing and not force:
+        name = differing[0]
+        option = _OWN_NAMES.get(name, name).replace("_", "-")
+        raise SsrError(
+            f"{folder.path}: was trained with {option} {theirs[name]}, this table asks for {ours[name]}; "
+            "choose another --out, or --force to train it anew"
+        )
+    if not folder.finished and found.processes != wanted.processes:
+        raise SsrError(f"{folder.path}: was begun by {found.processes} processes, not {wanted.processes}")
+    return bool(differing)
+
+
+def _budget(settings: Settings) -> dict[str, Any]:
+    return {name: value for name, value in settings.to_json().items() if name not in _MACHINE}

@@ -1,0 +1,166 @@
+"""Table 1: mean absolute error, size and inference time of SSR-Net and its competitors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ssr_train import zoo
+from ssr_train.machine import hardware, versions
+from ssr_train.paper.report import Report, Table, bounded, number
+from ssr_train.paper.runs import Measured, Runs, entries
+from ssr_train.paper.timing import NATIVE, milliseconds
+from ssr_train.zoo.count import Count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PROTOCOL = "random"
+PAPER_DATA = "MORPH2"
+
+Sizes = Mapping[str, tuple[Count, Count]]  # by key: as trained here, and at the paper's size
+Times = Mapping[str, Mapping[str, float]]  # by device, then by key: milliseconds
+
+
+def table1(
+    runs: Runs, systems: Sequence[str] = zoo.NAMES, *, force: bool = False, seconds: float = 10.0
+) -> Report | None:
+    """Train ``systems`` at one budget; measure errors, sizes and, for about ``seconds`` a device, times.
+
+    None in a process of ``torchrun`` that is not the first.
+    """
+    trained = runs.train(entries(systems), force=force)
+    if not runs.processes.first:
+        return None
+    measured = [runs.measure(run) for run in trained]
+    sizes = {one.key: (one.run.system().count(), _paper_size(one.about)) for one in measured}
+    times = _times(runs, measured, seconds)
+    constant = runs.constant().mae
+    return Report(
+        name="table1",
+        title="Table 1: error, size and inference time",
+        facts=[
+            *runs.facts(),
+            runs.errors_are,
+            runs.beside(PAPER_DATA, "after pre-training, of the last epoch"),
+            f"times: {hardware()}, {versions('torch')}; one picture from bytes to age, batch 1, fp32, one "
+            "thread; warmed up, all in turns, the median; PyTorch is eager",
+        ],
+        tables=[_errors(measured, constant), _sizes(measured, sizes), _inference(measured, times)],
+        notes=[
+            "MB are 10^6 bytes of stored float32 numbers; the paper's small sizes are those of Keras files, "
+            "which hold more than numbers",
+            *runs.notes(measured),
+        ],
+        numbers={
+            **runs.numbers(),
+            "paper_data": PAPER_DATA,
+            "hardware": hardware(),
+            "native_engine_milliseconds": times["cpu"].get(NATIVE),
+            "systems": [
+                {
+                    **one.to_json(),
+                    "trained_numbers": sizes[one.key][0].trainable,
+                    "stored_numbers": sizes[one.key][0].stored,
+                    "stored_numbers_at_paper_size": sizes[one.key][1].stored,
+                    "milliseconds": {device: spent[one.key] for device, spent in times.items()},
+                    "paper": {
+                        "mae": one.about.paper_mae,
+                        "megabytes": one.about.paper_megabytes,
+                        "milliseconds": dict(one.about.paper_milliseconds),
+                    },
+                }
+                for one in measured
+            ],
+        },
+        draw=lambda figure: _draw(figure, measured, sizes, constant),
+        synthetic=runs.synthetic,
+    )
+
+
+def _errors(measured: Sequence[Measured], constant: float) -> Table:
+    return Table(
+        "Mean absolute error, years",
+        ("system", "best epoch", "MAE", "last epoch", "MAE", f"paper ({PAPER_DATA})", "training, s"),
+        [
+            *(
+                (
+                    one.title,
+                    str(one.run.best_row["epoch"]),
+                    bounded(one.best.mae, one.best.mae_bounds),
+                    str(one.run.history[-1]["epoch"]),
+                    bounded(one.last.mae, one.last.mae_bounds),
+                    number(one.about.paper_mae, ".2f"),
+                    f"{one.run.seconds:,.0f}",
+                )
+                for one in measured
+            ),
+            ("always the mean age", "-", f"{constant:.2f}", "-", f"{constant:.2f}", "-", "-"),
+        ],
+    )
+
+
+def _sizes(measured: Sequence[Measured], sizes: Sizes) -> Table:
+    header = ("system", "trained", "stored", "MB", "at the paper's size: stored", "MB", "paper, MB")
+    rows = []
+    for one in measured:
+        ours, paper = sizes[one.key]
+        here = (one.title, f"{ours.trainable:,}", f"{ours.stored:,}", f"{ours.megabytes:,.2f}")
+        there = (f"{paper.stored:,}", f"{paper.megabytes:,.2f}", number(one.about.paper_megabytes, ",g"))
+        rows.append((*here, *there))
+    return Table("Size, in numbers and in MB", header, rows)
+
+
+def _inference(measured: Sequence[Measured], times: Times) -> Table:
+    devices = {"cpu": "CPU", "gpu": "GPU"}
+    header = (
+        "system",
+        *(f"{devices[device]}, ms" for device in times),
+        *(f"paper, {name}, ms" for name in devices.values()),
+    )
+    rows = [
+        (
+            f"{one.title}, PyTorch",
+            *(f"{spent[one.key]:.3f}" for spent in times.values()),
+            *(number(one.about.paper_milliseconds.get(device), ".2f") for device in devices),
+        )
+        for one in measured
+    ]
+    if NATIVE in times["cpu"]:
+        ours = [number(spent.get(NATIVE), ".3f") for spent in times.values()]
+        rows.insert(1, (f"SSR-Net, {NATIVE}", *ours, "-", "-"))
+    return Table("Inference", header, rows)
+
+
+def _times(runs: Runs, measured: Sequence[Measured], seconds: float) -> dict[str, dict[str, float]]:
+    """On the CPU, and on a GPU where torch sees one."""
+    systems = {one.key: one.run.system() for one in measured}
+    image = runs.faces.images[runs.split.test[:1]]
+    bundle = next((one.run.folder.best for one in measured if one.run.entry.system == "ssrnet"), None)
+    times = {"cpu": milliseconds(systems, image, bundle=bundle, seconds=seconds)}
+    if torch.cuda.is_available():
+        times["gpu"] = milliseconds(systems, image, device="cuda", seconds=seconds)
+    return times
+
+
+def _paper_size(about: zoo.Description) -> Count:
+    """The size that the paper's table is about, counted without making the numbers."""
+    with torch.device("meta"):
+        return zoo.build(about.name, **about.paper_options).count()
+
+
+def _draw(figure: Figure, measured: Sequence[Measured], sizes: Sizes, constant: float) -> None:
+    axes = figure.subplots()
+    for one in measured:
+        bounds = one.last.mae_bounds
+        spread = None if bounds is None else [[one.last.mae - bounds.low], [bounds.high - one.last.mae]]
+        x = sizes[one.key][0].megabytes
+        axes.errorbar([x], [one.last.mae], yerr=spread, fmt="o", capsize=3)
+        axes.annotate(one.title, (x, one.last.mae), textcoords="offset points", xytext=(6, 4))
+    axes.axhline(constant, color="0.6", linestyle=":", label="always the mean age")
+    axes.set(xscale="log", xlabel="size (MB)", ylabel="MAE of the last epoch (years)")
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0.2)
+    axes.legend()
