@@ -56,6 +56,13 @@ class Stage(nn.Module):
         # Features are flattened in HWC order, as the released head weights expect.
         fx = self.pool_x(self.fuse_x(x).relu()).permute(0, 2, 3, 1).flatten(1)
         fs = self.pool_s(self.fuse_s(s).relu()).permute(0, 2, 3, 1).flatten(1)
+        if torch.is_autocast_enabled(fx.device.type):  # half types would round an age of 70 to half a year
+            with torch.autocast(fx.device.type, enabled=False):
+                return self.predict(fx.float(), fs.float())
+        return self.predict(fx, fs)
+
+    def predict(self, fx: Tensor, fs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The prediction block on the features of the two streams, (N, F) each."""
         delta = self.delta(fs * fx).tanh()
         mixed = self.bins_s(self.dropout(fs)).relu() * self.bins_x(self.dropout(fx)).relu()
         mixed = self.mix(mixed).relu()
@@ -98,9 +105,10 @@ class SSRNet(nn.Module):
         x = s = images
         levels = []
         for i, (block_x, block_s) in enumerate(zip(self.x, self.s, strict=True)):
-            x, s = block_x(x), block_s(s)
+            x, s = block_x(x), block_s.norm(block_s.conv(s))
             if i < BLOCKS - 1:
                 x, s = self.average(x), self.maximum(s)
+            s = block_s.activation(s)  # tanh is monotone: after the pool it gives the same from a quarter
             levels.append((x, s))
         outputs = [
             stage(*levels[tap.level - 1])

@@ -32,6 +32,7 @@ from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.schedule import learning_rate
 from ssr_train.training import output
 from ssr_train.training.logs import Log, open_log
+from ssr_train.training.memory import keep_freed_memory
 from ssr_train.training.processes import Processes, local_device
 from ssr_train.training.randomness import ORDER, STEP, derive
 from ssr_train.training.start import build, check_data, initialise
@@ -69,6 +70,7 @@ def fit(
     ``log`` is one of :data:`ssr_train.training.logs.KINDS`. Raises :class:`Interrupted` after SIGINT or
     SIGTERM, state saved; :class:`Divergence` with the batch saved when the loss is not finite.
     """
+    keep_freed_memory()
     torch.set_num_threads(settings.threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     trainer = Trainer(folder, settings, data, split, reporter, checkpoint_every, processes or Processes())
@@ -79,7 +81,9 @@ def fit(
             trainer.run()
     finally:
         trainer.log.close()
-    return trainer.finish()
+    best = trainer.finish()
+    trainer.processes.wait()
+    return best
 
 
 class Trainer:
