@@ -196,13 +196,14 @@ class OnnxRunner(Runner):
 
 
 class ServedRunner(Runner):
-    """``model`` of the server at ``url``; with ``bundle``, only its weights may answer."""
+    """``model`` of the server at ``url``; with ``bundle``, only its weights may answer. ``wait``: seconds
+    until the server must be ready."""
 
-    def __init__(self, url: str, model: str, bundle: Bundle | None = None) -> None:
+    def __init__(self, url: str, model: str, bundle: Bundle | None = None, *, wait: float = 10.0) -> None:
         from ssr_client import AgeClient
 
         self.weights_sha256 = None if bundle is None else bundle.contract.weights_sha256
-        self._client: AgeClient = AgeClient(url, model)
+        self._client: AgeClient = AgeClient(url, model, wait=wait)
         try:
             self._client.open()
             _years(self._client.interface, f"model {model} at {url}")

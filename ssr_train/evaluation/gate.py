@@ -82,12 +82,9 @@ def choose_threshold(young: Years, false_accept: float, confidence: float) -> fl
 
 def accepts_allowed(count: int, false_accept: float, confidence: float) -> int:
     """Most accepts k among ``count`` faces with P(Binomial(count, false_accept) <= k) <= 1 - confidence."""
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
-    k = int(binom.ppf(1 - confidence, count, false_accept))
-    while k >= 0 and binom.cdf(k, count, false_accept) > 1 - confidence:
-        k -= 1
-    return k
+    return int((bdtr(np.arange(count + 1), count, false_accept) <= 1 - confidence).sum()) - 1
 
 
 def roc(scores: Years, old: Flags) -> tuple[Years, Years]:

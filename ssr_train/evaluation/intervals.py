@@ -43,12 +43,12 @@ class Share:
 
     def bounds(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
         """Two-sided; 0..1 where nothing was counted."""
-        from scipy.stats import binomtest
+        from scipy.special import betaincinv
 
-        if not self.count:
-            return 0.0, 1.0
-        found = binomtest(self.hits, self.count).proportion_ci(confidence, method="exact")
-        return float(found.low), float(found.high)
+        tail, k, n = (1 - confidence) / 2, self.hits, self.count
+        low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
+        high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+        return low, high
 
     def __str__(self) -> str:
         low, high = self.bounds()
