@@ -21,6 +21,7 @@ _EXTRAS = {
     "cv2": "train",
     "matplotlib": "train",
     "tensorboard": "log",
+    "scipy": "train",
     "sklearn": "train",
 }
 
