@@ -19,7 +19,7 @@ from ssr_train.bundle import GOLDEN_FILE, Bundle, check_vacant, copy_bundle, rea
 from ssr_train.contract import PRECISIONS, Contract
 from ssr_train.describe import table
 from ssr_train.errors import SsrError
-from ssr_train.evaluation.intervals import Coverage, band_names, calibrate, measure_coverage
+from ssr_train.evaluation.intervals import Coverage, band_names, calibrate, check_coverage, measure_coverage
 from ssr_train.evaluation.selection import Index, Origin, Selection, Source, ask, select
 from ssr_train.export import PRECISIONS as ONNX_PRECISIONS
 from ssr_train.export import onnx_name
@@ -59,6 +59,7 @@ def calibrate_bundle(
     ``force`` replaces intervals, and a bundle at ``out``. Exported ONNX files, which hold the intervals, are
     left out of what is written. Raises :class:`SsrError` for anything wrong with these.
     """
+    check_coverage(coverage)
     bundle = read_bundle(path)
     contract = bundle.contract
     if contract.interval is not None and not force:

@@ -48,7 +48,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 def evaluate(
     what: Annotated[
         Path | None,
-        typer.Argument(metavar="[WHAT]", help="Bundle, run folder or system; none: what a server serves."),
+        typer.Argument(metavar="WHAT", help="Bundle, run folder or system; none: what a server serves."),
     ] = None,
     data: Data = None,
     count: Count = None,
@@ -90,8 +90,10 @@ def evaluate(
     """
     from ssr_train.evaluation.evaluate import Asked
     from ssr_train.evaluation.evaluate import evaluate as judge
+    from ssr_train.evaluation.report import check_folder
     from ssr_train.evaluation.selection import Source
 
+    check_folder(out)
     found = judge(
         what,
         Source(data, count, seed, protocol, fold, workers),
@@ -175,8 +177,10 @@ def gate(
         ssr-train gate bundles/morph2 --data prepared/morph2 --age 21 --false-accept 0.02 --out gate-21
     """
     from ssr_train.evaluation.gate_report import measure_gate
+    from ssr_train.evaluation.report import check_folder
     from ssr_train.evaluation.selection import Source
 
+    check_folder(out)
     found = measure_gate(
         bundle,
         Source(data, count, seed, protocol, fold, workers),

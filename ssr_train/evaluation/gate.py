@@ -59,6 +59,13 @@ def fewest_young(false_accept: float, confidence: float) -> int:
     return math.ceil(math.log(1 - confidence) / math.log(1 - false_accept) - 1e-9)
 
 
+def check_rates(false_accept: float, confidence: float) -> None:
+    """Raise :class:`SsrError` unless both lie between 0 and 1."""
+    for name, value in (("false-accept", false_accept), ("confidence", confidence)):
+        if not 0 < value < 1:
+            raise SsrError(f"--{name} must lie between 0 and 1, got {value:g}")
+
+
 def choose_threshold(young: Years, false_accept: float, confidence: float) -> float:
     """The lowest answer t (to 1/100 year, rounded up) from which on accepting keeps ``false_accept``.
 
@@ -66,9 +73,7 @@ def choose_threshold(young: Years, false_accept: float, confidence: float) -> fl
     is at most ``false_accept`` with probability ``confidence`` over the draw of the m. Raises
     :class:`SsrError` for rates outside 0..1 and for too few faces.
     """
-    for name, value in (("false-accept", false_accept), ("confidence", confidence)):
-        if not 0 < value < 1:
-            raise SsrError(f"--{name} must lie between 0 and 1, got {value:g}")
+    check_rates(false_accept, confidence)
     least = fewest_young(false_accept, confidence)
     if len(young) < least:
         raise SsrError(

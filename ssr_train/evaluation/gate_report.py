@@ -21,6 +21,7 @@ from ssr_train.evaluation.gate import (
     Residuals,
     Years,
     auc,
+    check_rates,
     choose_threshold,
     reliability,
     roc,
@@ -169,6 +170,7 @@ def measure_gate(
     Raises :class:`SsrError` for an age outside the network's range, for rates outside 0..1, for too few faces
     on either side of the age, and as :func:`ssr_train.evaluation.selection.select` does.
     """
+    check_rates(false_accept, confidence)
     bundle = read_bundle(path)
     low, high = bundle.contract.interface.output.clip
     with open_runner(bundle, "native", precision=precision) as runner:

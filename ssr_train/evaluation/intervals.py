@@ -88,6 +88,12 @@ def least_faces(coverage: float) -> int:
     return max(LEAST, math.ceil(coverage / (1 - coverage) - 1e-9))
 
 
+def check_coverage(coverage: float) -> None:
+    """Raise :class:`SsrError` unless ``coverage`` lies between 0 and 1."""
+    if not 0 < coverage < 1:
+        raise SsrError(f"--coverage must lie between 0 and 1, got {coverage:g}")
+
+
 def calibrate(
     answers: Years, ages: Years, coverage: float, edges: Sequence[float] = EDGES
 ) -> tuple[Interval, list[int]]:
@@ -96,8 +102,7 @@ def calibrate(
 
     Raises :class:`SsrError` for a coverage outside 0..1 and for too few faces for a single band.
     """
-    if not 0 < coverage < 1:
-        raise SsrError(f"--coverage must lie between 0 and 1, got {coverage:g}")
+    check_coverage(coverage)
     least = least_faces(coverage)
     if len(answers) < least:
         raise SsrError(

@@ -180,9 +180,14 @@ def with_bounds(value: float, bounds: Bounds | None, form: str = ".2f") -> str:
     return f"{value:{form}} [{bounds.low:{form}}, {bounds.high:{form}}]"
 
 
-def make_folder(path: Path) -> Path:
-    """``path`` as a folder for a report; refused where it is a file."""
-    if path.exists() and not path.is_dir():
+def check_folder(path: Path | None) -> None:
+    """Raise :class:`SsrError` where a report cannot be written because ``path`` is a file."""
+    if path is not None and path.exists() and not path.is_dir():
         raise SsrError(f"{path}: is a file, expected a folder for the report")
+
+
+def make_folder(path: Path) -> Path:
+    """``path`` as a folder for a report."""
+    check_folder(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
