@@ -105,6 +105,7 @@ class SSRNet(nn.Module):
         x = s = images
         levels = []
         for i, (block_x, block_s) in enumerate(zip(self.x, self.s, strict=True)):
+            assert isinstance(block_s, Block)
             x, s = block_x(x), block_s.norm(block_s.conv(s))
             if i < BLOCKS - 1:
                 x, s = self.average(x), self.maximum(s)

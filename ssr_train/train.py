@@ -198,7 +198,7 @@ class Trainer:
         if self.processes.count == 1:
             return self.system
         where = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(self.system, device_ids=where, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(self.system, device_ids=where)
 
     def _inputs(self, faces: Faces, part: slice) -> Tensor:
         """The step's network inputs of ``faces``, ``part`` of the batch; begins the step's random choices."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.distributed.nn.functional as collectives
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,10 +22,11 @@ class SharedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(input)
         shape, axes = (1, -1, 1, 1), (0, 2, 3)
-        count = _sum(input.new_tensor(input.numel() / input.shape[1], dtype=torch.float32))
-        mean = _sum(input.float().sum(axes)) / count
-        centred = input.float() - mean.view(shape)
-        variance = _sum(centred.square().sum(axes)) / count
+        values = input.to(torch.promote_types(input.dtype, torch.float32))
+        count = total(values.new_tensor(values.numel() / values.shape[1]))
+        mean = total(values.sum(axes)) / count
+        centred = values - mean.view(shape)
+        variance = total(centred.square().sum(axes)) / count
         if self.track_running_stats:
             self._remember(mean.detach(), (variance * count / (count - 1)).detach())
         scale = (variance + self.eps).rsqrt() * self.weight
@@ -56,8 +57,8 @@ class SharedDropout(nn.Dropout):
         if not self.training or self.p == 0:
             return input
         size = len(input) * self.processes.count
-        mask = F.dropout(torch.ones(size, *input.shape[1:], device=input.device), self.p)
-        return input * mask[self.processes.share(size)].to(input.dtype)
+        mask = F.dropout(input.new_ones(size, *input.shape[1:]), self.p)
+        return input * mask[self.processes.share(size)]
 
 
 def synchronise(module: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
@@ -73,7 +74,7 @@ def _replace(module: nn.Module, processes: Processes) -> None:
         made: nn.Module | None = None
         if type(child) is nn.BatchNorm2d:
             made = SharedBatchNorm(child.num_features, child.eps, child.momentum)
-            made.load_state_dict(child.state_dict())
+            made.to(child.weight).load_state_dict(child.state_dict())
             made.train(child.training)
         elif type(child) is nn.Dropout:
             made = SharedDropout(child.p, processes)
@@ -83,6 +84,23 @@ def _replace(module: nn.Module, processes: Processes) -> None:
             setattr(module, name, made)
 
 
-def _sum(values: Tensor) -> Tensor:
-    total: Any = collectives.all_reduce(values)  # type: ignore[no-untyped-call]
-    return total  # type: ignore[no-any-return]
+class _Total(torch.autograd.Function):
+    """The sum of every process's tensor; the gradient of a share is the sum of all gradients."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        summed = values.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        summed = gradient.contiguous().clone()
+        dist.all_reduce(summed)
+        return summed
+
+
+def total(values: Tensor) -> Tensor:
+    """``values`` summed over all processes, differentiable."""
+    summed: Tensor = _Total.apply(values)  # type: ignore[no-untyped-call]
+    return summed
