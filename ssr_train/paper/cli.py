@@ -31,7 +31,7 @@ Protocol = Annotated[
         help="random, subject-exclusive, distributed or leave-one-subject-out; without it the paper's."
     ),
 ]
-Count = Annotated[int | None, typer.Option(help="Faces to draw; 2,000 without it.", show_default=False)]
+Count = Annotated[int | None, typer.Option(help="Faces to draw; 1,000 without it.", show_default=False)]
 Epochs = Annotated[
     int | None,
     typer.Option(help="Passes over the training faces; without it 90, on drawn faces 6.", show_default=False),
@@ -69,7 +69,9 @@ def table1(
     device: Device = "auto",
     threads: Threads = None,
     workers: Workers = 2,
-    seconds: Annotated[float, typer.Option(help="About how long inference is timed, a device.")] = 10,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="About how long inference is timed, a device.")
+    ] = 10,
     force: Force = False,
 ) -> None:
     """Table 1: error, size and inference time of SSR-Net and its competitors, beside the paper's.

@@ -34,7 +34,7 @@ from ssr_train.train import Interrupted, fit
 from ssr_train.training.processes import Processes
 from ssr_train.training.start import check, check_data, initial_sha256
 
-DRAWN_COUNT, DRAWN_EPOCHS = 2000, 6
+DRAWN_COUNT, DRAWN_EPOCHS = 1000, 6
 """Budget on drawn faces unless told otherwise: minutes on two cores."""
 
 _MACHINE = frozenset({"device", "threads", "processes"})  # where a run was made, not at which budget
@@ -295,7 +295,9 @@ class Runs:
                     folder.start(wanted, force)
                 split = recorded_split(folder, wanted, faces, self.processes)
             self.processes.wait()
-            if not folder.finished:
+            if folder.finished:
+                self.reporter.say(f"{folder.path}: finished before, taken as it is")
+            else:
                 try:
                     fit(folder, folder.settings(), faces, split, self.reporter, processes=self.processes)
                 except Interrupted as stopped:
