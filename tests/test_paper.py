@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from ssr_ops import Engine
 from ssr_train import zoo
 from ssr_train.cli import app
 from ssr_train.data import load
+from ssr_train.data.prepared import ABOUT, FORMAT, IMAGES, INDEX, write_index
 from ssr_train.data.protocols import random_parts
 from ssr_train.errors import SsrError
 from ssr_train.paper.ablation import ablation
@@ -270,9 +272,8 @@ class Stopping(Reporter):
 
 def test_an_interrupted_table_goes_on(tmp_path: Path) -> None:
     wanted = [Entry("first", "mrcnn"), Entry("second", "mrcnn")]
-    with pytest.raises(
-        Interrupted, match="second: stopped in epoch 1 of 2, step [12] of 3; the same command"
-    ):
+    message = r"second: stopped in epoch 1 of 2, step [12] of 3; the same command goes on"
+    with pytest.raises(Interrupted, match=message):
         Runs(tmp_path, BUDGET, Stopping(2)).train(wanted)
     finished = (tmp_path / "runs" / "first" / "checkpoint.pt").stat().st_mtime_ns
     first, second = Runs(tmp_path, BUDGET, quiet()).train(wanted)
@@ -307,6 +308,37 @@ def test_a_chain_starts_from_the_set_before(tmp_path: Path) -> None:
     header = json.loads((before.system / "system.json").read_text())
     assert run.folder.settings().init_sha256 == header["files"]["model.safetensors"]["sha256"]
     assert any("after the same on synthetic-persons" in line for line in runs.facts())
+
+
+def prepared(folder: Path, name: str) -> Path:
+    """A miniature of the published set ``name``, from drawn faces: 32 to train on, 12 to test."""
+    faces = load("synthetic", count=44, seed=5, workers=1)
+    folder.mkdir()
+    rows = [
+        (f"{i}.jpg", float(age), "", "", "", "test" if i >= 32 else "train")
+        for i, age in enumerate(faces.ages)
+    ]
+    index = write_index(rows)
+    np.save(folder / IMAGES, faces.images)
+    (folder / INDEX).write_bytes(index)
+    about = {"format": FORMAT, "name": name, "count": 44, "size": 64, "licence": "none", "cut": "miniature"}
+    about["index_sha256"] = hashlib.sha256(index).hexdigest()
+    (folder / ABOUT).write_text(json.dumps(about))
+    return folder
+
+
+def test_table2_takes_a_published_sets_own_test_images(tmp_path: Path) -> None:
+    faces = prepared(tmp_path / "megaage", "megaage-asian")
+    out, options = tmp_path / "out", ["--data", faces, "--systems", "mrcnn", *OPTIONS[2:]]
+    result = ssr_train("table2", "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    assert "protocol: distributed by seed 0: 32 training, 12 validation and test images" in result.output
+    assert "leak: identities unknown" in result.output
+    assert "paper: its own numbers, on MegaAge-Asian after pre-training\n" in result.output
+    assert "synthetic" not in (out / "table2.md").read_text()
+    assert json.loads((out / "table2.json").read_text())["test_images"] == 12
+    refused = ssr_train("table2", "--out", out, *options, "--count", 50)
+    assert "is a prepared set" in str(refused.exception)
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ class Runs:
 
     def beside(self, data: str, how: str) -> str:
         """The line that keeps the paper's own numbers, on ``data`` as the paper names it, apart from ours."""
-        same = self.faces.name == data.lower()
+        same = self.faces.name == data.lower() and not self.synthetic
         return f"paper: its own numbers, on {data} {how}" + (
             "" if same else f"; another data set than ours, {self.name}: not to be compared"
         )
