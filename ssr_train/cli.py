@@ -38,6 +38,7 @@ app = typer.Typer(
     "    ssr-train import-keras ssrnet_morph2.h5 --out bundles/morph2\n\n"
     "[bold]Your own[/bold]:\n\n"
     "    ssr-train fit --data synthetic --out runs/first\n\n"
+    "    ssr-train evaluate runs/first\n\n"
     "    ssr-train info runs/first/bundle\n\n"
     "[bold]From a public data set on your disk[/bold]:\n\n"
     "    ssr-train prepare --data morph2 --root ~/data/MORPH --out prepared/morph2\n\n"

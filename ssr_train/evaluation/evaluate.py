@@ -15,7 +15,7 @@ from ssr_train.evaluation.intervals import Coverage, measure_coverage
 from ssr_train.evaluation.metrics import measure
 from ssr_train.evaluation.report import Evaluation, Judged
 from ssr_train.evaluation.selection import Selection, Source, ask, select
-from ssr_train.evaluation.subject import Subject, subjects
+from ssr_train.evaluation.subject import Subject, subjects, title
 from ssr_train.runners import Runner, Years, open_runner
 
 SEED = 101
@@ -71,7 +71,7 @@ def evaluate(path: Path | None, source: Source, asked: Asked, *, allow_trained: 
             allow_trained=allow_trained,
         )
         judged = [_judge(one, runner, chosen, console) for one, runner in zip(found, runners, strict=True)]
-    name = f"{asked.model} at {asked.url}" if path is None else path.resolve().name
+    name = f"{asked.model} at {asked.url}" if path is None else title(path)
     return Evaluation(name, chosen, judged)
 
 

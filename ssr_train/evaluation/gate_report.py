@@ -29,6 +29,7 @@ from ssr_train.evaluation.gate import (
 from ssr_train.evaluation.intervals import Share
 from ssr_train.evaluation.report import make_folder
 from ssr_train.evaluation.selection import Origin, Selection, Source, ask, select
+from ssr_train.evaluation.subject import title
 from ssr_train.runners import open_runner
 
 SEED = 103
@@ -189,7 +190,7 @@ def measure_gate(
     accepted, old = held_out >= threshold, true >= age
     chances = residuals.at_least(age, held_out)
     return Gate(
-        bundle=path.resolve().name,
+        bundle=title(path),
         weights_sha256=bundle.contract.weights_sha256,
         runner=name,
         selection=chosen,

@@ -220,8 +220,8 @@ def _named(source: Source, origin: Origin, run_data: str | None, fresh_seed: int
 def _leak_of(origin: Origin, faces: Dataset) -> str:
     if origin.data is None:
         return "leak: what the weights learned from is not recorded"
-    if origin.drawn is not None and faces.synthetic:
-        return "leak: none, these are other drawn persons than those of the training run"
+    if faces.synthetic:
+        return "leak: none, drawn faces of persons that the weights did not learn from"
     if origin.drawn is not None:
         return "leak: none, the weights learned from drawn faces"
     return (

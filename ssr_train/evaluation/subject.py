@@ -41,6 +41,13 @@ def subjects(path: Path | None, model: str) -> list[Subject]:
     return [_open(run.best, "best epoch", data), _open(run.last, "last epoch", data)]
 
 
+def title(path: Path) -> str:
+    """What ``path`` is called in a report: its name, behind the run's where it lies in one."""
+    whole = path.resolve()
+    run = RunFolder(whole.parent)
+    return f"{whole.parent.name}/{whole.name}" if run.settings_file.is_file() else whole.name
+
+
 def _open(path: Path, label: str, run_data: str | None = None) -> Subject:
     if (path / "system.json").is_file():
         from ssr_train.zoo.storage import read_header
