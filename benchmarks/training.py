@@ -330,9 +330,9 @@ def measure(batch: int, threads: int, seconds: float) -> str:
             ),
             "",
             "Plain: eager NCHW fp32, Equation 7 in torch operators, Adam, a DataLoader that warps image by"
-            " image with OpenCV. Ours: the step of `ssr-train fit`: channels last, one batched warp, tanh after"
-            " the pool, the fused regression, fused Adam, freed memory kept. Network only: one batch in memory,"
-            " no augmentation.",
+            " image with OpenCV. Ours: the step of `ssr-train fit`: channels last, one batched warp, tanh"
+            " after the pool, the fused regression, fused Adam, freed memory kept. Network only: one batch"
+            " in memory, no augmentation.",
             "",
             *(f"- {note}" for note in notes),
             f"- the whole step, fp32: {ratio:.2f} times plain, required {REQUIRED}: {verdict}",

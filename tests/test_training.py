@@ -427,3 +427,21 @@ def test_a_process_alone_is_the_first() -> None:
     assert alone.first
     assert alone.share(50) == slice(0, 50)
     assert processes.Processes(1, 2).share(50) == slice(25, 50)
+
+
+# The benchmark.
+
+
+def test_the_benchmark_times_only_what_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    import training as benchmark
+
+    faces = Dataset(*draw_faces(40, 0), "drawn faces", True, "")
+    assert len(benchmark.validate(faces, 16)) == 3
+    step = benchmark.plain_step
+    monkeypatch.setattr(benchmark, "plain_step", lambda n, o, images, ages: step(n, o, images, ages + 5))
+    with pytest.raises(SystemExit, match=r"fp32: gradients' cosine .* not the same step"):
+        benchmark.validate(faces, 16)
+    monkeypatch.setattr(benchmark, "warped", lambda image, matrix: image)
+    with pytest.raises(SystemExit, match="not the same pictures"):
+        benchmark.validate(faces, 16)
