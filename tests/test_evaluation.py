@@ -362,6 +362,7 @@ def test_calibrate_reaches_the_nominal_coverage_on_faces_held_out(calibrated: Pa
     covered = others.judged[0].coverage
     assert covered is not None
     assert abs(covered.overall.value - 0.9) <= 0.02
+    assert not any("calibrated the intervals" in line for line in others.selection.lines)
     assert "model.onnx" not in bundle.contract.files  # it held no intervals
 
 
@@ -378,6 +379,12 @@ def test_a_calibrated_bundle_serves_its_intervals(calibrated: Path, images: Any)
     unchanged = read_bundle(calibrated.parent / "plain")
     assert unchanged.contract.interval is None
     assert unchanged.contract.weights_sha256 == bundle.contract.weights_sha256
+
+
+def test_coverage_of_the_calibrating_faces_is_said_to_be_no_test(calibrated: Path, tmp_path: Path) -> None:
+    again = calibrate_bundle(calibrated, FEW, 0.9, tmp_path / "again", force=True)
+    found = evaluate(again.path, dataclasses.replace(FEW, seed=102), Asked())
+    assert any("calibrated the intervals" in line for line in found.selection.lines)
 
 
 def test_calibrate_refuses(calibrated: Path, tmp_path: Path) -> None:

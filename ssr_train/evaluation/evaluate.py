@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from ssr_train.bundle import Bundle
 from ssr_train.errors import SsrError
+from ssr_train.evaluation.calibrate import RECORD
 from ssr_train.evaluation.intervals import Coverage, measure_coverage
 from ssr_train.evaluation.metrics import measure
 from ssr_train.evaluation.report import Evaluation, Judged
@@ -70,6 +72,9 @@ def evaluate(path: Path | None, source: Source, asked: Asked, *, allow_trained: 
             fresh_seed=SEED,
             allow_trained=allow_trained,
         )
+        if any(_calibrated_on(one, chosen) for one in found):
+            note = "note: some of these pictures calibrated the intervals, whose coverage here is no test"
+            chosen = replace(chosen, lines=(*chosen.lines, note))
         judged = [_judge(one, runner, chosen, console) for one, runner in zip(found, runners, strict=True)]
     name = f"{asked.model} at {asked.url}" if path is None else title(path)
     return Evaluation(name, chosen, judged)
@@ -80,6 +85,11 @@ def _judge(one: Subject, runner: Runner, chosen: Selection, console: Console) ->
     metrics = measure(answers, chosen.faces, chosen.index)
     coverage = _coverage(one, answers, chosen)
     return Judged(one.label, runner.name, runner.weights_sha256, answers, metrics, coverage)
+
+
+def _calibrated_on(one: Subject, chosen: Selection) -> bool:
+    record = one.provenance.get(RECORD)
+    return isinstance(record, Mapping) and record.get("data_sha256") == chosen.faces.sha256
 
 
 def _coverage(one: Subject, answers: Years, chosen: Selection) -> Coverage | None:
