@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SSR_SHARED", ROOT.parent / "shared"))
+# A shell ignores Ctrl-C for what it runs in the background, and so would every program started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 RELEASED = ("morph2", "megaface_asian", "imdb_gender_models")
 
 
