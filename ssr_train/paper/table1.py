@@ -153,14 +153,13 @@ def _paper_size(about: zoo.Description) -> Count:
 
 def _draw(figure: Figure, measured: Sequence[Measured], sizes: Sizes, constant: float) -> None:
     axes = figure.subplots()
-    for one in measured:
+    markers = "osD^vP*X<>p"
+    for position, one in enumerate(measured):
         bounds = one.last.mae_bounds
         spread = None if bounds is None else [[one.last.mae - bounds.low], [bounds.high - one.last.mae]]
-        x = sizes[one.key][0].megabytes
-        axes.errorbar([x], [one.last.mae], yerr=spread, fmt="o", capsize=3)
-        axes.annotate(one.title, (x, one.last.mae), textcoords="offset points", xytext=(6, 4))
+        size, marker = sizes[one.key][0].megabytes, markers[position % len(markers)]
+        axes.errorbar([size], [one.last.mae], yerr=spread, fmt=marker, capsize=3, label=one.title)
     axes.axhline(constant, color="0.6", linestyle=":", label="always the mean age")
     axes.set(xscale="log", xlabel="size (MB)", ylabel="MAE of the last epoch (years)")
     axes.set_ylim(bottom=0)
-    axes.margins(x=0.2)
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)
