@@ -152,6 +152,8 @@ def _paper_size(about: zoo.Description) -> Count:
 
 
 def _draw(figure: Figure, measured: Sequence[Measured], sizes: Sizes, constant: float) -> None:
+    from matplotlib.ticker import LogLocator
+
     axes = figure.subplots()
     markers = "osD^vP*X<>p"
     for position, one in enumerate(measured):
@@ -161,5 +163,8 @@ def _draw(figure: Figure, measured: Sequence[Measured], sizes: Sizes, constant: 
         axes.errorbar([size], [one.last.mae], yerr=spread, fmt=marker, capsize=3, label=one.title)
     axes.axhline(constant, color="0.6", linestyle=":", label="always the mean age")
     axes.set(xscale="log", xlabel="size (MB)", ylabel="MAE of the last epoch (years)")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.set_ylim(bottom=0)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)
