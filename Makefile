@@ -44,7 +44,7 @@ format: $(VENV)/.test
 	@$(BIN)/clang-format -i $(shell git ls-files '*.cc' '*.h' '*.cu')
 
 bench: $(VENV)/.test
-	@for question in fused_operator engine layers serving loading; do \
+	@for question in fused_operator engine layers serving loading training; do \
 	  echo "== $$question"; $(BIN)/python benchmarks/$$question.py || exit 1; done
 	@[ -e $(VENV)/.peers ] || echo "OpenVINO, TFLite and their quantizers join after: make peers"
 

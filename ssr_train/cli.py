@@ -325,7 +325,8 @@ def fit(
             else fitting.start(out, options, force, workers, checkpoint_every, log)
         )
     except fitting.Interrupted as stopped:
-        typer.echo(f"ssr-train: {stopped}", err=True)
+        if fitting.speaks():
+            typer.echo(f"ssr-train: {stopped}", err=True)
         raise typer.Exit(130) from None
     if not fitting.speaks():
         return

@@ -25,7 +25,7 @@ from ssr_train.train import Interrupted, fit
 from ssr_train.training import logs
 from ssr_train.training.output import how_to_resume
 from ssr_train.training.processes import Processes, joined, launched, speaks
-from ssr_train.training.start import build, check, check_data, fingerprint, initial_sha256
+from ssr_train.training.start import check, check_data, fingerprint, initial_sha256, outline
 
 __all__ = ["Interrupted", "recorded_split", "resume", "speaks", "start"]
 
@@ -100,9 +100,8 @@ def settings_from(options: dict[str, Any]) -> Settings:
         name: setting_value(name, chosen[name]) for name in chosen if name not in {"stages", "dropout", "set"}
     }
     name = values.get("system", Settings.system)
-    built_with = {**zoo.options(name), **_system_options(chosen)}
-    zoo.build(name, **built_with)
-    values["options"] = built_with
+    values["options"] = {**zoo.options(name), **_system_options(chosen)}
+    outline(Settings(system=name, options=values["options"]))
     data = values.setdefault("data", Settings.data)
     if data not in datasets.NAMES:
         datasets.check(data)
@@ -182,7 +181,7 @@ def _check(settings: Settings, log: str) -> None:
     datasets.check(settings.data)
     logs.check(log)
     importlib.import_module("matplotlib")  # draws the curves at the end
-    size = build(settings).input_size
+    size = outline(settings).input_size
     if settings.data in datasets.NAMES and size != IMAGE_SIZE:
         raise SsrError(
             f"{settings.system}: takes pictures of {size} x {size}, faces are drawn at "

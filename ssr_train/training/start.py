@@ -82,6 +82,12 @@ def build(settings: Settings) -> System:
     return zoo.build(settings.system, **settings.options)
 
 
+def outline(settings: Settings) -> System:
+    """The run's system without numbers: its shapes, at no cost. Refuses what :func:`build` refuses."""
+    with torch.device("meta"):
+        return zoo.build(settings.system, **settings.options)
+
+
 def initial_sha256(path: Path, settings: Settings) -> str:
     """Hash of the weights at ``path`` to start from: a bundle, or the folder of another system.
 
@@ -100,7 +106,7 @@ def initial_sha256(path: Path, settings: Settings) -> str:
     bundle = read_bundle(path)
     if name != "ssrnet":
         raise SsrError(f"{path}: is a bundle of SSR-Net, --system says {name}")
-    system = build(settings)
+    system = outline(settings)
     assert isinstance(system, SSRNetSystem)
     found, expected = bundle.contract.architecture, system.network.architecture
     if found.stages != expected.stages:
