@@ -300,7 +300,7 @@ def fit(
 
         ssr-train fit --out runs/dex --system dex --count 2000 --epochs 6
 
-        torchrun --nproc-per-node 4 -m ssr_train.cli fit --out runs/wiki --data prepared/wiki
+        torchrun --nproc-per-node 2 -m ssr_train.cli fit --out runs/wiki --data prepared/wiki
     """
     from ssr_train import fitting
 
