@@ -191,9 +191,10 @@ def doctor(
         raise typer.BadParameter("give --data NAME and --root DIR, or --list")
     from ssr_train.data.prepare import diagnose
 
-    report = diagnose(data, root, workers=workers, labels_only=labels_only)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
+    report = diagnose(data, root, workers=workers, labels_only=labels_only)
+    if out is not None:
         report.write(out)
     if json:
         sys.stdout.write(report.dumps())

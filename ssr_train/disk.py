@@ -5,23 +5,31 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ssr_train.errors import SsrError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` in one step: after a crash it is the old file or the new one, whole."""
+def replace_file(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
+    """Write ``data``, or what it writes, to ``path`` in one step: after a crash it is the old file or the
+    new one, whole. On an error the old file stays, and nothing else."""
     temporary = path.with_name(f".tmp-{path.name}")
-    with temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as stream:
+            if isinstance(data, bytes):
+                stream.write(data)
+            else:
+                data(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -32,7 +40,7 @@ def held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SsrError(f"{folder}: another process is at work in this folder") from None
+            raise SsrError(f"{folder}: another ssr-train is at work in this folder") from None
         yield
 
 

@@ -13,10 +13,8 @@ bad_batch.npz      only after a loss that was not finite
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +23,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
 
-from ssr_train.disk import room_for
+from ssr_train.disk import held, replace_file, room_for
 from ssr_train.errors import SsrError
 
 
@@ -162,11 +160,7 @@ class RunFolder:
             f.name != ".lock" and not f.name.startswith(".tmp-") for f in self.path.iterdir()
         ):
             raise SsrError(f"{self.path}: exists and is not a run's folder; choose another --out")
-        with (self.path / ".lock").open("a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise SsrError(f"{self.path}: another ssr-train is at work in this run") from None
+        with held(self.path):
             yield
 
     def write(self, path: Path, save: Callable[[BinaryIO], object]) -> None:
@@ -174,16 +168,8 @@ class RunFolder:
 
         On a full disk the old file stays, and :class:`SsrError` says so.
         """
-        temporary = path.with_name(f".tmp-{path.name}")
-        try:
-            with room_for(path, "the file from before stays; free some space and go on with --resume"):
-                with temporary.open("wb") as stream:
-                    save(stream)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with room_for(path, "the file from before stays; free some space and go on with --resume"):
+            replace_file(path, save)
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         """One row an epoch: epoch (from 1), rate, train_mae, val_mae, in years; seconds."""

@@ -410,6 +410,11 @@ def test_resume_refuses_another_plan(tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepare("afad", root, out, Cut(), workers=1)
     plan = json.loads((out / "prepared.json").read_text())["settings"]
+    with pytest.raises(SsrError, match="begun with size 64, now it is 32; repeat the command"):
+        prepare("afad", root, out, Cut(size=32), resume=True)
+    (out / "journal.jsonl").write_text(json.dumps(plan) + "\n")
+    assert prepare("afad", root, out, Cut(), resume=True).usable == plan["faces"]
+    assert not (out / "journal.jsonl").exists(), "left by a kill after prepared.json"
     (out / "journal.jsonl").write_text(json.dumps(plan) + "\n")
     (out / "prepared.json").unlink()
     with pytest.raises(SsrError, match="begun with size 64, now it is 32; repeat the command"):
@@ -444,6 +449,8 @@ def test_refused_places(tmp_path: Path) -> None:
         with pytest.raises(SsrError, match=message):
             prepare("afad", root, tmp_path / out, Cut(), **keywords)
         assert not (tmp_path / "new").exists()
+    with pytest.raises(SsrError, match="--workers must be at least 1, got 0"):
+        diagnose("afad", root, workers=0)
     with pytest.raises(SsrError, match="no such folder"):
         prepare("afad", tmp_path / "nowhere", tmp_path / "new", Cut())
     assert not (tmp_path / "new").exists(), "nothing is made for a set that is not there"

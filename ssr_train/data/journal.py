@@ -60,12 +60,7 @@ class Journal:
             ]
         except (ValueError, KeyError, TypeError) as error:
             raise SsrError(f"{self.path}: damaged ({error!r}); --force starts anew") from None
-        for key in plan:
-            if begun.get(key) != plan[key]:
-                raise SsrError(
-                    f"{self.path.parent}: begun with {key} {_short(begun.get(key))}, now it is "
-                    f"{_short(plan[key])}; repeat the command as it was with --resume, or --force starts anew"
-                )
+        check_plan(self.path.parent, begun, plan)
         if whole != data:
             os.truncate(self.path, len(whole))
 
@@ -84,6 +79,16 @@ class Journal:
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+def check_plan(folder: Path, begun: dict[str, Any], plan: dict[str, Any]) -> None:
+    """Raise :class:`SsrError` if the set in ``folder`` was ``begun`` by another plan."""
+    for key in plan:
+        if begun.get(key) != plan[key]:
+            raise SsrError(
+                f"{folder}: begun with {key} {_short(begun.get(key))}, now it is {_short(plan[key])}; "
+                "repeat the command as it was with --resume, or --force starts anew"
+            )
 
 
 def _line(value: dict[str, Any]) -> bytes:

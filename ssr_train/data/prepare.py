@@ -22,7 +22,7 @@ from ssr_train.data.alignment import TEMPLATE
 from ssr_train.data.cutting import Cut, Cutter
 from ssr_train.data.doctor import Report, examine
 from ssr_train.data.journal import NAME as JOURNAL
-from ssr_train.data.journal import Block, Journal
+from ssr_train.data.journal import Block, Journal, check_plan
 from ssr_train.data.records import Problem, Record, Scan
 from ssr_train.data.workers import in_order
 from ssr_train.disk import held, replace_file, room_for
@@ -81,8 +81,7 @@ def prepare(
     no picture can be used; :class:`Interrupted` after Ctrl-C.
     """
     console = console or Console(highlight=False, soft_wrap=True)
-    if workers < 1:
-        raise SsrError(f"--workers must be at least 1, got {workers}")
+    _check_workers(workers)
     if limit is not None and limit < 1:
         raise SsrError(f"--limit must be at least 1, got {limit}")
     _check_out(out, resume, force)
@@ -95,9 +94,9 @@ def prepare(
         console.print(f"note: {warning.message}", markup=False)
     with held(out):
         _check_out(out, resume, force)
-        if resume and (out / prepared.ABOUT).exists():
-            return Report.load(out)
         work = _Work(out, scan, records, cut)
+        if resume and (out / prepared.ABOUT).exists():
+            return work.finished()
         if force:
             work.clear()
         work.run(workers, resume, console)
@@ -108,6 +107,7 @@ def diagnose(
     name: str, root: Path, *, workers: int = 2, labels_only: bool = False, console: Console | None = None
 ) -> Report:
     """The doctor's report alone: every picture is decoded (unless ``labels_only``), none is kept."""
+    _check_workers(workers)
     scan = distributions.scan(name, root)
     if labels_only:
         return examine(scan, scan.records, (), None)
@@ -161,6 +161,12 @@ class _Work:
                     ) from None
                 finally:  # what is not finished takes no room
                     os.ftruncate(stream.fileno(), self._bytes(self.journal.rows))
+
+    def finished(self) -> Report:
+        """The report of the whole set in ``out``; :class:`SsrError` if its plan was another."""
+        check_plan(self.out, prepared.check(self.out).get("settings") or {}, self._plan())
+        self.journal.remove()  # still there after a kill between the set's last two steps
+        return Report.load(self.out)
 
     def _check_pictures(self) -> None:
         """The pictures of which the journal tells must be there."""
@@ -276,6 +282,11 @@ def _look(task: Task) -> Block:
 def _tasks(root: Path, cut: Cut, records: Sequence[Record], begin: int, step: int) -> Iterator[Task]:
     for first in range(begin, len(records), step):
         yield Task(root, cut, first, records[first : first + step])
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 1:
+        raise SsrError(f"--workers must be at least 1, got {workers}")
 
 
 def _check_out(out: Path, resume: bool, force: bool) -> None:
