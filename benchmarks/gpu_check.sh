@@ -86,19 +86,21 @@ if [[ -z $compile_only ]]; then
 fi
 mkdir -p "$build/logs" || fail "$build: cannot be written"
 build=$(cd "$build" && pwd)
+rm -f "$build/logs/operator" "$build/logs/engine" # another run's numbers are not this one's
 
 # -- steps -------------------------------------------------------------------------------------------
 
 failed=0
 rows=()
 
-# step NAME SECONDS COMMAND...: runs it, keeps what it prints in logs/NAME (faults: NAME.err), tells how it went.
+# step NAME SECONDS COMMAND...: runs it, keeps what it prints in logs/NAME (faults: NAME.err), tells how it went; 1 if it failed.
 step() {
   local name=$1 seconds=$2 log=${1,,} left=$((LIMIT_S - SECONDS)) begin=$SECONDS status
   log=$build/logs/${log//[^a-z0-9]/-}
   shift 2
   if ((left < 5)); then
-    tell "$name" FAILED "not run: the ten minutes are over" && return
+    tell "$name" FAILED "not run: the ten minutes are over"
+    return 1
   fi
   ((seconds < left)) || seconds=$left
   echo "== $name"
@@ -118,6 +120,7 @@ step() {
   else
     tell "$name" FAILED "exit $status after $((SECONDS - begin)) s, see $log"
   fi
+  return 1
 }
 
 # watch PID SECONDS: waits for it, and ends it with all that it started when the time is over.
@@ -207,6 +210,18 @@ serve_gpu() {
   grep -qE 'served .* cuda .* ok' "$build/logs/served"
 }
 
+# Why the TensorRT installed here, if any, cannot build for this card; nothing if it can.
+lacks_tensorrt() {
+  "$build/venv/bin/python" -c '
+from triton_repo.compile import NotInstalled, gpu, open_library
+try:
+    library, card = open_library(), gpu.require()
+    if library.ahead_of_time and card.target not in library.targets():
+        print(f"{library} does not build for the {card}")
+except NotInstalled as error:
+    print(error)'
+}
+
 compile_tensorrt() {
   ssr-serve compile default --precision all --require-tensorrt
 }
@@ -221,8 +236,7 @@ fi
 
 PATH="$build/venv/bin:$(cd "$(dirname "$(command -v "$python")")" && pwd):$PATH"
 export PATH
-step "build with CUDA" 240 build_native native
-if ((failed)); then
+if ! step "build with CUDA" 240 build_native native; then
   echo "gpu_check: without the build nothing else can run" >&2
   exit 1
 fi
@@ -236,12 +250,11 @@ else
   skip "memcheck, racecheck" "compute-sanitizer is not installed (it comes with the CUDA toolkit)"
 fi
 step "served from the GPU" 60 serve_gpu
-if "$build/venv/bin/python" -c 'import tensorrt' 2>/dev/null ||
-  "$build/venv/bin/python" -c 'import tensorrt_rtx' 2>/dev/null; then
+if lack=$(lacks_tensorrt 2>"$build/logs/tensorrt.err") && [[ -n $lack ]]; then
+  skip "TensorRT" "$lack"
+else
   step "TensorRT compiled and run" 150 compile_tensorrt
   step "TensorRT in the ladder" 60 ssr-serve verify default --rungs tensorrt --require-tensorrt
-else
-  skip "TensorRT" "neither tensorrt nor tensorrt_rtx is installed"
 fi
 step "the engine in the ladder" 60 climb
 step "C++ programs" 60 run_cpp

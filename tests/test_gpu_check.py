@@ -78,6 +78,43 @@ def test_a_failing_step_is_told(tmp_path: Path, nvcc: Path) -> None:
     assert "compiled for" not in done.stdout
 
 
+def test_after_a_failing_step_the_others_run(tmp_path: Path, nvcc: Path) -> None:
+    """On a machine that has a card and nothing that works but the build; an older run's numbers are gone."""
+    script = tmp_path / "benchmarks" / SCRIPT.name
+    (script.parent / "results").mkdir(parents=True)
+    shutil.copy(SCRIPT, script)
+    program(tmp_path / "nvidia-smi", "echo Card")
+    program(tmp_path / "ssr-serve", "exit 4")
+    python = program(
+        tmp_path / "python",
+        f"""case "$*" in
+          "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
+          *purelib*) echo {tmp_path} ;;
+          *NotInstalled*) echo no TensorRT is installed ;;
+          *pytest* | benchmarks/*) exit 5 ;;
+        esac""",
+    )
+    logs = tmp_path / "build" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "operator").write_text("## Of another run\n")
+    done = subprocess.run(
+        [script, "--build", tmp_path / "build", "--python", python],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "CUDACXX": str(nvcc)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    table = (tmp_path / "benchmarks" / "results" / "gpu-card.md").read_text()
+    found = dict(re.findall(r"^\| (.+?) \| (passed|FAILED|not run) \|", table, re.MULTILINE))
+    assert found["compile every architecture"] == "FAILED"
+    assert found["build with CUDA"] == "passed"
+    assert found["operator"] == found["served from the GPU"] == "FAILED"
+    assert found["TensorRT"] == "not run"
+    assert "Of another run" not in table
+
+
 def test_kernels_compile_and_keep_their_registers(tmp_path: Path) -> None:
     """Warnings are errors; what the numbers hang on touches no local memory."""
     if shutil.which(os.environ.get("CUDACXX", "nvcc")) is None:
