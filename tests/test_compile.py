@@ -26,6 +26,7 @@ from ssr_train.bundle import Bundle, default_bundle, hash_file, read_bundle
 from ssr_train.contract import Architecture
 from ssr_train.errors import SsrError
 from ssr_train.export import build_onnx
+from ssr_train.export.names import network_sha256
 from ssr_train.tolerances import required
 from triton_repo import cli, doctor
 from triton_repo.compile import (
@@ -34,6 +35,7 @@ from triton_repo.compile import (
     SIDECAR,
     ArgumentError,
     CompileError,
+    GpuError,
     NotInstalled,
     NotRunnable,
     Plan,
@@ -148,6 +150,7 @@ def test_plan_and_sidecar(made: Made, bundle: Bundle, rtx: library.Library, prec
         "revision": builder.REVISION,
         "interface_sha256": bundle.contract.interface.sha256,
         "weights_sha256": bundle.contract.weights_sha256,
+        "network_sha256": network_sha256(bundle.contract, precision),
         "onnx_sha256": hashlib.sha256(graph).hexdigest(),
     }
     replayed = content["onnx_replay"]
@@ -206,6 +209,7 @@ CHANGES: dict[str, Any] = {
     "revision": builder.REVISION + 1,
     "interface_sha256": "a" * 64,
     "weights_sha256": "b" * 64,
+    "network_sha256": "d" * 64,
     "onnx_sha256": "c" * 64,
 }
 
@@ -424,7 +428,7 @@ def test_gpu_that_the_library_does_not_build_for(
         (lambda p: p.with_name(SIDECAR).write_text("{"), "not JSON"),
         (lambda p: p.with_name(SIDECAR).write_bytes(b"\xff"), "not JSON"),
         (lambda p: p.with_name(SIDECAR).write_text("[]"), "not a plan's sidecar"),
-        (lambda p: edited(p, lambda c: c.update(format=2)), "format 2, expected 1"),
+        (lambda p: edited(p, lambda c: c.update(format=1)), "format 1, expected 2"),
         (lambda p: edited(p, lambda c: c["recipe"].pop("targets")), "not a plan's sidecar .*targets"),
         (lambda p: edited(p, lambda c: c["recipe"].update(targets=["x"])), "'x' is no GPU architecture"),
         (lambda p: edited(p, lambda c: c["recipe"].update(batches=[1])), "not a plan's sidecar"),
@@ -444,6 +448,21 @@ def test_plan_of_another_contract_is_refused(copy: Path, bundle: Bundle, tmp_pat
     edited(copy, lambda c: c["recipe"].update(interface_sha256="f" * 64))
     with pytest.raises(PlanError, match="built for another contract: interface_sha256 ffffffffffff"):
         read_plan(copy, bundle)
+
+
+def test_int8_plan_from_before_another_calibration_is_refused(
+    made: Made, bundle: Bundle, tmp_path: Path
+) -> None:
+    quantization = bundle.contract.quantization
+    assert quantization is not None
+    again = dataclasses.replace(
+        quantization, ranges={k: tuple(2 * v for v in r) for k, r in quantization.ranges.items()}
+    )
+    contract = dataclasses.replace(bundle.contract, quantization=again)
+    other = dataclasses.replace(bundle, contract=contract)
+    with pytest.raises(PlanError, match="built for another contract: network_sha256"):
+        read_plan(made.plans["int8"].path, other)
+    read_plan(made.plans["fp32"].path, other)  # has nothing of it
 
 
 def test_plan_of_another_library_version_is_refused(copy: Path, rtx: library.Library) -> None:
@@ -501,6 +520,29 @@ def test_without_a_gpu_a_plan_says_why_it_does_not_run(made: Made, bundle: Bundl
     with pytest.raises(NotRunnable):
         replay_plan(plan, bundle)
     assert gpu.find() is None
+
+
+def test_a_fault_on_the_gpu_is_not_a_missing_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver of which one call fails: while looking there is no usable GPU, while running it is a fault."""
+
+    class Driver:
+        def __init__(self, failing: str) -> None:
+            self.failing = failing
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *_: 700 if name == self.failing else 0
+
+    def driver(failing: str) -> None:
+        monkeypatch.setattr(gpu, "_driver", lambda: Driver(failing))
+
+    driver("cuInit")
+    with pytest.raises(NotRunnable, match="no usable GPU: cuInit: CUDA error 700"):
+        gpu.require()
+    assert gpu.find() is None
+    driver("cuStreamSynchronize")
+    assert gpu.find() is not None
+    with gpu.stream() as stream, pytest.raises(GpuError, match=r"^cuStreamSynchronize: CUDA error 700"):
+        stream.synchronize()
 
 
 @pytest.mark.parametrize("images", [np.zeros((64, 64, 3), np.uint8), np.zeros((1, 64, 64, 3), np.float32)])

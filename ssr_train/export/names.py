@@ -34,21 +34,23 @@ def onnx_name(precision: str) -> str:
     return _FILES[check_precision(precision)]
 
 
-def metadata(contract: Contract, precision: str) -> dict[str, str]:
-    """What the graph of this contract in ``precision`` says of itself.
-
-    ``ssr.network_sha256`` is a hash over what else the graph is made from: the architecture, the
-    interval and, in int8, the quantization without the record of its calibration.
-    """
+def network_sha256(contract: Contract, precision: str) -> str:
+    """A hash over what a graph is made from beside interface and weights: the architecture, the interval
+    and, in int8, the quantization without the record of its calibration."""
     network: dict[str, Any] = {"architecture": contract.architecture.to_json()}
     if precision == "int8" and contract.quantization is not None:
         network["quantization"] = contract.quantization.to_json() | {"calibration": None}
     if contract.interval is not None:
         network["interval"] = contract.interval.to_json()
+    return hashlib.sha256(canonical_json(network).encode()).hexdigest()
+
+
+def metadata(contract: Contract, precision: str) -> dict[str, str]:
+    """What the graph of this contract in ``precision`` says of itself."""
     return {
         VERSION_KEY: version("ssr-serve"),
         "ssr.precision": precision,
         "ssr.interface_sha256": contract.interface.sha256,
         "ssr.weights_sha256": contract.weights_sha256,
-        "ssr.network_sha256": hashlib.sha256(canonical_json(network).encode()).hexdigest(),
+        "ssr.network_sha256": network_sha256(contract, precision),
     }

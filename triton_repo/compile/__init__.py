@@ -6,7 +6,15 @@
 
 from ssr_train.export import PRECISIONS
 from triton_repo.compile.compiler import compile_plan
-from triton_repo.compile.errors import ArgumentError, CompileError, NotInstalled, NotRunnable, PlanError
+from triton_repo.compile.errors import (
+    ArgumentError,
+    CompileError,
+    GpuError,
+    NotBuildable,
+    NotInstalled,
+    NotRunnable,
+    PlanError,
+)
 from triton_repo.compile.library import Library, Target, open_library
 from triton_repo.compile.plan import PLAN_FILE, SIDECAR, Plan, Recipe, check_contract, load_plan, read_plan
 from triton_repo.compile.runner import PlanReplay, replay_plan, run_plan
@@ -17,7 +25,9 @@ __all__ = [
     "SIDECAR",
     "ArgumentError",
     "CompileError",
+    "GpuError",
     "Library",
+    "NotBuildable",
     "NotInstalled",
     "NotRunnable",
     "Plan",

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from ssr_train.bundle import Bundle, read_bundle
 from ssr_train.export import PRECISIONS
+from ssr_train.export.names import network_sha256
 from triton_repo.compile import builder, gpu
 from triton_repo.compile.builder import COMPATIBILITY, Watch
 from triton_repo.compile.cache import PlanCache, built
-from triton_repo.compile.errors import ArgumentError, CompileError, NotInstalled
+from triton_repo.compile.errors import ArgumentError, CompileError, NotBuildable, NotInstalled
 from triton_repo.compile.library import INSTALL, Library, Target, open_library
 from triton_repo.compile.plan import Plan, Recipe, write_plan
 
@@ -83,6 +84,7 @@ def compile_plan(
         revision=builder.REVISION,
         interface_sha256=opened.contract.interface.sha256,
         weights_sha256=opened.contract.weights_sha256,
+        network_sha256=network_sha256(opened.contract, precision),
         onnx_sha256=hashlib.sha256(graph).hexdigest(),
     )
     kept = PlanCache(cache)
@@ -128,7 +130,7 @@ def _choose(name: str | None, wanted: tuple[Target, ...] | None, card: gpu.Gpu |
 def _targets(library: Library, wanted: tuple[Target, ...] | None, card: gpu.Gpu | None) -> tuple[Target, ...]:
     if not library.ahead_of_time:
         if card is None:
-            raise CompileError(f"{library} builds on a GPU and there is none: {INSTALL['tensorrt_rtx']}")
+            raise NotBuildable(f"{library} builds on a GPU and there is none: {INSTALL['tensorrt_rtx']}")
         if wanted not in (None, (card.target,)):
             assert wanted is not None
             raise CompileError(
@@ -142,7 +144,7 @@ def _targets(library: Library, wanted: tuple[Target, ...] | None, card: gpu.Gpu 
         chosen = wanted
     elif card is not None:
         if card.target not in library.targets():
-            raise CompileError(
+            raise NotBuildable(
                 f"{library} does not build for the GPU at hand, {card}: {INSTALL['tensorrt']}; "
                 "for another machine, name its target"
             )

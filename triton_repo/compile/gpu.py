@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from triton_repo.compile.errors import NotRunnable
+from triton_repo.compile.errors import GpuError, NotRunnable
 from triton_repo.compile.library import Target
 
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
@@ -61,6 +61,13 @@ def find() -> Gpu | None:
 
 def require() -> Gpu:
     """The GPU at hand. Raises :class:`NotRunnable` saying what is missing."""
+    try:
+        return _first()
+    except GpuError as error:
+        raise NotRunnable(f"no usable GPU: {error}") from None
+
+
+def _first() -> Gpu:
     _call("cuInit", 0)
     device = _device()
     name = ctypes.create_string_buffer(256)
@@ -105,7 +112,8 @@ class Stream:
 
 @contextmanager
 def stream() -> Iterator[Stream]:
-    """A stream in the primary context, which is the one that TensorRT uses."""
+    """A stream in the primary context, which is the one that TensorRT uses. What fails on it raises
+    :class:`GpuError`: a fault of what runs there is no missing GPU."""
     _call("cuInit", 0)
     device = _device()
     context, handle = c_void_p(), c_void_p()
@@ -151,4 +159,4 @@ def _call(name: str, *arguments: Any) -> None:
     if status != 0:
         text = c_char_p()
         driver.cuGetErrorString(status, byref(text))
-        raise NotRunnable(f"no usable GPU: {name}: {(text.value or b'').decode() or f'CUDA error {status}'}")
+        raise GpuError(f"{name}: {(text.value or b'').decode() or f'CUDA error {status}'}")

@@ -13,6 +13,7 @@ from typing import Any
 
 from ssr_train.bundle import Bundle, hash_file, read_bundle
 from ssr_train.contract import canonical_json
+from ssr_train.export.names import network_sha256
 from triton_repo.compile import gpu
 from triton_repo.compile.errors import CompileError, NotInstalled, PlanError
 from triton_repo.compile.layers import Layer
@@ -20,7 +21,7 @@ from triton_repo.compile.library import Target, open_library
 
 PLAN_FILE = "model.plan"
 SIDECAR = "model.plan.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Recipe:
     revision: int
     interface_sha256: str
     weights_sha256: str
+    network_sha256: str
     onnx_sha256: str
 
     @property
@@ -175,10 +177,12 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
 
 
 def check_contract(plan: Plan, bundle: Bundle) -> None:
-    """Raise :class:`PlanError` unless ``plan`` was built from ``bundle``'s interface and weights."""
+    """Raise :class:`PlanError` unless ``plan`` was built from ``bundle``'s interface, weights and, as
+    :func:`ssr_train.export.names.network_sha256` has it, the rest of its contract."""
     expected = {
         "interface_sha256": bundle.contract.interface.sha256,
         "weights_sha256": bundle.contract.weights_sha256,
+        "network_sha256": network_sha256(bundle.contract, plan.recipe.precision),
     }
     for name, value in expected.items():
         if (found := getattr(plan.recipe, name)) != value:

@@ -23,7 +23,8 @@ def run_plan(plan: Plan, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Answers (N,) for ``images`` uint8 (N, 64, 64, 3) in the contract's colour order, clipped.
 
     In batches of the plan's largest size. Raises :class:`NotRunnable` with the reason where the plan cannot
-    run (no GPU, another one, no library), :class:`PlanError` if it ought to run here and does not.
+    run (no GPU, another one, no library), :class:`PlanError` or :class:`GpuError` if it ought to run here and
+    does not.
     """
     if images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3) or images.dtype != np.uint8:
         raise SsrError(
