@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -25,7 +26,7 @@ from ssr_train.errors import SsrError
 from ssr_train.quantize import calibrate as calibration
 from ssr_train.quantize.crops import gather
 from ssr_train.tolerances import TABLE, Limits, required
-from triton_repo import cli, repository
+from triton_repo import cli, flavors, repository
 from triton_repo.config import Options
 from triton_repo.ladder import served
 from triton_repo.ladder.pictures import Pictures
@@ -33,6 +34,7 @@ from triton_repo.ladder.row import climb
 from triton_repo.ladder.rung import STEPS, NotRun, Opened, Rung
 from triton_repo.ladder.tensorrt import served_plan
 from triton_repo.tritonserver import TritonServer
+from triton_repo.view import Failure
 
 ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
 DRAWN = 40
@@ -363,6 +365,34 @@ def test_no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no TensorRT is installed: pip install" in found.rows(step="tensorrt")[0]["reason"]
 
 
+def test_a_gpu_that_the_library_does_not_build_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
+    from triton_repo.compile import Target, gpu
+
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr(gpu, "find", lambda: gpu.Gpu("NVIDIA H100", Target(9, 0)))
+    found = Found("default", "--rungs", "native,tensorrt", "--precision", "fp32")
+    assert (found.status, found.verdicts(step="tensorrt")) == (0, {"not run"})
+    assert "does not build for the GPU at hand" in found.rows(step="tensorrt")[0]["reason"]
+
+
+def test_a_stock_backend_that_refuses_its_model_fails(
+    default: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a server without the backend is a reason not to run."""
+    refused = SimpleNamespace(failures=[Failure("m", 1, "refused by the backend")], grpc_url="")
+    rung = served.Model("m", 1, default, "fp32", flavors.ONNX).rung(lambda: refused)  # type: ignore[arg-type]
+    for backends, verdict, words in (
+        ({"onnxruntime": None}, "failed", "refused by the backend"),
+        ({}, "not run", "has no onnxruntime backend"),
+    ):
+        monkeypatch.setattr(
+            served, "find", lambda backends=backends: SimpleNamespace(backends=lambda: backends)
+        )
+        (row,) = climb(rung, [pictures(6)], default.contract)
+        assert (row.verdict, words in row.reason) == (verdict, True), row.reason
+
+
 def test_no_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TRITONSERVER", str(tmp_path / "none"))
     found = Found("default", "--rungs", "native,served", "--precision", "fp32,int8")
@@ -438,6 +468,9 @@ def test_a_repository_that_no_tensorrt_serves(default: Bundle, tmp_path: Path) -
     found = Found(tmp_path / "repo", "--rungs", "native,tensorrt", "--require-tensorrt")
     assert found.status == 1
     assert "no model of it is served by TensorRT" in found.error
+    found = Found(tmp_path / "repo", "--rungs", "torch")
+    assert found.status == 1
+    assert found.error.endswith("no model in it is served in what was asked for: torch\n"), found.error
 
 
 # -- bad input -------------------------------------------------------------------------------------

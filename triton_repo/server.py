@@ -257,7 +257,7 @@ class Server:
         self._stopping.clear()
         self._binary = self._binary or find()
         self._state = Path(tempfile.mkdtemp(prefix="ssr-serve-"))
-        self._view = View(self.repository, self._state / "models", self._stock_backends())
+        self._view = View(self.repository, self._state / "models", self._binary.backends())
         self._signature = self._view.signature()
         self._view.update()
         if not self._view.models or (self.strict and self._view.failures):
@@ -373,17 +373,11 @@ class Server:
         self.returncode = self._process.wait()
         self._ended.set()
 
-    def _stock_backends(self) -> dict[str, Path]:
-        """The backends that came with the server, by name."""
-        assert self._binary is not None
-        folder = self._binary.root / "backends"
-        return {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-
     def _link_backends(self, folder: Path) -> Path:
         """A backend folder of links: the stock backends, and this project's own."""
         assert self._binary is not None
         folder.mkdir()
-        for name, path in self._stock_backends().items():
+        for name, path in self._binary.backends().items():
             (folder / name).symlink_to(path)
         own = backend_library()
         if own is not None:

@@ -50,6 +50,11 @@ class TritonServer:
         """The folder that holds ``bin``, ``backends``, ``caches``: ``/opt/tritonserver`` in a container."""
         return self.binary.resolve().parent.parent
 
+    def backends(self) -> dict[str, Path]:
+        """The backends that came with the server, by name."""
+        folder = self.root / "backends"
+        return {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+
     def environment(self) -> dict[str, str]:
         """This process's environment, with the wheel's own libraries where they are needed."""
         environment = dict(os.environ)

@@ -118,8 +118,7 @@ class View:
             return False
         backend = model.config.backend
         if self.backends is not None and backend not in self.backends and backend != BACKEND:
-            reason = f"this tritonserver has no {backend} backend; a Triton container has"
-            self.failures.append(Failure(name, None, reason))
+            self.failures.append(Failure(name, None, lacking(backend)))
             return False
         config = (folder / CONFIG_FILE).read_text(encoding="utf-8")
         kept = tuple(kept_versions(model.config, list(good)))
@@ -150,6 +149,11 @@ class View:
             "", {0: signature}, foreign=True, kept=tuple(v.number for v in model.kept())
         )
         return True
+
+
+def lacking(backend: str) -> str:
+    """Why a model of a flavor whose backend this server does not carry is not served."""
+    return f"this tritonserver has no {backend} backend; a Triton container has"
 
 
 def _signature(folder: Path) -> Signature:

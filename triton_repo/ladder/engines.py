@@ -95,7 +95,7 @@ def onnx_rung(bundle: Bundle, precision: str) -> Rung:
             import onnx  # noqa: F401
             import onnxruntime
         except ImportError as error:
-            raise NotRun(f"{error.name} is not installed: pip install 'ssr-serve[train]'") from None
+            raise NotRun(f"{error.name} is not installed: pip install 'ssr-serve[onnx]'") from None
         from ssr_train.export import build_onnx, check_onnx, onnx_name
         from ssr_train.export.verify import run_onnx
 

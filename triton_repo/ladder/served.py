@@ -14,7 +14,8 @@ from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor
 from triton_repo.ladder.engines import need_calibration
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Predict, Rung
 from triton_repo.server import Server
-from triton_repo.tritonserver import TritonServerError, find
+from triton_repo.tritonserver import TritonServer, TritonServerError, find
+from triton_repo.view import lacking
 
 _HELD_TO = {SSR.name: "native", ONNX.name: "onnx", TENSORRT.name: "tensorrt"}
 
@@ -59,20 +60,29 @@ class Model:
         from ssr_ops import Engine
 
         need_calibration(self.bundle, self.precision)
-        try:
-            server = late()
-            for failure in server.failures:
-                if failure.model == self.name and failure.version in (None, self.version):
-                    raise SsrError(failure.reason)
-        except SsrError as error:
-            if self.flavor is SSR:
-                raise
-            raise NotRun(str(error)) from None  # a backend that only a Triton container carries
+        if self.flavor is not SSR:
+            self._need_backend()
+        server = late()
+        for failure in server.failures:
+            if failure.model == self.name and failure.version in (None, self.version):
+                raise SsrError(failure.reason)
         answer = ask(server.grpc_url, self)
         if self.flavor is not SSR:
             return Opened(answer, f"{self.flavor.backend} backend")
         engine = Engine(self.bundle, device=self.device, precision=self.precision)
         return Opened(answer, engine.implementation, engine.predict)
+
+    def _need_backend(self) -> None:
+        """Raise :class:`NotRun` where the server lacks the flavor's backend, or the backend its GPU."""
+        from triton_repo.compile import NotRunnable, gpu
+
+        if self.flavor.backend not in _need_server().backends():
+            raise NotRun(lacking(self.flavor.backend))
+        if self.device == "cuda":
+            try:
+                gpu.require()
+            except NotRunnable as error:
+                raise NotRun(str(error)) from None
 
 
 def ask(url: str, model: Model) -> Predict:
@@ -130,13 +140,13 @@ def repository_server(path: Path, stack: contextlib.ExitStack) -> LateServer:
     return LateServer(lambda: stack.enter_context(Server(path, watch=False)))
 
 
-def _need_server() -> None:
-    """Raise :class:`NotRun` where there is no server, or nothing to ask it with."""
+def _need_server() -> TritonServer:
+    """The server; raises :class:`NotRun` where there is none, or nothing to ask it with."""
     try:
         import cv2  # noqa: F401
         import tritonclient.grpc  # noqa: F401
 
-        find()
+        return find()
     except ImportError as error:
         raise NotRun(f"{error.name} is not installed: pip install 'ssr-serve[serve,client]'") from None
     except TritonServerError as error:

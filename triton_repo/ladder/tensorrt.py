@@ -13,14 +13,17 @@ def tensorrt_rung(bundle: Bundle, precision: str, say: Callable[[str], None]) ->
     """The bundle compiled for this machine, from the cache of plans or built now."""
 
     def open_plan() -> Opened:
-        from triton_repo.compile import CompileError, compile_plan, open_library
+        from triton_repo.compile import CompileError, NotBuildable, NotInstalled, compile_plan, open_library
 
         need_calibration(bundle, precision)
         try:
             open_library()
         except CompileError as error:
             raise NotRun(str(error)) from None
-        return _opened(compile_plan(bundle, precision, say=say))
+        try:
+            return _opened(compile_plan(bundle, precision, say=say))
+        except (NotBuildable, NotInstalled) as error:
+            raise NotRun(str(error)) from None
 
     return Rung("tensorrt", precision, "TensorRT", open_plan)
 

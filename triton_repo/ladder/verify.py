@@ -100,9 +100,11 @@ def verify(path: str, wanted: Wanted, progress: Progress) -> Ladder:
         raise SsrError(f"{path}: --require-tensorrt, but no model of it is served by TensorRT")
     rows = tuple(_required(row) if wanted.require_tensorrt else row for row in climber.rows)
     if all(row.verdict == "not run" or (row.step, row.verdict) == ("reference", "ok") for row in rows):
-        raise SsrError(
-            f"{path}: nothing to compare: " + (f"{rows[-1].name}: {rows[-1].reason}" if rows else "no model")
+        why = next((f"{row.name}: {row.reason}" for row in reversed(rows) if row.reason), "")
+        why = why or f"no model in it is served in what was asked for: {', '.join(wanted.steps)}" + (
+            f" in {', '.join(wanted.precisions)}" if wanted.precisions else ""
         )
+        raise SsrError(f"{path}: nothing to compare: {why}")
     return Ladder(path, rows, climber.photos, climber.skipped, tuple(climber.synthetic))
 
 
