@@ -41,7 +41,7 @@ Tick = Callable[[int], None]
 
 class Runner(AbstractContextManager["Runner"]):
     """Ages of pictures. ``name`` says what ran: kind, implementation, precision. ``size``: side in pixels.
-    ``weights_sha256``: identity of the weights, where it is known before the first answer."""
+    ``weights_sha256``: identity of the weights that answer, where it is known; a server's after an answer."""
 
     name: str
     size: int = IMAGE_SIZE
@@ -101,8 +101,13 @@ def open_runner(
     if kind in ("torch", "served") and precision != "fp32":
         decides = "the server decides" if kind == "served" else "torch runs in fp32"
         raise SsrError(f"--precision {precision}: {decides}; it belongs to --runner native and onnx")
-    if isinstance(what, str | os.PathLike) and not (Path(what) / "system.json").is_file():
-        what = read_bundle(what)
+    if isinstance(what, str | os.PathLike):
+        if not (Path(what) / "system.json").is_file():
+            what = read_bundle(what)
+        elif kind != "torch":
+            raise SsrError(
+                f"{what}: a system of the zoo runs in torch only, not in {kind}; expected a bundle"
+            )
     if kind == "served":
         return ServedRunner(url, model, what if isinstance(what, Bundle) else None)
     if isinstance(what, Bundle):
@@ -113,8 +118,6 @@ def open_runner(
         return _torch(what, device)
     if what is None:
         raise SsrError(f"--runner {kind}: give a bundle or the folder of a system")
-    if kind != "torch":
-        raise SsrError(f"{what}: a system of the zoo runs in torch only, not in {kind}; expected a bundle")
     from ssr_train.zoo import load_system
 
     return TorchRunner(load_system(what), device=device)
@@ -196,13 +199,15 @@ class OnnxRunner(Runner):
 
 
 class ServedRunner(Runner):
-    """``model`` of the server at ``url``; with ``bundle``, only its weights may answer. ``wait``: seconds
-    until the server must be ready."""
+    """``model`` of the server at ``url``; with ``bundle``, other weights than its may not answer. ``wait``:
+    seconds until the server must be ready. Weights that change between answers are refused; a server that
+    does not state them is named so."""
 
     def __init__(self, url: str, model: str, bundle: Bundle | None = None, *, wait: float = 10.0) -> None:
         from ssr_client import AgeClient
 
-        self.weights_sha256 = None if bundle is None else bundle.contract.weights_sha256
+        self._wanted = None if bundle is None else bundle.contract.weights_sha256
+        self._answered = False
         self._client: AgeClient = AgeClient(url, model, wait=wait)
         try:
             self._client.open()
@@ -214,11 +219,20 @@ class ServedRunner(Runner):
 
     def _answer(self, batch: Images) -> NDArray[Any]:
         answers = self._client.predict(batch, colour="bgr")
-        if (found := self._client.weights_sha256) and self.weights_sha256 not in (None, found):
+        stated = self._client.weights_sha256 or None
+        if stated is not None and self._wanted not in (None, stated):
             raise SsrError(
-                f"{self.name}: answers with weights {found[:12]}, the bundle's are "
-                f"{str(self.weights_sha256)[:12]}; serve this bundle, or leave it out"
+                f"{self.name}: answers with weights {stated[:12]}, the bundle's are "
+                f"{str(self._wanted)[:12]}; serve this bundle, or leave it out"
             )
+        if self._answered and stated != self.weights_sha256:
+            raise SsrError(
+                f"{self.name}: the weights changed from {str(self.weights_sha256)[:12]} to "
+                f"{str(stated)[:12]} while they were asked; ask again"
+            )
+        if stated is None and not self._answered:
+            self.name = f"{self.name[:-1]}, weights not stated)"
+        self.weights_sha256, self._answered = stated, True
         return answers
 
     def close(self) -> None:

@@ -216,6 +216,10 @@ def test_runners_refuse(images: Any, tmp_path: Path) -> None:
     for kind in ("torch", "native", "onnx"):
         with pytest.raises(SsrError, match="answers male in probability, expected ages in years"):
             open_runner(male, kind)
+    system = zoo.save_system(tmp_path / "dex", zoo.build("dex"), {})
+    for kind in ("native", "onnx", "served"):
+        with pytest.raises(SsrError, match=f"a system of the zoo runs in torch only, not in {kind}"):
+            open_runner(system, kind)
     broken = zoo.build("ssrnet")
     with torch.no_grad():
         next(broken.parameters()).fill_(torch.nan)
@@ -230,10 +234,11 @@ def test_served_runner_gives_the_engines_bits_and_checks_the_weights(
     server = serve({"ssrnet": default_bundle()})
     with open_runner(default_bundle(), "native") as runner:
         expected = runner.predict(images)
+    shipped = read_bundle(default_bundle())
     for what in (default_bundle(), None):
         with open_runner(what, "served", url=server.grpc_url) as runner:
             np.testing.assert_array_equal(runner.predict(images), expected)
-    shipped = read_bundle(default_bundle())
+            assert runner.weights_sha256 == shipped.contract.weights_sha256
     parameters = shipped.parameters()
     parameters["stages.0.p.bias"] = parameters["stages.0.p.bias"] + 1
     other = write_bundle(tmp_path / "other", shipped.contract, parameters)
@@ -289,7 +294,8 @@ def test_the_split_of_a_prepared_set_is_made_again() -> None:
     other = origin.learned_from(dataclasses.replace(people(19), name="afad"), 99)
     assert other is not None
     assert len(other) == 0
-    assert Origin.of({"command": "ssr-train import-keras"}).learned_from(faces, 0) is None
+    for command in ("ssr-train import-keras", "it's no command line"):
+        assert Origin.of({**provenance, "command": command}).learned_from(faces, 0) is None
 
 
 def test_halves_share_no_person() -> None:
@@ -301,6 +307,13 @@ def test_halves_share_no_person() -> None:
     assert halves.by == "subject"
     assert len(halves.index[0]) == 20
     assert halve(Selection(people(40), np.arange(40), (), 0), np.zeros(40), 0).by == "image"
+    for seed in range(4):  # whoever comes first, also where one person has most of the pictures
+        faces = people(40, subjects=np.repeat(["one", "most"], [4, 36]))
+        halves = halve(Selection(faces, np.arange(40), (), 0), np.zeros(40), seed)
+        assert sorted(map(len, halves.index)) == [4, 36]
+    faces = people(40, subjects=np.repeat("one", 40))
+    with pytest.raises(SsrError, match="all pictures are of one person"):
+        halve(Selection(faces, np.arange(40), (), 0), np.zeros(40), 0)
 
 
 # -- conformal intervals ------------------------------------------------------------------------------
@@ -311,6 +324,7 @@ def test_half_width_by_hand() -> None:
     assert intervals.half_width(ten, 0.9) == 9.0  # rank ceil(10 * 0.9) = 9 of 9
     assert intervals.half_width(ten, 0.5) == 5.0
     assert intervals.half_width(ten[:8], 0.9) == np.inf  # rank 9 of 8
+    assert intervals.half_width(ten, 1e-12) == 1.0  # never below rank 1
     assert intervals.least_faces(0.9) == intervals.LEAST
     assert intervals.least_faces(0.995) == 199
 
@@ -417,8 +431,11 @@ def test_threshold_by_hand() -> None:
     assert gate.choose_threshold(np.arange(93.0), 0.05, 0.95) == 91.01  # one of 93 lies above
     with pytest.raises(SsrError, match=r"58 faces under the age .* needs at least 59"):
         gate.choose_threshold(np.arange(58.0), 0.05, 0.95)
-    with pytest.raises(SsrError, match="--false-accept must lie between 0 and 1, got 0"):
-        gate.choose_threshold(np.arange(58.0), 0.0, 0.95)
+    for rate in (0.0, 1e-17, 1.0, np.nan):  # 1 - 1e-17 is 1: no logarithm to divide by
+        with pytest.raises(SsrError, match=f"--false-accept must lie between 1e-09 and 1, got {rate:g}"):
+            gate.choose_threshold(np.arange(58.0), rate, 0.95)
+    with pytest.raises(SsrError, match="needs at least 2,995,732,273"):
+        gate.choose_threshold(np.arange(58.0), 1e-9, 0.95)
 
 
 def test_threshold_keeps_the_rate_with_the_confidence_asked_for() -> None:

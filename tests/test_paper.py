@@ -224,7 +224,12 @@ def test_official_curves_are_read_or_refused(tmp_path: Path) -> None:
         read_official(file, "wiki", ["ssrnet"])
     with pytest.raises(SsrError, match="lfw: unknown, expected one of: morph2"):
         read_official(file, "lfw", ["ssrnet"])
-    for text in ("[1]", "{", '{"morph2/ssrnet_3_3_3_64_1.0_1.0": {"train_mae": [1], "val_mae": []}}'):
+    for text in (
+        "[1]",
+        "{",
+        '{"morph2/ssrnet_3_3_3_64_1.0_1.0": {"train_mae": [1], "val_mae": []}}',
+        '{"morph2/ssrnet_3_3_3_64_1.0_1.0": {"train_mae": [1, 2], "val_mae": [NaN, 3]}}',
+    ):
         file.write_text(text)
         with pytest.raises(SsrError, match=r"histories\.json: (not curves|no runs)"):
             read_official(file, "morph2", ["ssrnet"])

@@ -452,7 +452,14 @@ def test_niu_reads_the_middle_only(faces: tuple[Tensor, Tensor]) -> None:
         ("ap", {"steepness": -1.0}, "steepness must be positive"),
         ("arn", {"anchors": 0}, "at least one anchor"),
         ("hot", {"faces": 1}, "faces >= 2"),
-        ("mobilenet", {"alpha": "wide"}, "mobilenet: options {'alpha': 'wide'}"),
+        ("mobilenet", {"alpha": "wide"}, "mobilenet: option alpha: expected a finite number, got 'wide'"),
+        ("mobilenet", {"dropout": 1.5}, "mobilenet: options {'dropout': 1.5}"),
+        ("arn", {"value_range": float("inf")}, "option value_range: expected a finite number, got inf"),
+        ("dex", {"bins": 101.0}, "option bins: expected a whole number, got 101.0"),
+        ("dex", {"bins": 10**13}, "dex: options {'bins': 10000000000000}"),
+        ("ssrnet", {"dynamic_range": "no"}, "option dynamic_range: expected true or false, got 'no'"),
+        ("ranking-cnn", {"full": 1}, "option full: expected true or false, got 1"),
+        ("ssrnet", {"stages": "333"}, "option stages: expected a list, got '333'"),
     ],
 )
 def test_wrong_names_and_options(name: str, options: dict[str, Any], message: str) -> None:

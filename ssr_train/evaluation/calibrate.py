@@ -107,13 +107,14 @@ def halve(chosen: Selection, answers: Years, seed: int) -> Halves:
     known = bool((subjects != "").all())
     owner = np.unique(subjects, return_inverse=True)[1] if known else np.arange(len(index))
     persons = int(owner.max()) + 1
+    if persons < 2:
+        raise SsrError("all pictures are of one person: none can be held out to measure on")
     order = np.random.default_rng((seed, len(index))).permutation(persons)
     filled = np.cumsum(np.bincount(owner, minlength=persons)[order])
     first = np.zeros(persons, np.bool_)
-    first[order[: int(np.searchsorted(filled, len(index) / 2)) + 1]] = True
+    taken = min(int(np.searchsorted(filled, len(index) / 2)) + 1, persons - 1)
+    first[order[:taken]] = True
     parts = (first[owner], ~first[owner])
-    if not parts[1].any():
-        raise SsrError("all pictures are of one person: none can be held out to measure on")
     ages = faces.ages[index].astype(np.float64)
     return Halves(
         (answers[parts[0]], answers[parts[1]]),

@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 from ssr_train.errors import SsrError
 from ssr_train.evaluation.intervals import EDGES, LEAST, merge_bands
 
+SMALLEST = 1e-9
+"""Of rates and confidences: no set of faces could show less."""
+
 Years = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
@@ -56,14 +59,14 @@ class Residuals:
 
 def fewest_young(false_accept: float, confidence: float) -> int:
     """Faces under T without which no threshold keeps ``false_accept`` with ``confidence``."""
-    return math.ceil(math.log(1 - confidence) / math.log(1 - false_accept) - 1e-9)
+    return math.ceil(math.log1p(-confidence) / math.log1p(-false_accept) - 1e-9)
 
 
 def check_rates(false_accept: float, confidence: float) -> None:
-    """Raise :class:`SsrError` unless both lie between 0 and 1."""
+    """Raise :class:`SsrError` unless both lie between :data:`SMALLEST` and 1."""
     for name, value in (("false-accept", false_accept), ("confidence", confidence)):
-        if not 0 < value < 1:
-            raise SsrError(f"--{name} must lie between 0 and 1, got {value:g}")
+        if not SMALLEST <= value < 1:
+            raise SsrError(f"--{name} must lie between {SMALLEST:g} and 1, got {value:g}")
 
 
 def choose_threshold(young: Years, false_accept: float, confidence: float) -> float:

@@ -79,7 +79,7 @@ class Coverage:
 
 def half_width(errors: Years, coverage: float) -> float:
     """The ceil((n + 1) * coverage)-th smallest of ``errors`` (n,); infinite if n is too small for it."""
-    rank = math.ceil((len(errors) + 1) * coverage - 1e-9)
+    rank = max(math.ceil((len(errors) + 1) * coverage - 1e-9), 1)
     return math.inf if rank > len(errors) else float(np.partition(errors, rank - 1)[rank - 1])
 
 

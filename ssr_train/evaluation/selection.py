@@ -58,7 +58,10 @@ class Origin:
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> Origin:
         """Read a bundle's or a system's provenance; runs from before there were protocols split randomly."""
-        words = shlex.split(str(provenance.get("command", "")))
+        try:
+            words = shlex.split(str(provenance.get("command", "")))
+        except ValueError:  # no command line, whoever wrote it
+            words = []
         name = words[words.index("--data") + 1] if "--data" in words[:-1] else None
         if name is None or "data" not in provenance:
             return cls()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ssr_train import zoo
 from ssr_train.errors import SsrError
 from ssr_train.paper.report import Report, Table
@@ -167,6 +169,8 @@ def _curves(run: Mapping[str, Any]) -> Curves:
     curves = Curves([float(v) for v in run["train_mae"]], [float(v) for v in run["val_mae"]])
     if not curves.train or len(curves.train) != len(curves.validation):
         raise ValueError(f"{len(curves.train)} training and {len(curves.validation)} validation values")
+    if not np.isfinite([*curves.train, *curves.validation]).all():
+        raise ValueError("values that are NaN or infinite")
     return curves
 
 

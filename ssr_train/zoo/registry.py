@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -37,10 +38,12 @@ def build(name: str, **chosen: Any) -> System:
     known = options(name)
     if foreign := sorted(set(chosen) - set(known)):
         raise SsrError(f"{name}: no option {foreign[0]}, expected one of: {', '.join(known)}")
+    for option, value in chosen.items():
+        _check_kind(name, option, value, known[option])
     try:
         system = _SYSTEMS[name][1](**chosen)
-    except (TypeError, ValueError) as error:
-        raise SsrError(f"{name}: options {chosen}: {error}") from None
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+        raise SsrError(f"{name}: options {chosen}: {str(error).partition(chr(10))[0]}") from None
     system.name, system.options = name, {**known, **chosen}
     return system
 
@@ -54,6 +57,20 @@ def options(name: str) -> dict[str, Any]:
 def describe(name: str) -> Description:
     """What system ``name`` is, without building it."""
     return _entry(name)[0]
+
+
+def _check_kind(name: str, option: str, value: Any, default: Any) -> None:
+    """Raise :class:`SsrError` unless ``value`` is of the kind of the option's default, and finite."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits, expected = {
+        bool: (isinstance(value, bool), "true or false"),
+        int: (number and isinstance(value, int), "a whole number"),
+        float: (number and math.isfinite(value), "a finite number"),
+        str: (isinstance(value, str), "a text"),
+        list: (isinstance(value, list | tuple), "a list"),
+    }[type(default)]
+    if not fits:
+        raise SsrError(f"{name}: option {option}: expected {expected}, got {value!r}")
 
 
 def _entry(name: str) -> tuple[Description, Callable[..., System]]:
