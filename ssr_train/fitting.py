@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -197,12 +198,15 @@ def _alone(
     folder: RunFolder, processes: Processes, prepare: Callable[[], None], work: Callable[[], Path]
 ) -> Path:
     """``work`` in the locked folder, after the first process alone did ``prepare``."""
-    if not processes.first:
-        processes.wait()
-        return work()
-    with folder.lock():
-        prepare()
-        processes.wait()
+    with ExitStack() as held:
+        refusal: Exception | None = None
+        if processes.first:
+            try:
+                held.enter_context(folder.lock())
+                prepare()
+            except (SsrError, OSError) as error:
+                refusal = error
+        processes.go_on(refusal)
         return work()
 
 

@@ -185,9 +185,7 @@ class Trainer:
         system = build(self.settings)
         check_data(self.settings, self.data, self.split, system.input_size)
         if not self.folder.checkpoint_file.exists():
-            initialise(system, self.settings)
-            with torch.no_grad():
-                system.prepare(torch.from_numpy(self.data.ages[self.split.train]))
+            initialise(system, self.settings, self.data.ages[self.split.train])
         system.to(self.device)
         system.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.processes.count > 1:

@@ -312,7 +312,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_batch(tmp_path: Path) -> 
     ("changes", "message"),
     [
         ({"count": 9}, r"--count 9 leaves 7 faces to train on.*one batch of 8"),
-        ({"count": 2, "batch_size": 2}, r"0 to validate on"),
+        ({"count": 2, "batch_size": 2}, r"leaves no validation images of its 2"),
         ({"epochs": 0}, r"--epochs must be at least 1, got 0"),
         ({"batch_size": 1}, r"--batch-size must be at least 2"),
         ({"lr": 0.0}, r"--lr must be positive"),

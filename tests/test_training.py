@@ -25,6 +25,7 @@ from ssr_train.errors import SsrError  # noqa: E402
 from ssr_train.run_folder import Settings  # noqa: E402
 from ssr_train.schedule import batch_size  # noqa: E402
 from ssr_train.training import processes, supply  # noqa: E402
+from ssr_train.training.start import build, initialise  # noqa: E402
 
 OPTIONS: dict[str, Any] = {
     "count": 80,
@@ -247,6 +248,14 @@ def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
     assert "torchrun --nproc-per-node 2" in read_bundle(two / "bundle").contract.provenance["command"]
 
 
+def test_one_of_two_processes_says_why_a_run_cannot_begin(averaged: Path) -> None:
+    command = [sys.executable, *LAUNCH, "-m", "ssr_train.cli", "fit", "--out", str(averaged), *COMMAND]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert result.stderr.count("holds a finished run; --resume continues it") == 1, result.stderr
+    assert "gloo" not in result.stderr, "the other process waited for the one that had ended"
+
+
 def test_a_run_of_two_processes_is_resumed_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
     out.mkdir()
@@ -360,6 +369,23 @@ def test_a_system_goes_on_from_another_run(tmp_path: Path) -> None:
     assert not (tmp_path / "third").exists()
 
 
+@pytest.mark.parametrize("system", ["hot", "arn"])
+def test_initial_weights_are_neither_overwritten_nor_answered_by_old_support_vectors(
+    system: str, tmp_path: Path
+) -> None:
+    """ARN's regressors would start at the new ages' quantiles, Hot's old SVR would judge the new epochs."""
+    options = {"set": ["faces=60"]} if system == "hot" else {}
+    first = run(tmp_path / "first", system=system, epochs=1, **options)
+    settings = fitting.settings_from({**OPTIONS, "system": system, "init": str(first), **options})
+    given, made = zoo.load_system(first), build(settings)
+    initialise(made, settings, np.full(9, 99, np.float32))
+    for x, y in zip(given.parameters(), made.parameters(), strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=0)
+    if system == "hot":
+        assert float(given.head.fitted) == 1.0
+        assert float(made.head.fitted) == 0.0
+
+
 def test_the_ablation_is_trained_and_bundled(tmp_path: Path) -> None:
     bundle = run(tmp_path / "run", set=["dynamic_range=false"], epochs=1)
     architecture = read_bundle(bundle).contract.architecture
@@ -375,6 +401,9 @@ def test_the_ablation_is_trained_and_bundled(tmp_path: Path) -> None:
         ({"precision": "fp8"}, "--precision fp8: unknown, expected one of: fp32, bf16"),
         ({"ema": 1.0}, "--ema must lie between 0 and 1"),
         ({"protocol": "fair"}, "protocol 'fair' is unknown, expected one of: random"),
+        ({"fold": 3}, "fold 3: the protocol random has one fold, 0"),
+        ({"protocol": "leave-one-subject-out", "fold": 80}, r"fold 80: expected 0\.\.79"),
+        ({"protocol": "subject-exclusive", "batch_size": 65}, "leaves 64 faces to train on and 8"),
         ({"protocol": "distributed"}, "--protocol distributed: synthetic has no split of its own"),
         ({"system": "resnet"}, "system resnet: unknown, expected one of: ssrnet"),
         ({"system": "dex", "stages": "3,3"}, "dex: no option stages"),

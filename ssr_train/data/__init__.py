@@ -110,6 +110,7 @@ def load(
         return open_prepared(Path(name))
     from ssr_train.data import persons, synthetic
 
+    who = undrawn(name, count).subjects
     drawn = f"drawn faces, generator version {synthetic.VERSION}"
     if name == "synthetic-persons":
         people = persons.draw_people(count, seed, workers, progress)
@@ -120,7 +121,7 @@ def load(
             synthetic=True,
             licence="Apache-2.0",
             name=name,
-            subjects=people.persons,
+            subjects=who,
             sexes=people.sexes,
         )
     images, ages = synthetic.draw_faces(count, seed, workers, progress)
@@ -131,5 +132,22 @@ def load(
         synthetic=True,
         licence="Apache-2.0",
         name=name,
-        subjects=np.arange(count).astype(np.str_),  # every drawn face is another person's
+        subjects=who,
+    )
+
+
+def undrawn(name: str, count: int) -> Dataset:
+    """Who is on the pictures of drawn set ``name``, which is known before one is drawn: pictures of no
+    pixels, no ages."""
+    from ssr_train.data.persons import PICTURES
+
+    each = PICTURES if name == "synthetic-persons" else 1
+    return Dataset(
+        np.empty((count, 0, 0, 3), np.uint8),
+        np.zeros(count, np.float32),
+        description="not drawn yet",
+        synthetic=True,
+        licence="",
+        name=name,
+        subjects=(np.arange(count) // each).astype(np.str_),
     )

@@ -45,11 +45,10 @@ _KEPT = (
 
 
 class People(NamedTuple):
-    """Pictures (N, 64, 64, 3) uint8 BGR, ages (N,) float32 in whole years, persons (N,) and sexes (N,)."""
+    """Pictures (N, 64, 64, 3) uint8 BGR, ages (N,) float32 in whole years, and sexes (N,)."""
 
     images: NDArray[np.uint8]
     ages: NDArray[np.float32]
-    persons: NDArray[np.str_]
     sexes: NDArray[np.str_]
 
 
@@ -84,7 +83,7 @@ def draw_people(
             images[i], ages[i], sexes[i] = face
         if progress is not None:
             progress(stop)
-    return People(images, ages, (np.arange(count) // PICTURES).astype(np.str_), sexes)
+    return People(images, ages, sexes)
 
 
 def _draw_block(block: tuple[int, int, int]) -> list[tuple[NDArray[np.uint8], int, str]]:

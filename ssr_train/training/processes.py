@@ -42,6 +42,19 @@ class Processes:
             if len(set(values)) > 1:
                 raise SsrError("the processes of this run were given different options or data")
 
+    def go_on(self, refusal: Exception | None) -> None:
+        """Until every process is here, the first with what stops the run, or None.
+
+        The first raises it, and the others end without a word: it is the first that speaks.
+        """
+        stopped: list[bool] = [refusal is not None]
+        if self.count > 1:
+            dist.broadcast_object_list(stopped, src=0)
+        if refusal is not None:
+            raise refusal
+        if stopped[0]:
+            raise SystemExit(1)
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.count > 1:

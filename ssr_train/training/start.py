@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ssr_train import data as datasets
 from ssr_train import zoo
 from ssr_train.bundle import CONTRACT_FILE, MODEL_FILE, read_bundle
 from ssr_train.data import Dataset
-from ssr_train.data.protocols import Split, check_protocol, random_parts
+from ssr_train.data.protocols import Split, check_protocol, make_split
 from ssr_train.errors import SsrError
 from ssr_train.run_folder import Settings
 from ssr_train.training.randomness import INITIAL, derive
@@ -46,9 +47,8 @@ def check(settings: Settings) -> None:
     if s.data in datasets.NAMES:
         if s.protocol == "distributed":
             raise SsrError(f"--protocol distributed: {s.data} has no split of its own, choose another")
-        if s.protocol == "random":
-            training, validation, _ = random_parts(s.count, s.seed)
-            _check_sizes(len(training), len(validation), s)
+        split = make_split(datasets.undrawn(s.data, s.count), s.protocol, s.seed, fold=s.fold)
+        _check_sizes(len(split.train), len(split.validation), s)
     if s.device.startswith("cuda") and not torch.cuda.is_available():
         raise SsrError(f"--device {s.device}: torch sees no GPU here")
     try:
@@ -121,14 +121,22 @@ def initial_sha256(path: Path, settings: Settings) -> str:
     return bundle.contract.weights_sha256
 
 
-def initialise(system: System, settings: Settings) -> None:
-    """Give ``system`` the weights that the run starts from, which must still be those it was started with."""
+@torch.no_grad()
+def initialise(system: System, settings: Settings, ages: NDArray[np.float32]) -> None:
+    """Give ``system`` the weights that the run starts from, which must still be those it was started with.
+
+    What a method takes from the training ``ages`` it takes from this run's, but no parameter that is given.
+    """
     if settings.init is None:
+        system.prepare(torch.from_numpy(ages))
         return
     path = Path(settings.init)
     if initial_sha256(path, settings) != settings.init_sha256:
         raise SsrError(f"{path}: no longer the weights this run started from")
-    system.load_state_dict(zoo.load_system(path).state_dict())
+    given = zoo.load_system(path)
+    system.load_state_dict(given.state_dict())
+    system.prepare(torch.from_numpy(ages))
+    system.load_state_dict(dict(given.named_parameters()), strict=False)
 
 
 def fingerprint(settings: Settings, data: Dataset) -> str:

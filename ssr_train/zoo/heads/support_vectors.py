@@ -26,8 +26,9 @@ class SupportVectors(Head):
 
     The regression is LIBSVM's epsilon-SVR with a Gaussian kernel (scikit-learn), on features and ages of
     zero mean and unit deviation; ``cost`` is its C, ``tube`` its epsilon. It is fitted on at most ``faces``
-    training faces, drawn by a fixed seed: its time grows with their square. Until :meth:`finish` the linear
-    layer answers. The support vectors are kept in arrays of ``faces`` rows, unused rows zero.
+    training faces, drawn by a fixed seed: its time grows with their square. From :meth:`prepare` until
+    :meth:`finish` the linear layer answers. The support vectors are kept in arrays of ``faces`` rows, unused
+    rows zero.
     """
 
     support: Tensor
@@ -51,6 +52,9 @@ class SupportVectors(Head):
         self.register_buffer("age", torch.zeros(2))  # offset and factor from the SVR's answer to years
         self.register_buffer("gamma", torch.zeros(()))
         self.register_buffer("fitted", torch.zeros(()))
+
+    def prepare(self, ages: Tensor, /) -> None:
+        self.fitted.zero_()
 
     def forward(self, features: Tensor) -> DeepFeatures:
         return DeepFeatures(self.linear(features).squeeze(1), features)
