@@ -190,6 +190,15 @@ def test_cached_plan_is_not_built_again(
     assert (again.path, again.sha256) == (made.plans["fp16"].path, made.plans["fp16"].sha256)
 
 
+def test_a_cache_that_is_only_read_is_used(made: Made, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(cache.os, "utime", refuse)
+    found, reason = cache.PlanCache(folder).find(made.plans["fp16"].recipe)
+    assert (found is not None, reason) == (True, "")
+
+
 def test_forced(made: Made, bundle: Bundle, rtx: library.Library, tmp_path: Path) -> None:
     first = compile_plan(bundle, "fp32", TARGETS, cache=tmp_path, library=rtx)
     second = compile_plan(bundle, "fp32", TARGETS, cache=tmp_path, library=rtx, force=True)

@@ -297,6 +297,7 @@ def test_what_the_table_refuses(
     (row,) = climb(rung, [made], default.contract)
     assert (row.verdict, reason in row.reason) == ("failed" if reason else "ok", True), row.reason
     assert bool(row.reason) is bool(reason)
+    json.dumps(row.to_json(), allow_nan=False)
 
 
 def test_answers_that_are_not_the_twins(default: Bundle) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -36,7 +37,8 @@ class PlanCache:
                 plan = load_plan(entry)
             except PlanError as error:
                 return None, f"the cached plan is damaged: {error}"
-            os.utime(entry)
+            with contextlib.suppress(OSError):  # a cache that is only read, or pruned meanwhile
+                os.utime(entry)
             return plan, ""
         return None, self._stale(recipe) or "none in the cache"
 
@@ -67,7 +69,7 @@ class PlanCache:
     def _entries(self) -> list[Path]:
         """Newest first."""
         found = [p for p in self.folder.glob("*") if (p / PLAN_FILE).is_file() and not p.name.startswith(".")]
-        return sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)
+        return sorted(found, key=_used, reverse=True)
 
     def _stale(self, recipe: Recipe) -> str:
         """How the closest plan of the same model and precision differs."""
@@ -86,6 +88,13 @@ class PlanCache:
     def _prune(self) -> None:
         for entry in self._entries()[LARGEST:]:
             shutil.rmtree(entry, ignore_errors=True)
+
+
+def _used(entry: Path) -> float:
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:  # pruned by another process
+        return 0.0
 
 
 def built(plan: Plan, reason: str) -> Plan:

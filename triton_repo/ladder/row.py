@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -46,7 +47,9 @@ class Row:
         return " ".join(filter(None, (self.model, self.step, self.precision, self.by))) + where
 
     def to_json(self) -> dict[str, Any]:
-        drift = None if self.drift is None else vars(self.drift)
+        drift = None
+        if self.drift is not None:  # JSON knows no NaN
+            drift = {name: v if math.isfinite(v) else None for name, v in vars(self.drift).items()}
         return {**vars(self), "drift": drift}
 
 
