@@ -395,8 +395,12 @@ def test_bundles_that_cannot_be_exported(default: Bundle, tmp_path: Path) -> Non
     clash = Interface(output=Output(name="delta"))
     named = write_bundle(tmp_path / "named", replace(default.contract, interface=clash), default.parameters())
     assert list(run(built(named), named.golden()["crops"])) == ["delta"]
-    with pytest.raises(ExportError, match="two tensors of one name"):
+    with pytest.raises(ExportError, match="two tensors of the graph would be called 'delta'"):
         build_onnx(named, stage_outputs=True)
+    clash = Interface(output=Output(name="bin_axis"))
+    named = replace(default, contract=replace(default.contract, interface=clash))
+    with pytest.raises(ExportError, match="two tensors of the graph would be called 'bin_axis'"):
+        build_onnx(named)
 
 
 def test_the_command_without_torch(copied: Path, tmp_path: Path) -> None:

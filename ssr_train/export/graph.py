@@ -38,6 +38,10 @@ class Graph:
         )
         return name
 
+    def names(self) -> list[str]:
+        """Of every constant and node; in a graph that is valid each occurs once."""
+        return [*self._constants, *(node.name for node in self._nodes)]
+
     def finish(
         self,
         name: str,

@@ -7,6 +7,7 @@ stream X gives, ``x.0`` the block's map after ReLU and pool, ``stages.0.p`` the 
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import onnx
@@ -42,9 +43,9 @@ def build_onnx(bundle: Bundle, precision: str = "fp32", *, stage_outputs: bool =
         outputs.append(interval(graph, contract.interval, output))
     if stage_outputs:
         outputs += _stage_outputs(graph, contract.architecture)
-    names = [image.name, *(value.name for value in outputs)]
-    if len(set(names)) < len(names):
-        raise ExportError(f"{bundle.path}: two tensors of one name in {', '.join(names)}")
+    names = Counter([image.name, *graph.names()])
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ExportError(f"{bundle.path}: two tensors of the graph would be called {twice[0]!r}")
     crops = f"Face crops, {image.colour} order, 0..255."
     return graph.finish(
         "ssrnet",
