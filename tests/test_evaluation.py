@@ -397,8 +397,9 @@ def test_a_calibrated_bundle_serves_its_intervals(calibrated: Path, images: Any)
 
 def test_coverage_of_the_calibrating_faces_is_said_to_be_no_test(calibrated: Path, tmp_path: Path) -> None:
     again = calibrate_bundle(calibrated, FEW, 0.9, tmp_path / "again", force=True)
-    found = evaluate(again.path, dataclasses.replace(FEW, seed=102), Asked())
-    assert any("calibrated the intervals" in line for line in found.selection.lines)
+    for seed, count, said in ((102, FEW.count, True), (102, 60, True), (103, 60, False)):
+        found = evaluate(again.path, dataclasses.replace(FEW, seed=seed, count=count), Asked())
+        assert any("calibrated the intervals" in line for line in found.selection.lines) == said
 
 
 def test_calibrate_refuses(calibrated: Path, tmp_path: Path) -> None:

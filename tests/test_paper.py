@@ -301,6 +301,10 @@ def test_another_budget_is_refused_or_trained_anew(tmp_path: Path) -> None:
     elsewhere = dataclasses.replace(longer, threads=2)
     (again,) = Runs(tmp_path, elsewhere, quiet()).train(wanted)
     assert again.history == run.history
+    for text in ("[]", "{", '[{"epoch": 1}]', "1"):
+        run.folder.history_json.write_text(text)
+        with pytest.raises(SsrError, match=r"history\.json: not the history of a finished run; remove"):
+            Runs(tmp_path, longer, quiet()).train(wanted)
 
 
 def test_a_chain_starts_from_the_set_before(tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def _record(
     record = {
         "data": chosen.faces.description,
         "data_sha256": chosen.faces.sha256,
+        "drawn": None if chosen.seed is None else {"set": chosen.faces.name, "seed": chosen.seed},
         "synthetic": chosen.faces.synthetic,
         "selection": list(chosen.lines),
         "method": "split conformal by band of answers",

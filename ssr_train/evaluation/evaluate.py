@@ -88,8 +88,12 @@ def _judge(one: Subject, runner: Runner, chosen: Selection, console: Console) ->
 
 
 def _calibrated_on(one: Subject, chosen: Selection) -> bool:
+    """Whether pictures of this set, or of as many or more drawn by its seed, calibrated the intervals."""
     record = one.provenance.get(RECORD)
-    return isinstance(record, Mapping) and record.get("data_sha256") == chosen.faces.sha256
+    if not isinstance(record, Mapping):
+        return False
+    drawn = {"set": chosen.faces.name, "seed": chosen.seed}
+    return record.get("data_sha256") == chosen.faces.sha256 or record.get("drawn") == drawn
 
 
 def _coverage(one: Subject, answers: Years, chosen: Selection) -> Coverage | None:

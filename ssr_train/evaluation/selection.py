@@ -112,13 +112,15 @@ class Origin:
 class Selection:
     """The pictures ``index`` of ``faces``; ``lines`` say which they are, and what is known of the leak.
 
-    ``trained``: how many of them the weights learned from; None where that is not known.
+    ``trained``: how many of them the weights learned from; None where that is not known. ``seed``: of a drawn
+    set, None of another.
     """
 
     faces: Dataset
     index: Index
     lines: tuple[str, ...]
     trained: int | None
+    seed: int | None = None
 
 
 def select(
@@ -168,7 +170,7 @@ def select(
         lines.append("WARNING: whether the weights learned from these pictures is not recorded")
     if origin.initial is not None:
         lines.append("note: the weights started from others; what those learned from is not checked")
-    return Selection(faces, index, tuple(lines), trained)
+    return Selection(faces, index, tuple(lines), trained, seed if name in datasets.NAMES else None)
 
 
 def load(name: str, count: int, seed: int, workers: int, console: Console) -> Dataset:

@@ -304,7 +304,7 @@ class Runs:
                     where = str(stopped).partition(";")[0]
                     raise Interrupted(f"{entry.key}: {where}; the same command goes on from there") from None
             self.processes.wait()
-        return Run(entry, folder, json.loads(folder.history_json.read_text(encoding="utf-8")))
+        return Run(entry, folder, _history(folder))
 
     def _settings(self, entry: Entry, data: str, batch_size: int, init: Path | None = None) -> Settings:
         b = self.budget
@@ -348,6 +348,19 @@ class Runs:
 def entries(systems: Sequence[str]) -> list[Entry]:
     """The systems named, each once, as the zoo builds them by default."""
     return [Entry(name, zoo.describe(name).name) for name in dict.fromkeys(systems)]
+
+
+def _history(folder: RunFolder) -> list[dict[str, Any]]:
+    """A row an epoch of the finished run; :class:`SsrError` where the file is not as training left it."""
+    file = folder.history_json
+    try:
+        history = json.loads(file.read_text(encoding="utf-8"))
+        numbers = [[float(row[n]) for n in ("epoch", "train_mae", "val_mae", "seconds")] for row in history]
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        numbers = []
+    if [row[0] for row in numbers] != list(range(1, folder.settings().epochs + 1)):
+        raise SsrError(f"{file}: not the history of a finished run; remove {folder.path} to train it anew")
+    return list(history)
 
 
 def _must_start(folder: RunFolder, wanted: Settings, force: bool) -> bool:
