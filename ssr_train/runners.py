@@ -101,6 +101,9 @@ def open_runner(
     if kind in ("torch", "served") and precision != "fp32":
         decides = "the server decides" if kind == "served" else "torch runs in fp32"
         raise SsrError(f"--precision {precision}: {decides}; it belongs to --runner native and onnx")
+    if kind in ("onnx", "served") and device != "cpu":
+        decides = "the server decides" if kind == "served" else "ONNX Runtime runs on the CPU here"
+        raise SsrError(f"--device {device}: {decides}; it belongs to --runner native and torch")
     if isinstance(what, str | os.PathLike):
         if not (Path(what) / "system.json").is_file():
             what = read_bundle(what)

@@ -106,18 +106,6 @@ class Metrics:
         }
 
 
-def mae(answers: ArrayLike, ages: ArrayLike) -> float:
-    """Mean absolute error (paper, Table 1)."""
-    return float(np.abs(_errors(answers, ages)).mean())
-
-
-def ca(answers: ArrayLike, ages: ArrayLike, years: float, *, inclusive: bool = False) -> float:
-    """Cumulative accuracy CA(n) (paper, Table 2), 0..1: the share of errors ``< years``, or, with
-    ``inclusive``, ``<= years``."""
-    size = np.abs(_errors(answers, ages))
-    return float((size <= years if inclusive else size < years).mean())
-
-
 def errors(
     answers: ArrayLike,
     ages: ArrayLike,
