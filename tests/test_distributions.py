@@ -463,8 +463,12 @@ def test_another_distribution_is_refused(name: str, tmp_path: Path) -> None:
         ("megaage-asian", "megaage_asian/megaage_asian/test", "test/ is missing"),
         ("appa-real", "appa-real-release/gt_avg_valid.csv", "gt_avg_valid.csv is missing"),
         ("appa-real", "appa-real-release/valid", "valid/ is missing"),
-        ("imdb", "imdb_crop/imdb.mat", "found imdb_crop, and nothing of it up to two levels down"),
-        ("cacd", "celebrity2000_meta.mat", "found CACD2000, and nothing of it up to two levels down"),
+        ("imdb", "imdb_crop/imdb.mat", "found imdb_crop, and no imdb.mat up to two levels down"),
+        (
+            "cacd",
+            "celebrity2000_meta.mat",
+            "found CACD2000, and no celebrity2000_meta.mat beside pictures up to two levels down",
+        ),
     ],
 )
 def test_the_first_thing_that_differs(name: str, gone: str, text: str, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def scan(root: Path) -> Scan:
         ABOUT,
         lambda path: any((path / table).is_file() for table in tables.values()),
         "appa-real-release",
+        absent="no gt_avg_train.csv",
     )
     require(folder, ABOUT, *tables.values(), *(f"{name}/" for name in _FOLDERS))
     files = Files(folder, tuple(_FOLDERS))

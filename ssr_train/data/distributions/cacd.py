@@ -45,7 +45,11 @@ _EXPECTED = "<age>_<name>_<number>.jpg"
 def scan(root: Path) -> Scan:
     """Read CACD; subjects are the people's names as the files spell them, composed Unicode."""
     folder = locate(
-        root, ABOUT, lambda path: (path / _MAT).is_file() and bool(_pictures(path)), prefer="CACD2000"
+        root,
+        ABOUT,
+        lambda path: (path / _MAT).is_file() and bool(_pictures(path)),
+        prefer="CACD2000",
+        absent=f"no {_MAT} beside pictures",
     )
     files = Files(folder, (_pictures(folder),))
     try:

@@ -44,12 +44,19 @@ def folders_in(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if not _litter(entry.name) and entry.is_dir())
 
 
-def locate(root: Path, about: About, holds: Callable[[Path], bool], prefer: str, picture: str = "") -> Path:
+def locate(
+    root: Path,
+    about: About,
+    holds: Callable[[Path], bool],
+    prefer: str,
+    picture: str = "",
+    absent: str = "nothing of it",
+) -> Path:
     """The folder, ``root`` or up to two levels below it, for which ``holds`` is true; the shallowest one.
 
     Of several at one depth the one named ``prefer`` is taken (any case). Raises :class:`SsrError` when the
-    choice is not clear, and when none holds; where ``picture`` says how picture files are called, with the
-    first that is called otherwise.
+    choice is not clear, and when none holds: with what is ``absent`` then or, where ``picture`` says how
+    picture files are called, with the first that is called otherwise.
     """
     level = [root]
     for _ in range(_NESTING + 1):
@@ -66,7 +73,7 @@ def locate(root: Path, about: About, holds: Callable[[Path], bool], prefer: str,
     first = next(iter(Files(root)), None) if picture else None
     if first is not None:
         raise wrong_layout(root, about, f"the first picture is called {first}, expected {picture}")
-    raise wrong_layout(root, about, f"found {_first_entries(root)}, and nothing of it up to two levels down")
+    raise wrong_layout(root, about, f"found {_first_entries(root)}, and {absent} up to two levels down")
 
 
 def require(folder: Path, about: About, *paths: str) -> None:

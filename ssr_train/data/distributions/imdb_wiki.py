@@ -47,7 +47,13 @@ _NUMBERS = ("dob", "photo_taken", "gender", "face_score", "second_face_score")
 def scan(root: Path, about: About, mat_name: str) -> Scan:
     """Read one of the two; ``mat_name`` is "imdb" or "wiki"."""
     labels = f"{mat_name}.mat"
-    folder = locate(root, about, lambda path: (path / labels).is_file(), prefer=f"{mat_name}_crop")
+    folder = locate(
+        root,
+        about,
+        lambda path: (path / labels).is_file(),
+        prefer=f"{mat_name}_crop",
+        absent=f"no {labels}",
+    )
     files = Files(folder)
     if not len(files):
         raise wrong_layout(folder, about, f"no picture lies under it, only {labels}")

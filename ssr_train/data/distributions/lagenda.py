@@ -44,7 +44,9 @@ _SEXES: dict[str, Sex] = {"M": "m", "F": "f"}
 
 def scan(root: Path) -> Scan:
     """Read LAGENDA, one record for every face with a known age."""
-    folder = locate(root, ABOUT, lambda path: (path / _TABLE).is_file(), prefer="LAGENDA")
+    folder = locate(
+        root, ABOUT, lambda path: (path / _TABLE).is_file(), prefer="LAGENDA", absent=f"no {_TABLE}"
+    )
     files = Files(folder)
     places = {_base(path): path for path in files}
     records: list[Record] = []

@@ -37,7 +37,11 @@ _LISTS = tuple(f"list/{split}_{what}.txt" for split in _SPLITS for what in ("nam
 def scan(root: Path) -> Scan:
     """Read MegaAge-Asian; name and age go together by line number, so the lists must be of one length."""
     folder = locate(
-        root, ABOUT, lambda path: any((path / entry).is_file() for entry in _LISTS), "megaage_asian"
+        root,
+        ABOUT,
+        lambda path: any((path / entry).is_file() for entry in _LISTS),
+        "megaage_asian",
+        absent=f"no {_LISTS[0]}",
     )
     require(folder, ABOUT, *_LISTS, "train/", "test/")
     files = Files(folder, _SPLITS)
