@@ -309,14 +309,22 @@ def test_another_budget_is_refused_or_trained_anew(tmp_path: Path) -> None:
 
 def test_a_chain_starts_from_the_set_before(tmp_path: Path) -> None:
     budget = dataclasses.replace(BUDGET, pretrain=("synthetic-persons",), epochs=1)
-    runs = Runs(tmp_path, budget, quiet())
+    runs = Runs(tmp_path / "here", budget, quiet())
     (run,) = runs.train(entries(["mrcnn"]))
-    before = RunFolder(tmp_path / "runs" / "mrcnn-pretrain-1")
+    before = RunFolder(tmp_path / "here" / "runs" / "mrcnn-pretrain-1")
     assert before.settings().data == "synthetic-persons"
     assert run.folder.settings().init == str(before.system)
     header = json.loads((before.system / "system.json").read_text())
     assert run.folder.settings().init_sha256 == header["files"]["model.safetensors"]["sha256"]
     assert any("after the same on synthetic-persons" in line for line in runs.facts())
+    (tmp_path / "here").rename(tmp_path / "there")
+    (moved,) = Runs(tmp_path / "there", budget, quiet()).train(entries(["mrcnn"]))
+    assert moved.history == run.history
+    alone = dataclasses.replace(budget, pretrain=())
+    with pytest.raises(
+        SsrError, match=r"was trained with pretrain .*mrcnn-pretrain-1/system, .* asks for None"
+    ):
+        Runs(tmp_path / "there", alone, quiet()).train(entries(["mrcnn"]))
 
 
 def prepared(folder: Path, name: str) -> Path:

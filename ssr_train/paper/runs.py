@@ -37,8 +37,8 @@ from ssr_train.training.start import check, check_data, initial_sha256
 DRAWN_COUNT, DRAWN_EPOCHS = 1000, 6
 """Budget on drawn faces unless told otherwise: minutes on two cores."""
 
-_MACHINE = frozenset({"device", "threads", "processes"})  # where a run was made, not at which budget
-_OWN_NAMES = {"system": "systems", "init_sha256": "pretrain", "init": "pretrain"}
+_PLACE = frozenset({"device", "threads", "processes", "init"})  # where a run was made, not at which budget
+_OWN_NAMES = {"system": "systems", "init_sha256": "pretrain"}
 
 
 @dataclass(frozen=True)
@@ -376,8 +376,9 @@ def _must_start(folder: RunFolder, wanted: Settings, force: bool) -> bool:
     if differing and not force:
         name = differing[0]
         option = _OWN_NAMES.get(name, name).replace("_", "-")
+        before, now = (s.init if name == "init_sha256" else s.to_json()[name] for s in (found, wanted))
         raise SsrError(
-            f"{folder.path}: was trained with {option} {theirs[name]}, this table asks for {ours[name]}; "
+            f"{folder.path}: was trained with {option} {before}, this table asks for {now}; "
             "choose another --out, or --force to train it anew"
         )
     if not folder.finished and found.processes != wanted.processes:
@@ -386,4 +387,4 @@ def _must_start(folder: RunFolder, wanted: Settings, force: bool) -> bool:
 
 
 def _budget(settings: Settings) -> dict[str, Any]:
-    return {name: value for name, value in settings.to_json().items() if name not in _MACHINE}
+    return {name: value for name, value in settings.to_json().items() if name not in _PLACE}
