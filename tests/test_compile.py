@@ -328,6 +328,15 @@ def test_progress_is_told(rtx: library.Library, bundle: Bundle) -> None:
     assert seen[-1][1] == seen[-1][2] > 0
 
 
+def test_an_interrupt_ends_the_build(rtx: library.Library, bundle: Bundle) -> None:
+    def interrupt(phase: str, done: int, steps: int) -> None:
+        raise KeyboardInterrupt
+
+    graph = build_onnx(bundle, "fp32").SerializeToString()
+    with pytest.raises(KeyboardInterrupt):
+        builder.build(rtx, graph, [Target(8, 9)], (1, 2, 4), watch=interrupt)
+
+
 @pytest.mark.parametrize("stages", [(3,), (5, 2), (2, 3, 4, 5)])
 def test_other_architectures_build(rtx: library.Library, tmp_path: Path, stages: tuple[int, ...]) -> None:
     other = random_bundle(tmp_path / "bundle", Architecture(stages=stages, value_range=1.0))

@@ -82,6 +82,8 @@ def build(
     if monitor is not None:
         config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
+    if monitor is not None and monitor.interrupted:
+        raise KeyboardInterrupt
     if plan is None:
         names = ", ".join(map(str, targets))
         raise CompileError(f"{library} could not build for {names}: {log.reason() or 'no reason given'}")
@@ -184,23 +186,31 @@ def logger(library: Library) -> Any:
 
 
 def _monitor(trt: Any, watch: Watch) -> Any:
-    """TensorRT's progress as calls of ``watch``, which may come from several threads."""
+    """TensorRT's progress as calls of ``watch``, which may come from several threads. Ctrl-C meanwhile ends the
+    build at its next step: no exception may pass through the library."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.steps: dict[str, int] = {}
+            self.interrupted = False
 
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:
             self.steps[name] = steps
-            watch(name, 0, steps)
+            self._tell(name, 0, steps)
 
         def step_complete(self, name: str, step: int) -> bool:
-            watch(name, step + 1, self.steps.get(name, step + 1))
-            return True
+            self._tell(name, step + 1, self.steps.get(name, step + 1))
+            return not self.interrupted
 
         def phase_finish(self, name: str) -> None:
             steps = self.steps.pop(name, 1)
-            watch(name, steps, steps)
+            self._tell(name, steps, steps)
+
+        def _tell(self, name: str, done: int, steps: int) -> None:
+            try:
+                watch(name, done, steps)
+            except KeyboardInterrupt:
+                self.interrupted = True
 
     return Monitor()
