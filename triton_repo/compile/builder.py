@@ -186,8 +186,8 @@ def logger(library: Library) -> Any:
 
 
 def _monitor(trt: Any, watch: Watch) -> Any:
-    """TensorRT's progress as calls of ``watch``, which may come from several threads. Ctrl-C meanwhile ends the
-    build at its next step: no exception may pass through the library."""
+    """TensorRT's progress as calls of ``watch``, which may come from several threads. Ctrl-C meanwhile ends
+    the build at its next step: no exception may pass through the library."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
