@@ -647,25 +647,29 @@ def test_deadlines_are_kept_and_sent(url: str, client: AgeClient, engine: Engine
 @pytest.mark.server
 def test_a_request_past_its_deadline_is_not_computed(url: str, client: AgeClient, engine: Engine) -> None:
     """A client's deadline ends its request in the server's queue: no queue policy is needed for that."""
-    from tritonclient.grpc import InferenceServerClient, InferInput
+    from ssr_client import served as shared
+    from tritonclient.grpc import InferenceServerClient
 
     raw = InferenceServerClient(url)
 
     def computed() -> int:
         return int(raw.get_inference_statistics("ssrnet").model_stats[0].inference_count)
 
-    before, crops, busy = computed(), noise(16), 300
-    tensor = InferInput("image", list(crops.shape), "UINT8")
-    tensor.set_data_from_numpy(crops)
+    before, crops, busy = computed(), noise(16), 1200
     done = threading.Semaphore(0)
-    for _ in range(busy):  # about a second of work in the queue
-        raw.async_infer("ssrnet", [tensor], callback=lambda result, error: done.release())
-    with AgeClient(url) as hurried:
+    with AgeClient(url, shared_memory=True) as sharing, AgeClient(url) as hurried:
         hurried.options = dataclasses.replace(hurried.options, timeout=0.1)
+        # Crops in memory that all requests share: they reach the queue, two seconds of work, at once.
+        assert sharing._memory is not None
+        region = sharing._memory.take(crops.nbytes)
+        tensor = shared.tensor_of(crops, sharing._now(), region)
+        sharing._register(region, shared.Deadline(10))
+        for _ in range(busy):
+            raw.async_infer("ssrnet", [tensor], callback=lambda result, error: done.release())
         with pytest.raises(DeadlineExceeded):
             hurried.predict(noise(1))
-    for _ in range(busy):
-        assert done.acquire(timeout=60)
+        for _ in range(busy):
+            assert done.acquire(timeout=60)
     np.testing.assert_array_equal(client.predict(crops), engine.predict(crops))
     assert computed() - before == 16 * (busy + 1)
     raw.close()
