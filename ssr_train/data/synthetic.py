@@ -7,9 +7,7 @@ many workers. Look at some: ``python -m ssr_train.data.synthetic --sheet faces.p
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from ssr_train.contract import IMAGE_SIZE
 from ssr_train.data.painter import paint
 from ssr_train.data.traits import sample
+from ssr_train.data.workers import in_order
 from ssr_train.errors import SsrError
 
 VERSION = 1
@@ -62,20 +61,12 @@ def draw_faces(
     images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     ages = np.empty(count, np.float32)
     blocks = [(seed, start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
-    for (_, start, stop), faces in zip(blocks, _drawn(blocks, workers), strict=True):
+    drawn = in_order(_draw_block, blocks, min(workers, len(blocks)) if len(blocks) >= 4 else 1)
+    for (_, start, stop), faces in zip(blocks, drawn, strict=True):
         images[start:stop], ages[start:stop] = faces
         if progress is not None:
             progress(stop)
     return Faces(images, ages)
-
-
-def _drawn(blocks: list[tuple[int, int, int]], workers: int) -> Iterator[Faces]:
-    if workers <= 1 or len(blocks) < 4:
-        yield from map(_draw_block, blocks)
-        return
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's thread pools
-    with ProcessPoolExecutor(min(workers, len(blocks)), mp_context=context) as pool:
-        yield from pool.map(_draw_block, blocks)
 
 
 def _draw_block(block: tuple[int, int, int]) -> Faces:
