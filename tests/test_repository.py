@@ -116,6 +116,13 @@ def test_no_queue_policy_unless_asked_for(bundle: Bundle) -> None:
     assert not only.default_queue_policy.allow_timeout_override
 
 
+def test_without_dynamic_batching_nothing_of_it_is_left(bundle: Bundle) -> None:
+    served = parse(config.render("m", bundle.contract, Options(dynamic_batching=False)))
+    assert not served.HasField("dynamic_batching")
+    with pytest.raises(SsrError, match="queue-delay-us, max-queue: nothing without dynamic batching"):
+        Options(dynamic_batching=False, queue_delay_us=5, max_queue=2)
+
+
 def test_config_declares_intervals_and_debug_outputs_only_when_meant(
     bundle: Bundle, calibrated: Path
 ) -> None:

@@ -21,7 +21,7 @@ from ssr_train.errors import SsrError
 from triton_repo import cli, config, repository, trial, tune_report
 from triton_repo.config import Options
 from triton_repo.server import Server
-from triton_repo.settings import Settings, notes, read_settings, with_settings
+from triton_repo.settings import Settings, notes, only_merges, read_settings, with_settings
 from triton_repo.trial import Round, Trial, Workload, usable_cores
 from triton_repo.tritonserver import TritonServer
 from triton_repo.tune import EnginePoint, Goal, Search, drifts, judge, pairs, thread_counts
@@ -59,13 +59,38 @@ def test_settings_are_read_and_written_and_nothing_else_changes() -> None:
     assert after.dynamic_batching.default_queue_policy == before.dynamic_batching.default_queue_policy
 
 
+def test_dynamic_batching_goes_and_comes_back() -> None:
+    merged, off = Settings(1, 1, 64, 0, (16,)), Settings(2, 1, 64, dynamic_batching=False)
+    without = with_settings(parsed(queue_delay_us=7), off)
+    assert not without.HasField("dynamic_batching")
+    assert read_settings(without) == off
+    assert "batch as sent" in str(off)
+    assert read_settings(with_settings(without, merged)) == merged
+    assert read_settings(parsed(dynamic_batching=False)).dynamic_batching is False
+
+
+@pytest.mark.parametrize(
+    ("options", "goes"),
+    [
+        ({}, True),
+        ({"dynamic_batching": False}, True),
+        ({"queue_delay_us": 7, "preferred_batch": (8,)}, True),
+        ({"max_queue": 5}, False),
+        ({"queue_timeout_ms": 5}, False),
+    ],
+)
+def test_a_bound_on_the_queue_is_never_tuned_away(options: Any, goes: bool) -> None:
+    assert only_merges(parsed(**options)) is goes
+    bench, _ = search(lambda s: (1000.0, 5.0), unmerged=goes, crops=1, concurrency=8)
+    assert any(not s.dynamic_batching for s in bench.asked) is goes
+
+
 @pytest.mark.parametrize(
     ("edit", "text"),
     [
         (lambda c: setattr(c, "backend", "python"), "backend 'python', not of ssr"),
         (lambda c: c.instance_group.add(), "2 instance groups, expected one"),
         (lambda c: setattr(c.instance_group[0], "kind", GPU), "runs on a GPU"),
-        (lambda c: c.ClearField("dynamic_batching"), "no dynamic batching"),
         (lambda c: setattr(c.parameters["threads"], "string_value", "many"), "threads: 'many'"),
     ],
 )
@@ -176,7 +201,9 @@ class MadeUp:
         return trial.rounds[-1]
 
 
-def search(machine: Any, goal: Goal | None = None, cores: int = 8, **workload: Any) -> tuple[MadeUp, Any]:
+def search(
+    machine: Any, goal: Goal | None = None, cores: int = 8, unmerged: bool = True, **workload: Any
+) -> tuple[MadeUp, Any]:
     bench = MadeUp(machine)
     even = [EnginePoint(t, b, 1000.0 * t) for t in thread_counts(cores) for b in (1, 16, 128)]
     found = Search(
@@ -187,8 +214,23 @@ def search(machine: Any, goal: Goal | None = None, cores: int = 8, **workload: A
         20,
         cores,
         lambda _: None,
+        unmerged,
     )
     return bench, found.run(even, PRESENT)
+
+
+def test_requests_of_one_crop_are_served_as_sent_where_that_is_better() -> None:
+    def machine(s: Settings) -> tuple[float, float]:
+        return 1000.0 * s.instances, 1.0 + s.dynamic_batching
+
+    bench, verdict = search(machine, Goal("latency", 5.0), cores=2, crops=1, concurrency=4)
+    assert verdict.best.settings == Settings(2, 1, 64)
+    bench, verdict = search(machine, Goal("latency"), cores=2, crops=1, rate=50.0)
+    assert not verdict.best.settings.dynamic_batching
+    assert all(s.threads == 1 for s in bench.asked if not s.dynamic_batching), (
+        "one crop keeps one thread busy"
+    )
+    assert verdict.present.settings.changes(verdict.best.settings).endswith("dynamic_batching True -> False")
 
 
 def test_the_search_finds_the_top_of_a_made_up_machine() -> None:

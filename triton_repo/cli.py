@@ -81,6 +81,12 @@ def build_command(
     preferred_batch: Annotated[
         list[int] | None, typer.Option(help="Merge requests up to this many crops, no further; repeatable.")
     ] = None,
+    dynamic_batching: Annotated[
+        bool,
+        typer.Option(
+            help="Merge the requests that wait; without, a request of few crops is answered sooner by a CPU."
+        ),
+    ] = True,
     queue_delay_us: Annotated[
         int, typer.Option(help="Hold requests back this long to merge more of them.")
     ] = 0,
@@ -134,6 +140,7 @@ def build_command(
         precision=precision,
         max_batch=max_batch,
         preferred_batch=tuple(preferred_batch or ()),
+        dynamic_batching=dynamic_batching,
         queue_delay_us=queue_delay_us,
         queue_timeout_ms=queue_timeout_ms,
         max_queue=max_queue,

@@ -37,6 +37,10 @@ class Options:
     are merged from what queued while the instance worked, never held back. ``keep``: how many of the newest
     versions are loaded; 2 makes a rollback immediate.
 
+    ``dynamic_batching`` False: a request is an execution, and an instance takes it straight from the server's
+    queue. On a CPU that is the quicker answer to requests of a crop or a few, for merging saves the engine
+    nothing and costs the server a thread more to wake; on a GPU merging is what fills it.
+
     ``queue_timeout_ms``: reject a request that waited this long (its own ``timeout`` wins); ``max_queue``:
     reject new ones beyond so many. Both are off by default, for a measured reason: with any queue policy
     the server (seen on 2.51.0) forms a batch only for an idle instance, is not woken when one becomes
@@ -49,6 +53,7 @@ class Options:
     precision: str = "fp32"
     max_batch: int = 64
     preferred_batch: tuple[int, ...] = ()
+    dynamic_batching: bool = True
     queue_delay_us: int = 0
     queue_timeout_ms: int = 0
     max_queue: int = 0
@@ -76,6 +81,12 @@ class Options:
             if not 1 <= size <= self.max_batch:
                 raise ConfigError(
                     f"preferred-batch: must lie in 1..{self.max_batch}, the max-batch, got {size}"
+                )
+        if not self.dynamic_batching:
+            merging = ("preferred_batch", "queue_delay_us", "queue_timeout_ms", "max_queue")
+            if asked := [name.replace("_", "-") for name in merging if getattr(self, name)]:
+                raise ConfigError(
+                    f"{', '.join(asked)}: nothing without dynamic batching, leave out one or the other"
                 )
         if self.device not in ("cpu", "gpu"):
             raise ConfigError(f"device: expected cpu or gpu, got {self.device!r}")
@@ -106,8 +117,9 @@ def render(name: str, contract: Contract, options: Options, flavor: Flavor = SSR
     group = config.instance_group.add(count=options.instances)
     on_gpu = options.device == "gpu" or flavor is TENSORRT
     group.kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
-    config.dynamic_batching.preferred_batch_size.extend(options.preferred_batch)
-    config.dynamic_batching.max_queue_delay_microseconds = options.queue_delay_us
+    if options.dynamic_batching:
+        config.dynamic_batching.preferred_batch_size.extend(options.preferred_batch)
+        config.dynamic_batching.max_queue_delay_microseconds = options.queue_delay_us
     if options.queue_timeout_ms or options.max_queue:
         queue = config.dynamic_batching.default_queue_policy
         queue.timeout_action = pb.ModelQueuePolicy.REJECT

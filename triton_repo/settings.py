@@ -12,8 +12,8 @@ from triton_repo.config import ConfigError
 @dataclass(frozen=True)
 class Settings:
     """``instances`` copies of the engine with ``threads`` threads each; at most ``max_batch`` crops a request
-    and an execution; requests are merged up to a ``preferred`` size if there is one, and held back up to
-    ``queue_delay_us`` to reach it; arithmetic in ``precision``."""
+    and an execution; with ``dynamic_batching`` requests are merged up to a ``preferred`` size if there is one,
+    and held back up to ``queue_delay_us`` to reach it; arithmetic in ``precision``."""
 
     instances: int
     threads: int
@@ -21,6 +21,7 @@ class Settings:
     queue_delay_us: int = 0
     preferred: tuple[int, ...] = ()
     precision: str = "fp32"
+    dynamic_batching: bool = True
 
     @property
     def cores(self) -> int:
@@ -28,7 +29,7 @@ class Settings:
         return self.instances * self.threads
 
     def __str__(self) -> str:
-        batch = "/".join(map(str, (*self.preferred, self.max_batch)))
+        batch = "/".join(map(str, (*self.preferred, self.max_batch))) if self.dynamic_batching else "as sent"
         delay = f", delay {self.queue_delay_us} us" if self.queue_delay_us else ""
         return f"{self.instances} x {self.threads}, batch {batch}{delay}, {self.precision}"
 
@@ -52,8 +53,6 @@ def read_settings(config: Any) -> Settings:
         raise ConfigError(f"{name}: has {len(groups)} instance groups, expected one")
     if groups and groups[0].kind == groups[0].KIND_GPU:
         raise ConfigError(f"{name}: runs on a GPU; tune searches settings of the CPU engine")
-    if not config.HasField("dynamic_batching"):
-        raise ConfigError(f"{name}: has no dynamic batching; `ssr-serve build` writes it")
     threads = configuration.parameter(config, "threads") or "1"
     if not threads.isdigit():
         raise ConfigError(f"{name}: parameter threads: {threads!r}, expected a whole number")
@@ -65,7 +64,18 @@ def read_settings(config: Any) -> Settings:
         # The server itself adds the largest batch as a preferred one.
         preferred=tuple(s for s in config.dynamic_batching.preferred_batch_size if s < config.max_batch_size),
         precision=configuration.precision(config),
+        dynamic_batching=config.HasField("dynamic_batching"),
     )
+
+
+def only_merges(config: Any) -> bool:
+    """Whether a configuration's dynamic batching, if it has any, could go without losing more than the merging:
+    no bound on the queue, priority or order of answers stands in it."""
+    block = type(config.dynamic_batching)()
+    block.CopyFrom(config.dynamic_batching)
+    block.ClearField("preferred_batch_size")
+    block.ClearField("max_queue_delay_microseconds")
+    return not block.ListFields()
 
 
 def with_settings(config: Any, settings: Settings) -> Any:
@@ -77,9 +87,12 @@ def with_settings(config: Any, settings: Settings) -> Any:
         group.kind = group.KIND_CPU
     group.count = settings.instances
     changed.max_batch_size = settings.max_batch
-    changed.dynamic_batching.max_queue_delay_microseconds = settings.queue_delay_us
-    del changed.dynamic_batching.preferred_batch_size[:]
-    changed.dynamic_batching.preferred_batch_size.extend(settings.preferred)
+    if settings.dynamic_batching:
+        changed.dynamic_batching.max_queue_delay_microseconds = settings.queue_delay_us
+        del changed.dynamic_batching.preferred_batch_size[:]
+        changed.dynamic_batching.preferred_batch_size.extend(settings.preferred)
+    else:
+        changed.ClearField("dynamic_batching")
     for sample in changed.model_warmup:
         if sample.batch_size in (config.max_batch_size, 0) or sample.batch_size > settings.max_batch:
             sample.batch_size = settings.max_batch

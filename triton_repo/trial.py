@@ -82,6 +82,7 @@ class Trial:
             "max_batch": s.max_batch,
             "queue_delay_us": s.queue_delay_us,
             "preferred": list(s.preferred),
+            "dynamic_batching": s.dynamic_batching,
             "precision": s.precision,
             "engine": self.engine,
             "rounds": len(self.rounds),

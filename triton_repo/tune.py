@@ -25,7 +25,7 @@ from ssr_train.contract import IMAGE_SIZE, Contract
 from triton_repo import config as configuration
 from triton_repo import repository
 from triton_repo.config import CONFIG_FILE, Options
-from triton_repo.settings import Settings, notes, read_settings, with_settings
+from triton_repo.settings import Settings, notes, only_merges, read_settings, with_settings
 from triton_repo.trial import LONGEST_ROUND, Bench, Trial, TuneError, Workload, usable_cores
 
 SMALLEST_GAIN = 0.02
@@ -203,7 +203,7 @@ def tune(
     start = replace(present, precision=precisions[0]) if len(precisions) == 1 else present
     begin, cores = time.monotonic(), usable_cores()
     with Bench(config, target.bundle, workload) as bench:
-        search = Search(bench, present, workload, goal, seconds, cores, say)
+        search = Search(bench, present, workload, goal, seconds, cores, say, only_merges(config))
         say(f"engine alone, {start.precision}, on {cores} cores")
         engine = measure_engine(
             target.bundle, start.precision, cores, workload.crops, seconds * _SHARES["engine"]
@@ -252,7 +252,8 @@ def drifts(contract: Contract, precisions: Iterable[str]) -> dict[str, Any]:
 
 
 class Search:
-    """One search. ``say`` is told, line by line, what is being measured."""
+    """One search. ``say`` is told, line by line, what is being measured; ``unmerged``: to try settings
+    without dynamic batching as well."""
 
     def __init__(
         self,
@@ -263,6 +264,7 @@ class Search:
         seconds: float,
         cores: int,
         say: Callable[[str], None],
+        unmerged: bool = True,
     ) -> None:
         goal.check(workload)
         if workload.crops > present.max_batch:
@@ -271,18 +273,27 @@ class Search:
                 f"{workload.crops}: say fewer (--crops)"
             )
         self._bench, self._present, self._workload, self._goal = bench, present, workload, goal
-        self._seconds, self._cores, self._say = seconds, cores, say
+        self._seconds, self._cores, self._say, self._unmerged = seconds, cores, say, unmerged
         self.trials: dict[Settings, Trial] = {}
 
     def run(self, engine: Sequence[EnginePoint], start: Settings) -> Verdict:
         """Search from ``start``, which is the present settings, or those in another precision."""
         legal = [start] if start.cores <= self._cores else []
-        best = self._stage("instances", [*legal, *pairs(start, engine, self._cores, self._goal)])
-        best = self._stage("batch", [best, *(limited(best, b) for b in self._batches(engine))])
-        if self._workload.crops < best.max_batch:
+        tried = pairs(start, engine, self._cores, self._goal)
+        best = self._stage("instances", [*legal, *tried, *self._as_sent(tried)])
+        if best.dynamic_batching:
+            best = self._stage("batch", [best, *(limited(best, b) for b in self._batches(engine))])
+        if best.dynamic_batching and self._workload.crops < best.max_batch:
             delays = [replace(best, queue_delay_us=d) for d in (0, *_DELAYS_US)]
             best = self._stage("delay", [best, *(d for d in delays if self._bearable(d))])
         return self._judge(best)
+
+    def _as_sent(self, merged: Sequence[Settings]) -> list[Settings]:
+        """The same without merging, where a request alone has a crop for every thread."""
+        if not self._unmerged:
+            return []
+        enough = [s for s in merged if s.threads <= self._workload.crops]
+        return [replace(s, dynamic_batching=False, queue_delay_us=0, preferred=()) for s in enough]
 
     def _batches(self, engine: Sequence[EnginePoint]) -> list[int]:
         """Sizes to merge requests up to: no smaller than a request, none that the clients cannot fill."""
@@ -376,7 +387,7 @@ class Search:
 
 
 def pairs(start: Settings, engine: Sequence[EnginePoint], cores: int, goal: Goal) -> list[Settings]:
-    """Instances and threads worth a try: never more threads than cores, all of them or some left for the
+    """Instances and threads worth a try, merging requests: never more threads than cores, all of them or some left for the
     server's own work and the clients; threads that the engine wastes only where latency is the goal."""
     found = []
     single = max((p.crops_per_second for p in engine if p.threads == 1), default=0.0)
@@ -386,7 +397,7 @@ def pairs(start: Settings, engine: Sequence[EnginePoint], cores: int, goal: Goal
             continue
         for total in (cores, math.ceil(cores * 3 / 4), math.ceil(cores / 2)):
             if instances := total // threads:
-                found.append(replace(start, instances=instances, threads=threads))
+                found.append(replace(start, instances=instances, threads=threads, dynamic_batching=True))
     return list(dict.fromkeys(found))
 
 

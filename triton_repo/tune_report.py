@@ -36,7 +36,7 @@ def _row(trial: Trial, mark: str) -> list[str]:
     s = trial.settings
     return [
         f"{s.instances} x {s.threads}",
-        " ".join(map(str, s.preferred or (s.max_batch,))),
+        " ".join(map(str, s.preferred or (s.max_batch,))) if s.dynamic_batching else "off",
         str(s.max_batch),
         str(s.queue_delay_us),
         trial.engine or s.precision,
@@ -102,6 +102,8 @@ def after(report: Report, target: Target) -> Iterable[str]:
 
 def _options(settings: Settings) -> str:
     text = f"--instances {settings.instances} --threads {settings.threads} --max-batch {settings.max_batch}"
+    if not settings.dynamic_batching:
+        text += " --no-dynamic-batching"
     if settings.queue_delay_us:
         text += f" --queue-delay-us {settings.queue_delay_us}"
     text += "".join(f" --preferred-batch {size}" for size in settings.preferred)
