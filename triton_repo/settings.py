@@ -12,8 +12,8 @@ from triton_repo.config import ConfigError
 @dataclass(frozen=True)
 class Settings:
     """``instances`` copies of the engine with ``threads`` threads each; at most ``max_batch`` crops a request
-    and an execution; with ``dynamic_batching`` requests are merged up to a ``preferred`` size if there is one,
-    and held back up to ``queue_delay_us`` to reach it; arithmetic in ``precision``."""
+    and an execution; with ``dynamic_batching`` requests are merged, up to a ``preferred`` size if there is
+    one, and held back up to ``queue_delay_us`` to reach it; arithmetic in ``precision``."""
 
     instances: int
     threads: int
@@ -69,7 +69,7 @@ def read_settings(config: Any) -> Settings:
 
 
 def only_merges(config: Any) -> bool:
-    """Whether a configuration's dynamic batching, if it has any, could go without losing more than the merging:
+    """Whether a configuration's dynamic batching, if it has any, could go and only the merging with it:
     no bound on the queue, priority or order of answers stands in it."""
     block = type(config.dynamic_batching)()
     block.CopyFrom(config.dynamic_batching)

@@ -387,8 +387,9 @@ class Search:
 
 
 def pairs(start: Settings, engine: Sequence[EnginePoint], cores: int, goal: Goal) -> list[Settings]:
-    """Instances and threads worth a try, merging requests: never more threads than cores, all of them or some left for the
-    server's own work and the clients; threads that the engine wastes only where latency is the goal."""
+    """Instances and threads worth a try, merging requests: never more threads than cores, all of them or
+    some left for the server's own work and the clients; threads that the engine wastes only where latency
+    is the goal."""
     found = []
     single = max((p.crops_per_second for p in engine if p.threads == 1), default=0.0)
     for threads in thread_counts(cores):
