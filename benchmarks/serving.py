@@ -313,8 +313,8 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
             f"without): capacity with {UNDER_WAY} under way (requests/s), then Poisson arrivals "
             "at shares of that way's own. Milliseconds from the moment each request was due, the generator's "
             f"lateness in sending included; medians of {TAIL_RUNS} runs. The generator "
-            "(`load/grpc_load.cc`) works on the server's cores. Last, what one process of the Python client reaches in the same closed "
-            "loop, and the generator's latencies at half of that rate.",
+            "(`load/grpc_load.cc`) works on the server's cores. Last, what one process of the Python client "
+            "reaches in the same closed loop, and the generator's latencies at half of that rate.",
             "",
             _report.table(["", "capacity", *columns], tails),
             "",
