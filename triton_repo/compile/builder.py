@@ -12,11 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ssr_train.disk import replace_file
 from triton_repo.compile import layers
 from triton_repo.compile.errors import CompileError
 from triton_repo.compile.layers import Layer
 from triton_repo.compile.library import Library, Target
-from triton_repo.compile.plan import replace_file
 
 Watch = Callable[[str, int, int], None]
 """Called as the build goes on: phase, steps done, steps in all."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from ssr_train.bundle import Bundle, hash_file, read_bundle
 from ssr_train.contract import canonical_json
+from ssr_train.disk import replace_file
 from ssr_train.export.names import network_sha256
 from triton_repo.compile import gpu
 from triton_repo.compile.errors import CompileError, NotInstalled, PlanError
@@ -225,18 +225,6 @@ def runs_on(plan: Plan, card: gpu.Gpu) -> bool:
     if recipe.compatibility == "same-capability":
         return card.target in plan.targets
     return card.name == recipe.gpu and card.target in plan.targets
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write ``path`` so that a reader sees the old bytes or the new ones, never a part."""
-    handle, temporary = tempfile.mkstemp(prefix=f".tmp-{path.name}-", dir=path.parent)
-    try:
-        with open(handle, "wb") as stream:
-            stream.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _short(value: object) -> str:
