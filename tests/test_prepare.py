@@ -23,6 +23,7 @@ from ssr_client.detectors import Haar, YuNet, to_convention
 from ssr_client.preprocess import crop_faces, read_picture
 from typer.testing import CliRunner
 
+from ssr_train.bundle import hash_file
 from ssr_train.cli import app
 from ssr_train.contract import Crop
 from ssr_train.data import distributions, load
@@ -524,6 +525,24 @@ def test_a_prepared_set_that_was_tampered_with(tmp_path: Path) -> None:
             open_prepared(spoil(**changed))
     with pytest.raises(SsrError, match="or the folder that `ssr-train prepare` wrote"):
         load(str(tmp_path / "nothing"), count=1, seed=0, workers=1)
+
+
+def test_the_hash_of_a_set_is_that_of_labels_and_pictures(tmp_path: Path) -> None:
+    root = build("afad", tmp_path / "root", Drawn())
+    for out, size in (("small", 64), ("again", 64), ("large", 96)):
+        prepare("afad", root, tmp_path / out, Cut(size), workers=1)
+    small, again, large = (open_prepared(tmp_path / out) for out in ("small", "again", "large"))
+    assert small.sha256 == again.sha256 != large.sha256
+    assert small.labels_sha256 == large.labels_sha256 != small.sha256
+    about = json.loads((tmp_path / "small/prepared.json").read_text())
+    assert about["images_sha256"] == hash_file(tmp_path / "small/images.npy").sha256
+    hashes = []
+    for way in ("none", "similarity"):  # of sets from before the pictures had a hash: how they were cut
+        earlier = {**about, "settings": {**about["settings"], "align": way}}
+        del earlier["images_sha256"]
+        (tmp_path / "small/prepared.json").write_text(json.dumps(earlier))
+        hashes.append(open_prepared(tmp_path / "small").sha256)
+    assert len({*hashes, small.sha256}) == 3
 
 
 # The commands.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -167,13 +168,29 @@ def test_saved_and_read_again(protocol: str) -> None:
 def test_a_saved_split_of_other_pictures_is_refused() -> None:
     saved = make_split(dataset(["a", "b"] * 10), "random", 0).to_json()
     for other in (dataset(["a", "c"] * 10), dataset(["a", "b"] * 10, ages=[31.0] * 20), dataset(["a"] * 19)):
-        with pytest.raises(SsrError, match=r"made for another list of pictures"):
+        with pytest.raises(SsrError, match=r"made for other pictures or labels"):
             Split.from_json(saved, other)
     with pytest.raises(SsrError, match="do not have the sizes"):
         Split.from_json({**saved, "test": 3}, dataset(["a", "b"] * 10))
     for damaged in ({**saved, "parts": "?"}, {**saved, "parts": None}, {"protocol": "random"}, 7):
         with pytest.raises(SsrError, match="not one that this program saved"):
             Split.from_json(damaged, dataset(["a", "b"] * 10))
+
+
+def test_a_split_belongs_to_the_pictures_and_not_to_their_labels_alone() -> None:
+    cut, otherwise = (dataclasses.replace(dataset(["a", "b"] * 10), pictures=text) for text in ("c", "o"))
+    assert cut.labels_sha256 == otherwise.labels_sha256
+    saved = make_split(cut, "random", 0).to_json()
+    Split.from_json(saved, cut)
+    with pytest.raises(SsrError, match="may be the same faces prepared otherwise"):
+        Split.from_json(saved, otherwise)
+    earlier = make_split(dataset(["a", "b"] * 10), "random", 0).to_json()  # by the labels alone
+    assert Split.from_json(earlier, cut).data_sha256 == cut.labels_sha256
+
+
+def test_the_hash_of_drawn_faces_is_the_one_recorded_since_the_first_runs() -> None:
+    faces = load("synthetic", count=4, seed=0, workers=1)
+    assert faces.sha256 == "df54ef0869c0d10da812d9c0e236e64db612da912eac2f2b51b1a29dc0e62e48"
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ def test_a_changed_set_is_not_resumed(tmp_path: Path) -> None:
     about = json.loads((data / prepared.ABOUT).read_text())
     about["index_sha256"] = hash_file(data / prepared.INDEX).sha256
     (data / prepared.ABOUT).write_text(json.dumps(about))
-    with pytest.raises(SsrError, match=r"split.json: split: made for another list of pictures"):
+    with pytest.raises(SsrError, match=r"split.json: split: made for other pictures or labels"):
         resume(out)
 
 

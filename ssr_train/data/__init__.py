@@ -35,8 +35,9 @@ class Dataset:
     ``ages`` (N,) float32 in years. ``subjects`` (who), ``sexes`` (``m``, ``f``), ``groups`` (as the set
     names them) and ``splits`` (the part that the publishers put the picture into: ``train``, ``validation``,
     ``test``) are (N,) texts, ``""`` where unknown; left out, all are unknown. ``name`` is the published
-    set's; ``description`` what provenance must say of these pictures. Raises :class:`SsrError` where
-    lengths differ.
+    set's; ``description`` what provenance must say of these pictures. ``pictures`` identifies the pixels of a
+    set that is read from a disk; a drawn set's follow from its labels. Raises :class:`SsrError` where lengths
+    differ.
     """
 
     images: NDArray[np.uint8]
@@ -45,6 +46,7 @@ class Dataset:
     synthetic: bool
     licence: str
     name: str = ""
+    pictures: str = ""
     subjects: Texts = field(default_factory=_unknown)
     sexes: Texts = field(default_factory=_unknown)
     groups: Texts = field(default_factory=_unknown)
@@ -72,7 +74,14 @@ class Dataset:
 
     @cached_property
     def sha256(self) -> str:
-        """Identity of the list of pictures by its labels, in order; the pixels are not read."""
+        """Identity of labels and pictures; the pixels are not read."""
+        if not self.pictures:
+            return self.labels_sha256
+        return hashlib.sha256(f"{self.labels_sha256}\n{self.pictures}\n".encode()).hexdigest()
+
+    @cached_property
+    def labels_sha256(self) -> str:
+        """Identity of the list of pictures by its labels, in order, however the pictures were cut."""
         digest = hashlib.sha256(f"{self.name}\n{len(self)}\n".encode())
         digest.update(np.ascontiguousarray(self.ages, "<f4").tobytes())
         for texts in (self.subjects, self.sexes, self.groups, self.splits):

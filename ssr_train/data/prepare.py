@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from ssr_train.bundle import hash_file
 from ssr_train.data import distributions, prepared
 from ssr_train.data.alignment import TEMPLATE
 from ssr_train.data.cutting import Cut, Cutter
@@ -222,6 +223,7 @@ class _Work:
                 "licence": self.scan.licence,
                 "synthetic": False,
                 "index_sha256": hashlib.sha256(index).hexdigest(),
+                "images_sha256": hash_file(self.images).sha256,
             }
             replace_file(self.out / prepared.ABOUT, (json.dumps(about, indent=2) + "\n").encode())
         self.journal.remove()

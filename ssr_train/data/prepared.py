@@ -2,7 +2,7 @@
 
 images.npy      (N, S, S, 3) uint8 BGR, C order, NumPy's own format
 index.csv       a row a picture, in order: path, age, subject, sex, group, split (empty where unknown)
-prepared.json   name, size, count, licence, how it was cut, and the hash of index.csv; written last:
+prepared.json   name, size, count, licence, how it was cut, and the hashes of the other two; written last:
                 a folder without it is not a prepared set
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ssr_train.contract import canonical_json
 from ssr_train.data import SEXES, SPLITS, Dataset
 from ssr_train.errors import SsrError
 
@@ -74,6 +75,7 @@ def open_prepared(path: Path) -> Dataset:
         synthetic=bool(about.get("synthetic", False)),
         licence=about["licence"],
         name=about["name"],
+        pictures=_pictures(about),
         subjects=np.array(columns["subject"], np.str_),
         sexes=np.array(columns["sex"], np.str_),
         groups=np.array(columns["group"], np.str_),
@@ -111,6 +113,13 @@ def read_index(data: bytes, where: Path) -> dict[str, list[Any]]:
                 f"{where}: {name} {foreign.pop()!r} is unknown, expected one of {', '.join(known)}"
             )
     return columns
+
+
+def _pictures(about: dict[str, Any]) -> str:
+    """What identifies the pixels: the hash of images.npy, and of a set from before there was one, all that is
+    recorded of how it was made. The file itself is not read: that would take as long as an epoch."""
+    made = {key: about.get(key) for key in ("size", "cut", "template", "settings", "index_sha256")}
+    return str(about.get("images_sha256") or canonical_json(made))
 
 
 def _missing(path: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.data import Dataset
+from ssr_train.data import Dataset, Texts
 from ssr_train.errors import SsrError
 
 PROTOCOLS = ("random", "subject-exclusive", "distributed", "leave-one-subject-out")
@@ -80,7 +80,10 @@ class Split:
 
     @classmethod
     def from_json(cls, data: Any, dataset: Dataset) -> Split:
-        """The saved split of ``dataset``; :class:`SsrError` if it is another list of pictures."""
+        """The saved split of ``dataset``; :class:`SsrError` if it is of other pictures.
+
+        Splits that an earlier version saved know their pictures by the labels alone.
+        """
         try:
             bits = np.frombuffer(zlib.decompress(base64.b64decode(data["parts"])), np.uint8)
             train, validation, test = (np.flatnonzero(bits & (1 << i)) for i in range(len(_PARTS)))
@@ -96,10 +99,11 @@ class Split:
             counts = [int(data[name]) for name in _PARTS]
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise SsrError(f"split: not one that this program saved ({error!r})") from None
-        if split.data_sha256 != dataset.sha256:
+        if split.data_sha256 not in {dataset.sha256, dataset.labels_sha256}:
             raise SsrError(
-                f"split: made for another list of pictures (sha256 {split.data_sha256[:12]}) than "
-                f"{dataset.name or 'this data set'}'s {len(dataset):,} (sha256 {dataset.sha256[:12]})"
+                f"split: made for other pictures or labels (sha256 {split.data_sha256[:12]}) than "
+                f"{dataset.name or 'this data set'}'s {len(dataset):,} (sha256 {dataset.sha256[:12]}), which "
+                "may be the same faces prepared otherwise"
             )
         if counts != [len(getattr(split, name)) for name in _PARTS] or len(bits) > len(dataset):
             raise SsrError("split: its parts do not have the sizes that it names")
@@ -182,7 +186,11 @@ def folds(dataset: Dataset, protocol: str) -> int:
 
 def leak(dataset: Dataset, split: Split) -> Leak:
     """Count the test images whose person is also on a training image."""
-    trained, tested = dataset.subjects[split.train], dataset.subjects[split.test]
+    return leak_between(dataset.subjects[split.train], dataset.subjects[split.test])
+
+
+def leak_between(trained: Texts, tested: Texts) -> Leak:
+    """The leak by who is on each training and each test image, as one set names them; "" where unknown."""
     named = tested != ""
     shared = named & np.isin(tested, trained)
     count = int(shared.sum())
