@@ -299,6 +299,47 @@ def test_the_split_of_a_prepared_set_is_made_again() -> None:
         assert Origin.of({**provenance, "command": command}).learned_from(faces, 0) is None
 
 
+def test_a_set_is_known_by_its_recorded_name_and_hashes() -> None:
+    cut, otherwise = (dataclasses.replace(people(20), name="afad", pictures=text) for text in ("a", "b"))
+    provenance = {
+        "command": "as it was typed",
+        "data": "AFAD, so many pictures",
+        "data_name": "afad",
+        "data_sha256": cut.sha256,
+        "labels_sha256": cut.labels_sha256,
+        "protocol": "random",
+        "seed": 5,
+    }
+    origin = Origin.of(provenance)
+    for faces, other in ((cut, False), (otherwise, True)):  # the same persons, cut in two ways
+        np.testing.assert_array_equal(origin.learned_from(faces, 0), make_split(faces, "random", 5).train)
+        assert origin.cut_otherwise(faces) == other
+    assert origin.learned_from(dataclasses.replace(people(19), name="afad"), 0) is None
+    drawn = Origin.of({**provenance, "data_name": "synthetic-persons"})
+    assert (origin.drawn, drawn.drawn) == (None, "synthetic-persons")
+
+
+def test_the_pictures_that_chose_the_epoch_are_counted(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run", 1200)
+    bundle = calibrate_bundle(run / "bundle", Source(workers=1), 0.9, tmp_path / "out")
+    record = bundle.contract.provenance[RECORD]
+    assert record["chose_epoch"] == 240
+    assert any("240 of the 240 pictures also chose the epoch" in line for line in record["selection"])
+    fair = Source(protocol="subject-exclusive", seed=3, data="synthetic-persons", count=1200, workers=1)
+    found = evaluate(run / "bundle", fair, Asked(), allow_trained=True)
+    assert 0 < found.to_json()["chose_epoch"] < 120
+    for path, source in ((run / "bundle-last", Source(workers=1)), (default_bundle(), FEW)):
+        assert evaluate(path, source, Asked()).to_json()["chose_epoch"] == 0
+
+
+def test_a_run_whose_pictures_moved_says_where_they_were(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run")
+    settings = dataclasses.replace(RunFolder(run).settings(), data="/moved/set")
+    (run / "settings.json").write_text(json.dumps(settings.to_json()))
+    with pytest.raises(SsrError, match="/moved/set: the run's pictures do not lie there any more; say where"):
+        evaluate(run, Source(), Asked())
+
+
 def test_halves_share_no_person() -> None:
     faces = people(40, subjects=np.repeat(np.arange(10), 4).astype(np.str_))
     halves = halve(Selection(faces, np.arange(40), (), 0), np.zeros(40), 0)
@@ -512,7 +553,8 @@ def run_folder(path: Path, count: int = 200) -> Path:
     write_bundle(run.bundle, contract, shipped.parameters())
     worse = shipped.parameters()
     worse["stages.0.p.bias"] = worse["stages.0.p.bias"] + 0.1
-    write_bundle(run.bundle_last, contract, worse)
+    last = dataclasses.replace(contract, provenance={**provenance, "weights": "last epoch (12)"})
+    write_bundle(run.bundle_last, last, worse)
     return path
 
 

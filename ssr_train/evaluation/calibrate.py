@@ -135,9 +135,11 @@ def _record(
     record = {
         "data": chosen.faces.description,
         "data_sha256": chosen.faces.sha256,
+        "labels_sha256": chosen.faces.labels_sha256,
         "drawn": None if chosen.seed is None else {"set": chosen.faces.name, "seed": chosen.seed},
         "synthetic": chosen.faces.synthetic,
         "selection": list(chosen.lines),
+        "chose_epoch": chosen.choosing,
         "method": "split conformal by band of answers",
         "engine": runner,
         "coverage": coverage,

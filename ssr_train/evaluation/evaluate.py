@@ -93,7 +93,8 @@ def _calibrated_on(one: Subject, chosen: Selection) -> bool:
     if not isinstance(record, Mapping):
         return False
     drawn = {"set": chosen.faces.name, "seed": chosen.seed}
-    return record.get("data_sha256") == chosen.faces.sha256 or record.get("drawn") == drawn
+    labels = record.get("labels_sha256", record.get("data_sha256"))
+    return labels == chosen.faces.labels_sha256 or record.get("drawn") == drawn
 
 
 def _coverage(one: Subject, answers: Years, chosen: Selection) -> Coverage | None:

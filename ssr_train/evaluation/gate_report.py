@@ -83,6 +83,7 @@ class Gate:
             "data_sha256": self.selection.faces.sha256,
             "synthetic": self.selection.faces.synthetic,
             "selection": list(self.selection.lines),
+            "chose_epoch": self.selection.choosing,
             "age": self.age,
             "false_accept_wanted": self.wanted,
             "confidence": self.confidence,

@@ -59,6 +59,7 @@ class Evaluation:
             "images": len(chosen.index),
             "selection": list(chosen.lines),
             "trained_on": chosen.trained,
+            "chose_epoch": chosen.choosing,
             "unit": "years",
             "results": [
                 {

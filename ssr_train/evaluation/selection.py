@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,47 +44,55 @@ class Source:
 class Origin:
     """What provenance records of the pictures that weights learned from; None where it records nothing.
 
-    ``data`` describes them; ``drawn`` is the name of a drawn set. ``initial``: weights they started from.
+    ``data`` describes them; ``name`` is their set's, ``drawn`` too if it is a drawn one. ``chosen``: whether
+    the epoch was chosen by the validation error. ``initial``: weights they started from.
     """
 
     data: str | None = None
+    name: str | None = None
     drawn: str | None = None
     count: int | None = None
     seed: int | None = None
     protocol: str | None = None
     fold: int = 0
     data_sha256: str | None = None
+    labels_sha256: str | None = None
+    chosen: bool = False
     initial: str | None = None
 
     @classmethod
     def of(cls, provenance: Mapping[str, Any]) -> Origin:
-        """Read a bundle's or a system's provenance; runs from before there were protocols split randomly."""
-        try:
-            words = shlex.split(str(provenance.get("command", "")))
-        except ValueError:  # no command line, whoever wrote it
-            words = []
-        name = words[words.index("--data") + 1] if "--data" in words[:-1] else None
+        """Read a bundle's or a system's provenance.
+
+        The first runs recorded no protocol, theirs was random; later ones no name of the set, and the hash of
+        the labels as the data's.
+        """
+        name = provenance.get("data_name") or _name_by_command(provenance)
         if name is None or "data" not in provenance:
             return cls()
         return cls(
             data=str(provenance["data"]),
+            name=name,
             drawn=name if name in datasets.NAMES else None,
             count=_integer(provenance.get("count")),
             seed=_integer(provenance.get("seed")),
             protocol=str(provenance.get("protocol", "random")),
             fold=_integer(provenance.get("fold")) or 0,
             data_sha256=provenance.get("data_sha256"),
+            labels_sha256=provenance.get("labels_sha256", provenance.get("data_sha256")),
+            chosen=str(provenance.get("weights", "")).startswith("best epoch"),
             initial=provenance.get("initial_weights_sha256"),
         )
 
     def split(self, faces: Dataset, seed: int) -> Split | None:
-        """The run's own split, if ``faces`` (drawn by ``seed``) are the very pictures of the run."""
+        """The run's own split, if ``faces`` (drawn by ``seed``) are the run's by their labels, wherever they
+        lie and however they were cut."""
         if self.protocol is None or self.seed is None:
             return None
         if self.drawn is not None:
             same = self._draws(faces, seed) and len(faces) == self.count
         else:
-            same = self.data_sha256 == faces.sha256
+            same = self.labels_sha256 == faces.labels_sha256
         return make_split(faces, self.protocol, self.seed, fold=self.fold) if same else None
 
     def learned_from(self, faces: Dataset, seed: int) -> Index | None:
@@ -98,7 +107,11 @@ class Origin:
         if self.drawn is not None:
             shared = self.count if self._draws(faces, seed) else 0
             return None if shared is None else np.arange(min(shared, len(faces)))
-        return None if self.data.startswith(f"{faces.name}:") else np.empty(0, np.int64)
+        return None if faces.name == self.name else np.empty(0, np.int64)
+
+    def cut_otherwise(self, faces: Dataset) -> bool:
+        """Whether ``faces``, the run's own by their labels, were prepared otherwise than for the run."""
+        return self.drawn is None and self.data_sha256 not in {faces.sha256, faces.labels_sha256}
 
     def _draws(self, faces: Dataset, seed: int) -> bool:
         """Whether a drawn set of this name and ``seed`` holds the pictures that the run drew."""
@@ -112,14 +125,15 @@ class Origin:
 class Selection:
     """The pictures ``index`` of ``faces``; ``lines`` say which they are, and what is known of the leak.
 
-    ``trained``: how many of them the weights learned from; None where that is not known. ``seed``: of a drawn
-    set, None of another.
+    ``trained``: how many of them the weights learned from; None where that is not known. ``choosing``: how
+    many chose the epoch of the weights. ``seed``: of a drawn set, None of another.
     """
 
     faces: Dataset
     index: Index
     lines: tuple[str, ...]
     trained: int | None
+    choosing: int = 0
     seed: int | None = None
 
 
@@ -168,9 +182,19 @@ def select(
         )
     elif trained is None:
         lines.append("WARNING: whether the weights learned from these pictures is not recorded")
+    choosing = 0
+    if recorded is not None and origin.chosen:
+        choosing = int(np.isin(index, recorded.validation).sum())
+    if choosing:
+        lines.append(
+            f"note: {choosing:,} of the {len(index):,} pictures also chose the epoch of these weights, whose "
+            "errors on them are the smaller for it"
+        )
+    if recorded is not None and origin.cut_otherwise(faces):
+        lines.append("note: the weights learned from pictures of this set that were prepared otherwise")
     if origin.initial is not None:
         lines.append("note: the weights started from others; what those learned from is not checked")
-    return Selection(faces, index, tuple(lines), trained, seed if name in datasets.NAMES else None)
+    return Selection(faces, index, tuple(lines), trained, choosing, seed if name in datasets.NAMES else None)
 
 
 def load(name: str, count: int, seed: int, workers: int, console: Console) -> Dataset:
@@ -217,9 +241,23 @@ def _named(source: Source, origin: Origin, run_data: str | None, fresh_seed: int
                 else "what these weights learned from is not recorded"
             )
         )
+    if name not in datasets.NAMES and not Path(name).exists():
+        raise SsrError(f"{name}: the run's pictures do not lie there any more; say where they do: --data DIR")
     if source.count is not None or source.seed is not None:
         raise SsrError("--count and --seed belong to --data; without it the run's own pictures are tested")
     return name, origin.count, origin.seed
+
+
+def _name_by_command(provenance: Mapping[str, Any]) -> str | None:
+    """The set's name where the command alone tells it: that of a drawn set, or of what is described."""
+    try:
+        words = shlex.split(str(provenance.get("command", "")))
+    except ValueError:  # no command line, whoever wrote it
+        return None
+    given = words[words.index("--data") + 1] if "--data" in words[:-1] else None
+    if given is None or given in datasets.NAMES:
+        return given
+    return str(provenance.get("data", "")).partition(":")[0]
 
 
 def _leak_of(origin: Origin, faces: Dataset) -> str:
