@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from ssr_train.contract import Contract, ContractError, File
+from ssr_train.disk import exchange
 from ssr_train.errors import SsrError
 
 if TYPE_CHECKING:
@@ -143,17 +144,23 @@ def check_vacant(folder: Path, *, overwrite: bool) -> None:
 
 
 def move_into_place(temporary: Path, folder: Path) -> None:
-    """Make the whole folder in ``temporary`` the one at ``folder``, readable by everyone."""
+    """Make the whole folder in ``temporary`` the one at ``folder``, readable by everyone.
+
+    At every moment ``folder`` is the old one or the new one; only where the filesystem cannot swap two
+    folders is it missing between two renames, and a kill just then leaves the old one in ``.tmp-old-*``.
+    """
     temporary.chmod(0o755)
     for file in temporary.iterdir():  # safetensors writes files that only their owner can read
         file.chmod(0o644)
-    if folder.exists():  # renamed aside, so that a crash leaves a whole folder, old or new
+    if not folder.exists():
+        temporary.rename(folder)
+    elif exchange(temporary, folder):
+        shutil.rmtree(temporary)
+    else:
         old = Path(tempfile.mkdtemp(prefix=f".tmp-old-{folder.name}-", dir=folder.parent))
         folder.rename(old)
         temporary.rename(folder)
         shutil.rmtree(old)
-    else:
-        temporary.rename(folder)
 
 
 def seal(folder: Path, contract: Contract) -> Contract:

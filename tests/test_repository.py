@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +31,7 @@ import ssr_ops
 from ssr_train import replay
 from ssr_train.bundle import Bundle, default_bundle, read_bundle, write_bundle
 from ssr_train.contract import Crop, Interval
+from ssr_train.disk import exchange
 from ssr_train.errors import SsrError
 from triton_repo import cli, config, repository
 from triton_repo.config import Options
@@ -244,6 +248,64 @@ def test_force_replaces_the_model(bundle: Bundle, repo: Path) -> None:
     assert [v.number for v in model.versions] == [1]
     assert config.parameter(model.config, "threads") == "2"
     assert {p.name for p in repo.iterdir()} == {"ssrnet"}
+
+
+KILLED = """
+import os, signal, sys
+from triton_repo import repository
+from triton_repo.config import Options
+
+bundle, repo, swaps, steps = sys.argv[1], sys.argv[2], sys.argv[3] == "swaps", int(sys.argv[4])
+if not swaps:
+    repository.exchange = lambda one, other: False
+
+
+def count(event, _):
+    global steps
+    if event in ("os.rename", "shutil.rmtree", "os.remove", "os.rmdir"):
+        if steps == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        steps -= 1
+
+
+sys.addaudithook(count)
+repository.build([("ssrnet", bundle)], repo, Options(threads=2), force=True)
+"""
+"""A forced build that is killed after so many steps that rename or remove."""
+
+
+@pytest.mark.parametrize(("filesystem", "most"), [("swaps", 3), ("renames", 5)])
+def test_a_forced_build_that_is_killed_leaves_a_model(
+    filesystem: str, most: int, bundle: Bundle, repo: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    if filesystem == "swaps" and not exchange(tmp_path / "one", tmp_path / "other"):
+        pytest.skip("this filesystem cannot swap two folders")
+    seen = set()
+    for step in range(most):
+        copy = Path(shutil.copytree(repo, tmp_path / f"killed-{step}"))
+        command = [sys.executable, "-c", KILLED, str(bundle.path), str(copy), filesystem, str(step)]
+        assert subprocess.run(command, timeout=60).returncode == -signal.SIGKILL, step
+        if filesystem == "swaps":
+            assert (copy / "ssrnet").is_dir()
+        view = View(copy, tmp_path / f"view-{step}")
+        view.update()
+        assert (view.models, view.failures) == ({"ssrnet": (1,)}, [])
+        seen.add(config.parameter(repository.read_model(copy / "ssrnet").config, "threads"))
+        with pytest.raises(SsrError, match="ssrnet: exists"):
+            repository.build([("ssrnet", bundle.path)], copy)
+        repository.build([("ssrnet", bundle.path)], copy, Options(threads=3), force=True)
+        assert config.parameter(repository.read_model(copy / "ssrnet").config, "threads") == "3"
+        assert not list(copy.glob(".replaced-*"))
+    assert seen == ({"2"} if filesystem == "swaps" else {"1", "2"})
+
+
+def test_a_model_moved_aside_is_no_vacant_name(bundle: Bundle, repo: Path) -> None:
+    (repo / "ssrnet").rename(repo / ".replaced-ssrnet")
+    with pytest.raises(SsrError, match="ssrnet: exists; `ssr-serve publish` adds a version"):
+        repository.build([("ssrnet", bundle.path)], repo)
+    assert [p.name for p in repo.iterdir()] == ["ssrnet"]
 
 
 def test_bundle_arguments(tmp_path: Path) -> None:

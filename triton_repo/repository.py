@@ -2,12 +2,13 @@
 
 ``<repo>/<model>/config.pbtxt`` and ``<repo>/<model>/<version>/`` (a bundle, and what was compiled of it for
 the model's flavor). A version appears by one rename, after its files were checked and its golden record
-was replayed, and is never changed again. ``.tmp-*`` and ``.withdrawn-<version>`` folders are not versions:
-no server reads them.
+was replayed, and is never changed again. ``.tmp-*``, ``.withdrawn-<version>`` and ``.replaced-<model>``
+folders are neither versions nor models: no server reads them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -21,12 +22,16 @@ from typing import Any
 
 from ssr_train.bundle import Bundle, read_bundle
 from ssr_train.contract import Contract
+from ssr_train.disk import exchange
 from ssr_train.errors import SsrError
 from triton_repo import artifacts
 from triton_repo import config as configuration
 from triton_repo.artifacts import Say
 from triton_repo.config import CONFIG_FILE, Options
 from triton_repo.flavors import FLAVORS, SSR, Flavor, flavor_of, named
+
+_REPLACED = ".replaced-"
+"""Begins the name that a model has while another takes its place."""
 
 
 def _silent(_: str) -> None:
@@ -73,12 +78,16 @@ class Model:
 
 
 def model_folders(repository: Path) -> list[Path]:
-    """Folders that can hold a model. Raises :class:`RepositoryError` if there is no such repository."""
+    """Folders that can hold a model. Raises :class:`RepositoryError` if there is no such repository.
+
+    A model that a kill left under the name ``.replaced-<model>`` is put back first.
+    """
     if not repository.is_dir():
         what = "is a file" if repository.exists() else "does not exist"
         raise RepositoryError(
             f"{repository}: {what}, expected a model repository (`ssr-serve build` makes one)"
         )
+    _put_back(repository)
     return sorted(p for p in repository.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
@@ -169,6 +178,7 @@ def build(
         raise RepositoryError(f"{root}: is a file, expected a folder for the model repository")
     if not bundles:
         raise RepositoryError("no bundle given")
+    _put_back(root)
     opened: dict[str, tuple[Flavor, Bundle]] = {}
     for given, path in bundles:
         bundle = open_bundle(path)
@@ -193,13 +203,8 @@ def build(
         with _temporary(root, name) as temporary:
             _copy(bundle, flavor, made[name], temporary / "1", configuration.parse(text))
             (temporary / CONFIG_FILE).write_text(text, encoding="utf-8")
-            if (root / name).exists():
-                old = Path(tempfile.mkdtemp(prefix=f".tmp-{name}-old-", dir=root))
-                (root / name).rename(old / name)
-                temporary.rename(root / name)
-                shutil.rmtree(old)
-            else:
-                temporary.rename(root / name)
+            with _locked(root):
+                _replace(temporary, root / name)
     return [read_model(root / name) for name in opened]
 
 
@@ -354,6 +359,32 @@ def _copy(bundle: Bundle, flavor: Flavor, made: Mapping[str, bytes], target: Pat
     artifacts.write(flavor, made, bundle, target)
     if fault := read_version(0, target, config).fault:
         raise RepositoryError(fault)
+
+
+def _replace(made: Path, model: Path) -> None:
+    """Rename ``made`` to ``model``; what was there is then at ``made``, or gone. At every moment ``model`` is
+    whole, except on a filesystem that cannot swap two folders, where :func:`_put_back` makes good a kill."""
+    if not model.exists():
+        made.rename(model)
+    elif not exchange(made, model):
+        aside = model.with_name(_REPLACED + model.name)
+        shutil.rmtree(aside, ignore_errors=True)
+        model.rename(aside)
+        made.rename(model)
+        shutil.rmtree(aside)
+
+
+def _put_back(root: Path) -> None:
+    """Give every model its name back that a killed :func:`_replace` moved aside, and put none in place of."""
+    if not any(root.glob(f"{_REPLACED}*")):
+        return
+    with contextlib.suppress(OSError), _locked(root):  # it may be only readable
+        for aside in root.glob(f"{_REPLACED}*"):
+            model = aside.with_name(aside.name.removeprefix(_REPLACED))
+            if model.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                aside.rename(model)
 
 
 @contextmanager
