@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -59,9 +59,10 @@ class Bundle:
         return _load(self.path / GOLDEN_FILE)
 
 
-def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ()) -> Bundle:
     """Open the bundle at ``path``, checking the contract and the hash of every file it lists.
 
+    Files in ``replaced`` are not looked at, whatever is there: the caller is about to write them anew.
     Raises :class:`BundleError` naming the file that is missing, truncated, altered or foreign.
     """
     folder = Path(path)
@@ -80,7 +81,8 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         if required not in contract.files:
             raise BundleError(f"{folder / CONTRACT_FILE}: files: {required} is not listed")
     for name, entry in contract.files.items():
-        _check_file(folder / name, entry)
+        if name not in replaced:
+            _check_file(folder / name, entry)
     return Bundle(folder, contract)
 
 

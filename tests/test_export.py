@@ -31,6 +31,7 @@ from ssr_train.export import (
     build_onnx,
     check_onnx,
     export,
+    export_file,
     onnx_name,
     replay_onnx,
 )
@@ -314,6 +315,45 @@ def test_export_writes_all_or_nothing(copied: Path, monkeypatch: pytest.MonkeyPa
     (copied / "model.onnx").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(BundleError, match=r"model\.onnx: sha256 .* altered"):
         read_bundle(copied)
+
+
+@pytest.mark.parametrize("spoil", ["altered", "truncated", "missing"])
+def test_force_heals_the_graph_that_it_writes_and_no_other_file(spoil: str, copied: Path) -> None:
+    def damage(name: str) -> bytes:
+        data = (copied / name).read_bytes()
+        (copied / name).unlink()
+        if spoil != "missing":
+            (copied / name).write_bytes(data[:-9] if spoil == "truncated" else data[:-1] + b"\xff")
+        return data
+
+    export(copied, ("fp32", "fp16"))
+    whole = damage("model.onnx")
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        export(copied, ("fp32",))
+    with pytest.raises(BundleError, match=r"model\.onnx"):
+        export(copied, ("fp16",), force=True)
+    export(copied, ("fp32",), force=True)
+    assert (copied / "model.onnx").read_bytes() == whole
+    read_bundle(copied)
+    damage("model.onnx")
+    weights = damage("model.safetensors")
+    with pytest.raises(BundleError, match=r"model\.safetensors"):
+        export(copied, ("fp32",), force=True)
+    (copied / "model.safetensors").write_bytes(weights)
+    export(copied, ("fp32", "fp16"), force=True)
+    read_bundle(copied)
+
+
+def test_out_is_no_file_that_the_bundle_pins(copied: Path, tmp_path: Path) -> None:
+    export(copied)
+    (tmp_path / "link").symlink_to(copied)
+    for folder in (copied, tmp_path / "link"):
+        with pytest.raises(ExportError, match=r"model\.onnx: is the bundle's own, pinned in its contract"):
+            export_file(copied, "fp32", folder / "model.onnx", stage_outputs=True, force=True)
+    read_bundle(copied)
+    (tmp_path / "model.onnx").write_bytes(b"damaged")
+    export_file(copied, "fp32", tmp_path / "model.onnx", force=True)
+    assert (tmp_path / "model.onnx").read_bytes() == (copied / "model.onnx").read_bytes()
 
 
 def test_a_graph_of_another_origin_is_refused(default: Bundle, tmp_path: Path) -> None:

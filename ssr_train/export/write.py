@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssr_train.bundle import Bundle, add_files, read_bundle
+from ssr_train.disk import replace_file
 from ssr_train.export.graph import OPSET
 from ssr_train.export.names import ExportError, check_precision, onnx_name
 from ssr_train.export.network import build_onnx
@@ -34,11 +34,12 @@ def export(
 ) -> list[Exported]:
     """Write the bundle's graph in each of ``precisions`` into it, and pin the files in its contract.
 
-    All are built and replayed before anything is written. ``force`` replaces files that are there. Raises
-    :class:`ExportError` as :func:`build_onnx` and :func:`replay_onnx` do.
+    All are built and replayed before anything is written. ``force`` replaces files that are there, damaged
+    ones too. Raises :class:`ExportError` as :func:`build_onnx` and :func:`replay_onnx` do, and
+    ``BundleError`` for damage in any other file.
     """
-    bundle = read_bundle(bundle_path)
     names = {precision: onnx_name(precision) for precision in precisions}
+    bundle = read_bundle(bundle_path, replaced=names.values() if force else ())
     for name in names.values():
         if name in bundle.contract.files and not force:
             raise ExportError(f"{bundle.path}: holds {name} already; --force exports it again")
@@ -60,14 +61,13 @@ def export_file(
     check_precision(precision)
     if out.is_dir():
         raise ExportError(f"{out}: is a folder, expected the name of a file")
+    if out.name in bundle.contract.files and out.parent.resolve() == bundle.path.resolve():
+        raise ExportError(f"{out}: is the bundle's own, pinned in its contract; without --out it is replaced")
     if out.exists() and not force:
         raise ExportError(f"{out}: exists already; choose another --out or --force")
     model, exported = _make(bundle, precision, stage_outputs, out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=out.parent) as folder:
-        temporary = Path(folder) / "model"
-        temporary.write_bytes(model)
-        temporary.replace(out)
+    replace_file(out, model)
     return exported
 
 
