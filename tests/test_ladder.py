@@ -18,7 +18,8 @@ from bundle_faults import broken_byte, changed_weights, foreign_weights
 from conftest import RELEASED, ROOT, ReleasedBundles, material
 from typer.testing import CliRunner
 
-from ssr_ops import implementations
+import ssr_ops
+from ssr_ops import implementations, op
 from ssr_train import tolerances
 from ssr_train.bundle import Bundle, copy_bundle, default_bundle, read_bundle, seal
 from ssr_train.data.synthetic import draw_faces
@@ -27,8 +28,9 @@ from ssr_train.quantize import calibrate as calibration
 from ssr_train.quantize.crops import gather
 from ssr_train.tolerances import TABLE, Limits, required
 from triton_repo import cli, flavors, repository
+from triton_repo.compile import NotRunnable, gpu
 from triton_repo.config import Options
-from triton_repo.ladder import served
+from triton_repo.ladder import engines, served
 from triton_repo.ladder.pictures import Pictures
 from triton_repo.ladder.row import climb
 from triton_repo.ladder.rung import STEPS, NotRun, Opened, Rung
@@ -358,6 +360,30 @@ def test_a_missing_library_is_told_and_no_failure(
     assert "nothing to compare" in alone.error
 
 
+def test_only_a_missing_gpu_or_build_is_a_reason_not_to_run_cuda(
+    default: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that is there and fails (out of memory, a kernel that the build lacks) is a failed rung."""
+
+    def no_gpu() -> None:
+        raise NotRunnable("no GPU: none")
+
+    def failing(*_: object, **__: object) -> None:
+        raise SsrError("CUDA: cudaMalloc(&p): out of memory")
+
+    (rung,) = [r for r in engines.native_rungs(default, "fp32") if r.by == "cuda"]
+    monkeypatch.setattr(ssr_ops, "Engine", failing)
+    for built, there, verdict, words in (
+        (False, no_gpu, "not run", "this build of the native core has no CUDA"),
+        (True, no_gpu, "not run", "no GPU: none"),
+        (True, lambda: None, "failed", "CUDA: cudaMalloc(&p): out of memory"),
+    ):
+        monkeypatch.setattr(op, "native", SimpleNamespace(built_with_cuda=built))
+        monkeypatch.setattr(gpu, "require", there)
+        (row,) = climb(rung, [pictures(6)], default.contract)
+        assert (row.verdict, row.reason) == (verdict, words)
+
+
 def test_no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("tensorrt", "tensorrt_rtx"):
         monkeypatch.setitem(sys.modules, module, None)
@@ -486,6 +512,8 @@ def test_a_repository_that_no_tensorrt_serves(default: Bundle, tmp_path: Path) -
         (["default", "--precision", "fp8"], 2, "'fp8' is unknown, expected fp32"),
         (["default", "--rungs", "torch", "--precision", "int8"], 2, "torch has fp32"),
         (["default", "--rungs", "native", "--require-tensorrt"], 2, "no TensorRT rung"),
+        (["default", "--rungs", "native", "--detector", "haar"], 2, "--detector says how faces are cut"),
+        (["default", "--rungs", "native", "--jitter", "7"], 2, "from --images DIR, which is not given"),
         (["default", "--images", "{tmp}", "--rungs", "native"], 1, "no pictures in it"),
         (["default", "--images", "{tmp}/none", "--rungs", "native"], 1, "no such folder"),
     ],

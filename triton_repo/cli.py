@@ -607,6 +607,7 @@ def compile_command(
 
 @app.command("verify")
 def verify_command(
+    context: typer.Context,
     path: Annotated[
         str, typer.Argument(metavar="BUNDLE|REPO", help="A bundle folder, 'default', or a model repository.")
     ],
@@ -649,6 +650,10 @@ def verify_command(
 
         ssr-serve verify bundles/morph2 --rungs tensorrt --require-tensorrt
     """
+    for name in ("jitter", "detector"):
+        source = context.get_parameter_source(name)
+        if images is None and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"--{name} says how faces are cut from --images DIR, which is not given")
     from triton_repo.ladder import report
     from triton_repo.ladder.progress import shown
     from triton_repo.ladder.verify import Wanted, verify

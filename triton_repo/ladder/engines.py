@@ -77,12 +77,12 @@ def _open_native(bundle: Bundle, precision: str, name: str) -> Opened:
 
 
 def _open_cuda(bundle: Bundle) -> Opened:
-    from ssr_ops import Engine
+    from ssr_ops import Engine, op
 
-    try:
-        engine = Engine(bundle, device="cuda")
-    except SsrError as error:
-        raise NotRun(str(error)) from None
+    if not op.native.built_with_cuda:
+        raise NotRun("this build of the native core has no CUDA")
+    need_gpu()
+    engine = Engine(bundle, device="cuda")
     return Opened(engine.predict, engine.implementation)
 
 
@@ -119,3 +119,13 @@ def need_calibration(bundle: Bundle, precision: str) -> None:
     """Raise :class:`NotRun` for a precision that this bundle was not calibrated for."""
     if precision in CALIBRATED and bundle.contract.quantization is None:
         raise NotRun("the bundle is not calibrated: `ssr-train quantize` does it")
+
+
+def need_gpu() -> None:
+    """Raise :class:`NotRun` where there is no GPU; what fails on one that is there is a failure."""
+    from triton_repo.compile import NotRunnable, gpu
+
+    try:
+        gpu.require()
+    except NotRunnable as error:
+        raise NotRun(str(error)) from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from ssr_train.bundle import Bundle
 from ssr_train.errors import SsrError
 from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor
-from triton_repo.ladder.engines import need_calibration
+from triton_repo.ladder.engines import need_calibration, need_gpu
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Predict, Rung
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer, TritonServerError, find
@@ -74,15 +74,10 @@ class Model:
 
     def _need_backend(self) -> None:
         """Raise :class:`NotRun` where the server lacks the flavor's backend, or the backend its GPU."""
-        from triton_repo.compile import NotRunnable, gpu
-
         if self.flavor.backend not in _need_server().backends():
             raise NotRun(lacking(self.flavor.backend))
         if self.device == "cuda":
-            try:
-                gpu.require()
-            except NotRunnable as error:
-                raise NotRun(str(error)) from None
+            need_gpu()
 
 
 def ask(url: str, model: Model) -> Predict:
