@@ -30,12 +30,14 @@ from ssr_train.export.names import network_sha256
 from ssr_train.tolerances import required
 from triton_repo import cli, doctor
 from triton_repo.compile import (
+    BATCHES,
     PLAN_FILE,
     PRECISIONS,
     SIDECAR,
     ArgumentError,
     CompileError,
     GpuError,
+    NotBuildable,
     NotInstalled,
     NotRunnable,
     Plan,
@@ -278,7 +280,11 @@ def test_cache_is_bounded(made: Made, tmp_path: Path, monkeypatch: pytest.Monkey
     assert [kept.find(r)[0] is not None for r in recipes] == [True, False, False, True, True]
 
 
-def test_failed_build_leaves_nothing(bundle: Bundle, rtx: library.Library, tmp_path: Path) -> None:
+def test_failed_build_leaves_nothing(
+    bundle: Bundle, rtx: library.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is for that reason that we refuse sm_75 ourselves."""
+    monkeypatch.setattr(library, "OLDEST_TARGET", Target(7, 5))
     with pytest.raises(CompileError, match=r"tensorrt_rtx \S+ could not build for sm_75: .*FP32 GEMM"):
         compile_plan(bundle, "fp32", ["sm_75"], cache=tmp_path, library=rtx)
     assert not list(tmp_path.rglob("*"))
@@ -355,8 +361,10 @@ def test_without_a_gpu_every_target_from_sm_80_on(
     rtx: library.Library, bundle: Bundle, tmp_path: Path, no_gpu: None
 ) -> None:
     plan = compile_plan(bundle, "fp16", cache=tmp_path, library="tensorrt_rtx")
-    assert plan.targets == tuple(t for t in rtx.targets() if t >= Target(8, 0))
+    assert plan.targets == rtx.targets()
+    assert plan.targets[0] == Target(8, 0)
     assert len(plan.targets) >= 4
+    assert plan.recipe.batches == BATCHES
 
 
 def test_targets_come_from_the_library(rtx: library.Library) -> None:
@@ -367,9 +375,18 @@ def test_targets_come_from_the_library(rtx: library.Library) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"targets": ["sm_90"]}, r"tensorrt_rtx \S+ does not build for sm_90, expected sm_75, sm_80, sm_86"),
+        (
+            {"targets": ["sm_90"]},
+            r"target: tensorrt_rtx \S+ does not build for sm_90, compute capability 9\.0, "
+            "expected sm_80, sm_86",
+        ),
+        (
+            {"targets": ["sm_89", "sm_75"]},
+            r"target: tensorrt_rtx \S+ does not build for sm_75, compute capability 7\.5 \(it lacks the "
+            r"network's float32 matrix products there\), expected sm_80, sm_86",
+        ),
         ({"targets": ["ampere"]}, "'ampere' is no GPU architecture, expected one like sm_89"),
-        ({"targets": []}, "target: none given, expected sm_75"),
+        ({"targets": []}, "target: none given, expected sm_80"),
         ({"batches": (0, 1, 2)}, "expected 1 <= smallest <= tuned for <= largest <= 4096, got 0,1,2"),
         ({"batches": (4, 2, 8)}, "got 4,2,8"),
         ({"batches": (1, 2, 5000)}, "got 1,2,5000"),
@@ -431,9 +448,13 @@ def test_tensorrt_builds_for_the_gpu_at_hand_alone(
 def test_gpu_that_the_library_does_not_build_for(
     rtx: library.Library, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_gpu(monkeypatch, "NVIDIA H100", "sm_90")
-    with pytest.raises(CompileError, match=r"the GPU at hand, NVIDIA H100 \(sm_90\): pip install tensorrt"):
-        compile_plan(bundle, "fp32", cache=tmp_path, library=rtx)
+    for name, target, told in (
+        ("NVIDIA H100", "sm_90", r"compute capability 9\.0, expected sm_80, .*: pip install tensorrt"),
+        ("Tesla T4", "sm_75", r"compute capability 7\.5 \(.* float32 .*\), expected sm_80, .*: pip install"),
+    ):
+        with_gpu(monkeypatch, name, target)
+        with pytest.raises(NotBuildable, match=rf"the GPU at hand, {name} \({target}\), {told}"):
+            compile_plan(bundle, "fp32", cache=tmp_path, library=rtx)
 
 
 @pytest.mark.parametrize(
@@ -668,7 +689,7 @@ def test_command(
         (("--precision", "fp8"), 2, "got 'fp8'"),
         (("--target", "cuda"), 2, "'cuda' is no GPU"),
         (("--target", "sm_90"), 1, "does not build for sm_90"),
-        (("--target", "sm_75"), 1, "could not build for sm_75"),
+        (("--target", "sm_75"), 1, "does not build for sm_75, compute capability 7.5"),
     ],
 )
 def test_command_refuses(
@@ -682,6 +703,22 @@ def test_command_refuses(
     found, _, said = command(monkeypatch, tmp_path, "default", *arguments)
     assert found == status
     assert message in " ".join(said.replace("│", " ").split())
+
+
+def test_out_is_checked_before_anything_is_built(
+    rtx: library.Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "builder", None)
+    (tmp_path / "file").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/fp16").touch()
+    for out, named in (("file", "file"), ("file/below", "file"), ("out", "out/fp16")):
+        arguments = ("default", "--precision", "fp32,fp16", "--out", str(tmp_path / out))
+        status, _, said = command(monkeypatch, tmp_path / "cache", *arguments)
+        assert (status, said) == (1, f"--out: {tmp_path / named} is a file, expected a folder for the plans")
+    status, _, said = command(monkeypatch, tmp_path / "cache", "default", "--out", "/proc/new/plans")
+    assert (status, said.partition(": No such")[0]) == (1, "--out: /proc cannot be written")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_argument_errors_are_compile_errors() -> None:

@@ -14,8 +14,6 @@ from ssr_train.replay import replay
 from triton_repo.flavors import ONNX, TENSORRT, Flavor, FlavorError
 
 Say = Callable[[str], None]
-OPTIMAL_BATCH = 16
-"""The batch that a plan's kernels are chosen for, or the largest, if that is smaller."""
 
 
 def make(flavor: Flavor, bundle: Bundle, precision: str, max_batch: int, say: Say) -> Mapping[str, bytes]:
@@ -81,9 +79,10 @@ def _check_graph(bundle: Bundle, name: str, precision: str) -> bytes:
 
 
 def _make_plan(bundle: Bundle, precision: str, max_batch: int, say: Say) -> dict[str, bytes]:
-    from triton_repo.compile import compile_plan, replay_plan
+    from triton_repo.compile import BATCHES, compile_plan, replay_plan
 
-    batches = (1, min(OPTIMAL_BATCH, max_batch), max_batch)
+    smallest, tuned, _ = BATCHES
+    batches = (smallest, min(tuned, max_batch), max_batch)
     plan = compile_plan(bundle, precision, batches=batches, library=TENSORRT.name, say=say)
     replay_plan(plan, bundle)
     return {file.name: file.read_bytes() for file in (plan.path, plan.sidecar)}

@@ -540,8 +540,12 @@ def compile_command(
         ),
     ] = None,
     batch: Annotated[
-        str, typer.Option(metavar="MIN,OPT,MAX", help="Crops at once: smallest, tuned for, largest.")
-    ] = "1,16,64",
+        str | None,
+        typer.Option(
+            metavar="MIN,OPT,MAX",
+            help="Crops at once: smallest, tuned for, largest; the table shows what they are without it.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Copy plans to DIR/<precision>; else they stay in the cache."),
@@ -585,7 +589,7 @@ def compile_command(
             out=out,
             console=Console(stderr=True, highlight=False, soft_wrap=True),
             targets=target.split(",") if target is not None else None,
-            batches=report.parse_batches(batch),
+            **({} if batch is None else {"batches": report.parse_batches(batch)}),
             library=library,
             compatibility=compatibility,
             force=force,

@@ -1,7 +1,8 @@
 """The server's view of a model repository: a generated folder of links to the versions that are good.
 
 The repository itself is only read, so that it may be a read-only mount (where it is none, a model that a
-kill left aside gets its name back, see ``repository.model_folders``). config.pbtxt is copied as it is and a version folder is linked only once it is verified, which pins the good ones exactly as
+kill left aside gets its name back, see ``repository.model_folders``). config.pbtxt is copied as it
+is and a version folder is linked only once it is verified, which pins the good ones exactly as
 ``version_policy.specific`` would. Not writing that policy has a reason: a changed config.pbtxt makes
 Triton re-initialise every version, a new link only the new one.
 """

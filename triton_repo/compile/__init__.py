@@ -5,7 +5,7 @@
 """
 
 from ssr_train.export import PRECISIONS
-from triton_repo.compile.compiler import compile_plan
+from triton_repo.compile.compiler import BATCHES, compile_plan
 from triton_repo.compile.errors import (
     ArgumentError,
     CompileError,
@@ -20,6 +20,7 @@ from triton_repo.compile.plan import PLAN_FILE, SIDECAR, Plan, Recipe, check_con
 from triton_repo.compile.runner import PlanReplay, replay_plan, run_plan
 
 __all__ = [
+    "BATCHES",
     "PLAN_FILE",
     "PRECISIONS",
     "SIDECAR",

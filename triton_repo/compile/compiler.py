@@ -21,8 +21,8 @@ from triton_repo.compile.plan import Plan, Recipe, write_plan
 
 LARGEST_BATCH = 4096
 
-_OLDEST_BY_DEFAULT = Target(8, 0)
-"""Ahead of time and unasked, no older target: on sm_75 TensorRT-RTX has no float32 GEMM for the head."""
+BATCHES = (1, 16, 64)
+"""Crops at once that a plan is for unless told otherwise: smallest, tuned for, largest."""
 
 
 def compile_plan(
@@ -30,7 +30,7 @@ def compile_plan(
     precision: str,
     targets: Iterable[Target | str] | None = None,
     *,
-    batches: tuple[int, int, int] = (1, 16, 64),
+    batches: tuple[int, int, int] = BATCHES,
     cache: Path | None = None,
     library: str | Library | None = None,
     compatibility: str = "exact",
@@ -41,7 +41,7 @@ def compile_plan(
     """The plan of ``bundle`` in ``precision`` (:data:`PRECISIONS`), from the cache or built now.
 
     ``targets``: one plan for all of these GPUs, ahead of time (``tensorrt_rtx``); None: the GPU at hand, or
-    without one every target from sm_80 on. ``batches``: smallest, tuned for, largest. ``cache``: a folder, by
+    without one all of ``Library.targets``. ``batches``: smallest, tuned for, largest. ``cache``: a folder, by
     default ``plans`` in the project's cache. ``library``: ``tensorrt`` or ``tensorrt_rtx``, else the one that
     fits. ``compatibility``: which other GPUs a plan of ``tensorrt`` serves (``exact``, ``same-capability``,
     ``ampere+``). ``force``: build even if the cache has it. ``say`` gets one line when it builds: why.
@@ -145,12 +145,12 @@ def _targets(library: Library, wanted: tuple[Target, ...] | None, card: gpu.Gpu 
     elif card is not None:
         if card.target not in library.targets():
             raise NotBuildable(
-                f"{library} does not build for the GPU at hand, {card}: {INSTALL['tensorrt']}; "
+                f"{library.refusal(card.target, f'the GPU at hand, {card}')}: {INSTALL['tensorrt']}; "
                 "for another machine, name its target"
             )
         chosen = (card.target,)
     else:
-        chosen = tuple(t for t in library.targets() if t >= _OLDEST_BY_DEFAULT)
+        chosen = library.targets()
     library.check_targets(chosen)
     return chosen
 

@@ -40,6 +40,10 @@ class Target:
         return f"sm_{self.major}{self.minor}"
 
 
+OLDEST_TARGET = Target(8, 0)
+"""TensorRT-RTX lists sm_75 as well, but has no float32 matrix product there, as the network's heads are."""
+
+
 @dataclass(frozen=True)
 class Library:
     """An imported TensorRT module. ``version`` as the module says it."""
@@ -57,18 +61,24 @@ class Library:
         return hasattr(self.module.IBuilderConfig, "set_compute_capability")
 
     def targets(self) -> tuple[Target, ...]:
-        """What an ahead-of-time library builds for, oldest first; empty for the others."""
+        """What an ahead-of-time library builds the network for, oldest first; empty for the others."""
         names = self.module.ComputeCapability.__members__ if self.ahead_of_time else ()
-        return tuple(sorted(Target.parse(name) for name in names if re.fullmatch(r"SM\d+", name)))
+        listed = sorted(Target.parse(name) for name in names if re.fullmatch(r"SM\d+", name))
+        return tuple(target for target in listed if target >= OLDEST_TARGET)
 
     def check_targets(self, targets: Iterable[Target]) -> None:
         """Raise :class:`CompileError` for the first that this library does not build for."""
-        known = self.targets()
         for target in targets:
-            if target not in known:
-                raise CompileError(
-                    f"target: {self} does not build for {target}, expected {', '.join(map(str, known))}"
-                )
+            if target not in self.targets():
+                raise CompileError(f"target: {self.refusal(target, str(target))}")
+
+    def refusal(self, target: Target, named: str) -> str:
+        """The sentence that ``target``, called ``named`` in it, is none of :meth:`targets`."""
+        reason = " (it lacks the network's float32 matrix products there)" if target < OLDEST_TARGET else ""
+        return (
+            f"{self} does not build for {named}, compute capability {target.major}.{target.minor}{reason}, "
+            f"expected {', '.join(map(str, self.targets()))}"
+        )
 
 
 def open_library(name: str | None = None) -> Library:

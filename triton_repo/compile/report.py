@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from ssr_train.bundle import Bundle
 from triton_repo.compile import PRECISIONS, NotRunnable, Plan, PlanReplay, compile_plan, replay_plan
 from triton_repo.compile.builder import Watch
-from triton_repo.compile.errors import ArgumentError
+from triton_repo.compile.errors import ArgumentError, CompileError
 
 COLUMNS = ("precision", "library", "for", "batch", "plan", "kernels", "graph in ONNX Runtime", "on the GPU")
 
@@ -72,9 +73,12 @@ def compile_all(
 ) -> list[Outcome]:
     """Compile each precision with ``options`` of :func:`compile_plan`; run each plan where that can be.
 
-    Plans are copied to ``out/<precision>`` if ``out`` is given. Errors as in ``compile_plan`` and
-    ``replay_plan``.
+    Plans are copied to ``out/<precision>`` if ``out`` is given; that it can be written is checked first.
+    Errors as in ``compile_plan`` and ``replay_plan``.
     """
+    if out is not None:
+        for precision in precisions:
+            _check_writable(out / precision)
     outcomes = []
     for precision in precisions:
         with _progress(console) as watch:
@@ -90,9 +94,20 @@ def compile_all(
             ran = replay_plan(plan, bundle)
         except NotRunnable as reason:
             not_run = str(reason)
-        path = plan.copy_to(out / precision) if out else plan.path
+        path = plan.copy_to(out / precision) if out is not None else plan.path
         outcomes.append(Outcome(plan, path, ran, not_run))
     return outcomes
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise :class:`CompileError` if ``folder`` is none, or files could not be written into it."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise CompileError(f"--out: {there} is a file, expected a folder for the plans")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise CompileError(f"--out: {there} cannot be written: {error.strerror}") from None
 
 
 def parse_precisions(text: str, bundle: Bundle) -> list[str]:
