@@ -14,8 +14,9 @@ import pytest
 from distributions import IMDB, Writer, build, datenum, grey, imdb_wiki_struct
 
 from ssr_train.data import distributions
+from ssr_train.data.cutting import Cut, Cutter
 from ssr_train.data.distributions.imdb_wiki import ages_of
-from ssr_train.data.records import REMARKS, Record, Scan
+from ssr_train.data.records import REMARKS, Problem, Record, Scan
 from ssr_train.errors import SsrError
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "datasets.md"
@@ -277,6 +278,42 @@ def test_lagenda_gives_several_faces_a_photo(tmp_path: Path) -> None:
         "missing file": 1,
         "malformed label": 1,
     }
+
+
+BOXES = """\
+lag_benchmark/0011223344556677.jpg,50,F,ten,20,40,60,0,0,90,120
+lag_benchmark/0011223344556677.jpg,50,F,10,20,10,60,0,0,90,120
+lag_benchmark/0011223344556677.jpg,50,F,10,60,40,20,0,0,90,120
+lag_benchmark/0011223344556677.jpg,50,F,-5,20,40,60,0,0,90,120
+lag_benchmark/0011223344556677.jpg,50,F,129,20,140,60,0,0,90,120
+"""
+"""Face boxes in 128 x 128 pixels: no number, no area, inverted, over the left edge, beyond the right one."""
+
+
+def test_lagenda_boxes_that_hold_no_face(tmp_path: Path) -> None:
+    build("lagenda", tmp_path)
+    table = tmp_path / "LAGENDA/lagenda_annotation.csv"
+    before = distributions.scan("lagenda", tmp_path)
+    table.write_text(table.read_text().rstrip("\n") + "\n" + BOXES)
+    after = distributions.scan("lagenda", tmp_path)
+    name = "lag_benchmark/0011223344556677.jpg"
+    found = [p for p in after.problems if p not in before.problems]
+    assert [(p.kind, p.where.rpartition(":")[2]) for p in found] == [
+        ("malformed label", "10"),
+        ("malformed label", "11"),
+        ("malformed label", "12"),
+        ("box outside the picture", "13"),
+    ]
+    assert "expected numbers for age and face box, found" in found[0].detail
+    assert [p.detail for p in found[1:]] == [
+        f"{name}: face box {box}" for box in ("10 20 10 60", "10 60 40 20", "-5 20 40 60")
+    ]
+    assert [r.box for r in after.records[len(before.records) :]] == [(129, 20, 11, 40)]
+    outside = (name, "(129, 20, 11, 40) lies outside the picture of 128 x 128")
+    cutter = Cutter(after.root, Cut(detector="none"))
+    for open_record in (cutter.look, cutter.make):
+        assert open_record(after.records[-1]) == ("box outside the picture", *outside)
+        assert not isinstance(open_record(after.records[0]), Problem)
 
 
 def test_lagenda_pictures_in_another_folder_than_the_table_says(tmp_path: Path) -> None:

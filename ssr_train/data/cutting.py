@@ -85,21 +85,27 @@ class Cutter:
     def make(self, record: Record) -> Made | Problem:
         """The record's picture, or the problem that drops it."""
         try:
-            data = read(self.root / record.path)
-            picture = decode(data)
+            data, picture = self._open(record)
             made = self._published(picture, record) if record.face == "crop" else self._photo(picture, record)
             return Made(made, digest(data, record))
         except _Dropped as reason:
             return Problem(reason.kind, record.path.as_posix(), reason.detail)
 
     def look(self, record: Record) -> str | Problem:
-        """Like :meth:`make` without making it: the digest of a file that decodes, or the problem."""
+        """Like :meth:`make` without making it: the digest of a file that decodes and holds the record's box,
+        or the problem."""
         try:
-            data = read(self.root / record.path)
-            decode(data)
-            return digest(data, record)
+            return digest(self._open(record)[0], record)
         except _Dropped as reason:
             return Problem(reason.kind, record.path.as_posix(), reason.detail)
+
+    def _open(self, record: Record) -> tuple[bytes, Picture]:
+        """The record's file and its picture, in which a published box must lie at least in part."""
+        data = read(self.root / record.path)
+        picture = decode(data)
+        if record.box is not None:
+            _within(record.box, picture)
+        return data, picture
 
     def _published(self, picture: Picture, record: Record) -> Picture:
         """A published crop, or the part of it that the protocol uses, resized as the contract resizes."""

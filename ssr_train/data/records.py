@@ -53,13 +53,13 @@ LOW_FACE_SCORE = "low face score"
 SECOND_FACE = "second face"
 MISSING_FILE = "missing file"
 DUPLICATE = "listed twice"
+BOX_OUTSIDE = "box outside the picture"
 
 # Kinds that drop a face when its picture is opened.
 UNREADABLE = "unreadable file"
 EMPTY_FILE = "empty file"
 TRUNCATED = "truncated image"
 NO_IMAGE = "not an image"
-BOX_OUTSIDE = "box outside the picture"
 
 # Kinds that only say what was seen.
 LABEL_CONFLICT = "label conflict"

@@ -1,7 +1,8 @@
 """LAGENDA: photos of Open Images with every person boxed, some with an age (Kuprashevich, Tolstykh 2023).
 
 One row a person, so a photo can give several records, told apart by their boxes. Rows without an age or
-without a face are dropped; an unknown sex is kept as unknown.
+without a face (a box of -1) are dropped, as are those whose box has no area or begins outside the picture; an
+unknown sex is kept as unknown.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ssr_train.data.distributions.files import Files, locate, number, read_csv
 from ssr_train.data.records import (
     AGE_OUT_OF_RANGE,
     AGE_UNKNOWN,
+    BOX_OUTSIDE,
     DUPLICATE,
     MALFORMED_LABEL,
     MISSING_FILE,
@@ -73,8 +75,8 @@ def scan(root: Path) -> Scan:
             problems.append(Problem(AGE_UNKNOWN, where, name))
         elif not ABOUT.keeps(age):
             problems.append(Problem(AGE_OUT_OF_RANGE, where, ABOUT.out_of_range(age)))
-        elif min(x0, y0) < 0 or min(box[2:]) <= 0:
-            problems.append(Problem(NO_FACE, where, f"{name}: no face box ({x0:g} {y0:g} {x1:g} {y1:g})"))
+        elif (kind := _fault(x0, y0, x1, y1)) is not None:
+            problems.append(Problem(kind, where, f"{name}: face box {x0:g} {y0:g} {x1:g} {y1:g}"))
         elif (name, box) in seen:
             problems.append(
                 Problem(DUPLICATE, where, f"{name}: the same face box as before; the first one counts")
@@ -84,6 +86,15 @@ def scan(root: Path) -> Scan:
             records.append(Record(Path(found), age, sex=_SEXES.get(row[2].upper(), ""), box=box))
     counts = {"images": len(images), "labelled": labelled}
     return ABOUT.scan(folder, records, problems + files.unlisted(_TABLE), counts)
+
+
+def _fault(x0: float, y0: float, x1: float, y1: float) -> str | None:
+    """The kind of problem that a face box is, as far as it shows without the picture."""
+    if x0 == y0 == x1 == y1 == -1:
+        return NO_FACE
+    if x1 <= x0 or y1 <= y0:
+        return MALFORMED_LABEL
+    return BOX_OUTSIDE if min(x0, y0) < 0 else None
 
 
 def _base(path: str) -> str:
