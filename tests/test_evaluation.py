@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import resource
 import socket
 from pathlib import Path
 from typing import Any
@@ -14,21 +16,23 @@ from conftest import Serve, material
 from random_bundles import random_parameters
 from test_cli_train import refused, ssr_train
 from tolerances import required
+from typer.testing import CliRunner
 
 import ssr_ops
 from ssr_ops import reference
 from ssr_train.bundle import copy_bundle, default_bundle, read_bundle, write_bundle
+from ssr_train.cli import app
 from ssr_train.contract import Architecture, Contract, Crop, Input, Interface, Output
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import make_split
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.errors import SsrError
-from ssr_train.evaluation import gate, gate_report, intervals
+from ssr_train.evaluation import gate, gate_report, intervals, selection
 from ssr_train.evaluation.calibrate import RECORD, calibrate_bundle, halve
 from ssr_train.evaluation.card import card, write_card
 from ssr_train.evaluation.evaluate import Asked, evaluate
 from ssr_train.evaluation.metrics import errors, measure
-from ssr_train.evaluation.report import Evaluation
+from ssr_train.evaluation.report import Evaluation, check_folder
 from ssr_train.evaluation.selection import Origin, Selection, Source
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.runners import KINDS, TorchRunner, open_runner
@@ -449,7 +453,12 @@ def test_calibrate_refuses(calibrated: Path, tmp_path: Path) -> None:
     for path, source, coverage, text in (
         (calibrated, FEW, 0.9, "has calibrated intervals already; --force"),
         (plain, FEW, 1.0, "--coverage must lie between 0 and 1"),
-        (plain, dataclasses.replace(FEW, count=60), 0.9, "a coverage of 0.9 needs at least 100"),
+        (
+            plain,
+            dataclasses.replace(FEW, count=60),
+            0.9,
+            "0.9 needs at least 100; half of .* --count N draws",
+        ),
         (plain, FEW, 0.999, "needs at least 999"),
         (plain, Source("synthetic", count=240, seed=0, workers=1), 0.9, "among those of the training run"),
         (plain, Source("faces"), 0.9, "--data faces: unknown"),
@@ -600,7 +609,49 @@ def test_the_commands(calibrated: Path, tmp_path: Path) -> None:
     line = refused(ssr_train("evaluate", tmp_path / "nothing", *arguments))
     assert "does not exist" in line
     line = refused(ssr_train("gate", calibrated, "--age", "18", *arguments))
-    assert "needs at least 299" in line
+    assert "needs at least 299; half of the 240 pictures are held out: --data synthetic --count N" in line
+
+
+def test_where_nothing_can_be_written_is_said_first(
+    calibrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*_: Any) -> None:
+        raise AssertionError("it began to work")
+
+    monkeypatch.setattr(selection, "load", work)
+    (tmp_path / "file").write_text("")
+    under = tmp_path / "file" / "deep" / "out"
+    few = ("--data", "synthetic", "--count", "240")
+    for command in (
+        ("evaluate", calibrated, *few),
+        ("gate", calibrated, "--age", "18", *few),
+        ("card", calibrated, *few),
+        ("calibrate", calibrated.parent / "plain", *few),
+    ):
+        result = CliRunner().invoke(app, [*map(str, command), "--out", str(under)])
+        assert isinstance(result.exception, SsrError)
+        assert f"{tmp_path / 'file'}: is a file, expected a folder for the" in str(result.exception)
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)
+    with pytest.raises(SsrError, match="cannot be written to, expected a folder for the report"):
+        check_folder(tmp_path / "new")
+
+
+def test_a_full_disk_leaves_the_old_report(tmp_path: Path) -> None:
+    found = evaluate(default_bundle(), FEW, Asked())
+    found.write(tmp_path / "report")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "report").iterdir()}
+    other = evaluate(default_bundle(), dataclasses.replace(FEW, seed=7), Asked())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(SsrError, match="file too large; the report was not written"):
+            other.write(tmp_path / "report")
+        with pytest.raises(SsrError, match="file too large; the card was not written"):
+            write_card(default_bundle(), None, tmp_path / "CARD.md")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "report").iterdir()} == before
+    assert not (tmp_path / "CARD.md").exists()
 
 
 def test_evaluate_refuses(tmp_path: Path) -> None:

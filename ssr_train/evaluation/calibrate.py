@@ -20,6 +20,7 @@ from ssr_train.contract import PRECISIONS, Contract
 from ssr_train.describe import table
 from ssr_train.errors import SsrError
 from ssr_train.evaluation.intervals import Coverage, band_names, calibrate, check_coverage, measure_coverage
+from ssr_train.evaluation.report import check_folder
 from ssr_train.evaluation.selection import Index, Origin, Selection, Source, ask, select
 from ssr_train.export import PRECISIONS as ONNX_PRECISIONS
 from ssr_train.export import onnx_name
@@ -66,6 +67,7 @@ def calibrate_bundle(
         raise SsrError(f"{path}: has calibrated intervals already; --force calibrates anew")
     if out is not None:
         check_vacant(out, overwrite=force)
+    check_folder((out or path).parent, "the bundle")
     console = Console(highlight=False, soft_wrap=True)
     with open_runner(bundle, "native") as runner:
         chosen = select(
@@ -73,7 +75,8 @@ def calibrate_bundle(
         )
         halves = halve(chosen, ask(runner, chosen.faces, chosen.index, console), source.seed or 0)
         name = runner.name
-    found, counts = calibrate(halves.answers[0], halves.ages[0], coverage)
+    with chosen.suffices():
+        found, counts = calibrate(halves.answers[0], halves.ages[0], coverage)
     clip = contract.interface.output.clip
     measured = {"fp32": measure_coverage(found, halves.answers[1], halves.ages[1], clip)}
     for precision in PRECISIONS if contract.quantization is not None else ():

@@ -10,11 +10,12 @@ from typing import Any
 
 from ssr_train.bundle import Bundle, read_bundle
 from ssr_train.describe import drift_rows, markdown
+from ssr_train.disk import replace_file, room_for
 from ssr_train.errors import SsrError
 from ssr_train.evaluation.calibrate import RECORD
 from ssr_train.evaluation.evaluate import Asked, evaluate
 from ssr_train.evaluation.intervals import Share, band_names
-from ssr_train.evaluation.report import Evaluation
+from ssr_train.evaluation.report import Evaluation, check_folder
 from ssr_train.evaluation.selection import Source
 
 NOT_RECORDED = "not recorded"
@@ -37,11 +38,13 @@ def write_card(
     if out is not None and (out.is_dir() or (out.exists() and not force)):
         hint = "is a folder, expected a file" if out.is_dir() else "exists already; --force replaces it"
         raise SsrError(f"{out}: {hint}")
+    check_folder(None if out is None else out.parent, "the card")
     found = None if source is None else evaluate(path, source, Asked("native"), allow_trained=allow_trained)
     text = card(bundle, found)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+        with room_for(out, "the card was not written; the same command makes it again"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(out, text.encode())
     return text
 
 

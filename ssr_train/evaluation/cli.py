@@ -100,12 +100,12 @@ def evaluate(
         Asked(runner, precision, device, threads, url, model),
         allow_trained=allow,
     )
-    if out is not None:
-        found.write(out)
     if json:
         sys.stdout.write(found.dumps())
     else:
         found.show()
+    if out is not None:
+        found.write(out)
 
 
 def calibrate(
@@ -190,12 +190,12 @@ def gate(
         precision=precision,
         allow_trained=allow,
     )
-    if out is not None:
-        found.write(out)
     if json:
         sys.stdout.write(found.dumps())
     else:
         found.show()
+    if out is not None:
+        found.write(out)
 
 
 def card(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_train.errors import SsrError
-from ssr_train.evaluation.intervals import EDGES, LEAST, merge_bands
+from ssr_train.evaluation.intervals import EDGES, LEAST, TooFew, merge_bands
 
 SMALLEST = 1e-9
 """Of rates and confidences: no set of faces could show less."""
@@ -40,7 +40,7 @@ class Residuals:
     def of(cls, answers: Years, ages: Years) -> Residuals:
         """From ``answers`` (N,) and true ``ages`` (N,); bands with fewer than ``LEAST`` faces are merged."""
         if len(answers) < LEAST:
-            raise SsrError(f"{len(answers):,} faces to calibrate on, at least {LEAST} are needed")
+            raise TooFew(f"{len(answers):,} faces to calibrate on, at least {LEAST} are needed")
         edges, counts = merge_bands(answers, EDGES, LEAST)
         band = np.searchsorted(edges, answers, side="right")
         residuals = ages - answers
@@ -79,7 +79,7 @@ def choose_threshold(young: Years, false_accept: float, confidence: float) -> fl
     check_rates(false_accept, confidence)
     least = fewest_young(false_accept, confidence)
     if len(young) < least:
-        raise SsrError(
+        raise TooFew(
             f"{len(young):,} faces under the age to choose the threshold on; a false-accept rate of "
             f"{false_accept:g} with confidence {confidence:g} needs at least {least:,}"
         )

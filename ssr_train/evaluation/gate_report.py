@@ -26,8 +26,8 @@ from ssr_train.evaluation.gate import (
     reliability,
     roc,
 )
-from ssr_train.evaluation.intervals import Share
-from ssr_train.evaluation.report import make_folder
+from ssr_train.evaluation.intervals import Share, TooFew
+from ssr_train.evaluation.report import write_report
 from ssr_train.evaluation.selection import Origin, Selection, Source, ask, select
 from ssr_train.evaluation.subject import title
 from ssr_train.runners import open_runner
@@ -119,14 +119,16 @@ class Gate:
         """gate.md, gate.json and gate.png in ``folder``."""
         from ssr_train.evaluation.plots import plot_gate
 
-        folder = make_folder(folder)
         point = (self.false_accepts.value, 1 - self.false_rejects.value)
-        (folder / "gate.png").write_bytes(plot_gate(self.title, self.curve, point, self.reliability))
         lines = [f"# {self.title}", "", *(f"- {line}" for line in self.selection.lines)]
         lines += [f"- answers: {self.runner}", *(f"- {line}" for line in self._lines()), ""]
         lines += [markdown(_HEADER, self._rows()), "", self._caution(), "", "![ROC](gate.png)"]
-        (folder / "gate.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (folder / "gate.json").write_text(self.dumps(), encoding="utf-8")
+        files = {
+            "gate.json": self.dumps().encode(),
+            "gate.png": plot_gate(self.title, self.curve, point, self.reliability),
+            "gate.md": ("\n".join(lines) + "\n").encode(),
+        }
+        write_report(folder, files)
 
     def _lines(self) -> list[str]:
         young, old = self.chosen_on
@@ -184,10 +186,11 @@ def measure_gate(
         halves = halve(chosen, ask(runner, chosen.faces, chosen.index, console), source.seed or 0)
         name = runner.name
     (tuning, held_out), (tuned, true) = halves.answers, halves.ages
-    _both_sides(tuned >= age, age, "to choose on")
-    _both_sides(true >= age, age, "held out")
-    threshold = choose_threshold(tuning[tuned < age], false_accept, confidence)
-    residuals = Residuals.of(tuning, tuned)
+    with chosen.suffices():
+        _both_sides(tuned >= age, age, "to choose on")
+        _both_sides(true >= age, age, "held out")
+        threshold = choose_threshold(tuning[tuned < age], false_accept, confidence)
+        residuals = Residuals.of(tuning, tuned)
     accepted, old = held_out >= threshold, true >= age
     chances = residuals.at_least(age, held_out)
     return Gate(
@@ -216,7 +219,7 @@ def measure_gate(
 def _both_sides(old: Flags, age: float, what: str) -> None:
     if old.all() or not old.any():
         side = "under" if old.all() else "of at least"
-        raise SsrError(f"no faces {side} {age:g} years {what} among {len(old):,}: nothing can be told apart")
+        raise TooFew(f"no faces {side} {age:g} years {what} among {len(old):,}: nothing can be told apart")
 
 
 def _by_age(accepted: Flags, true: Years, age: float) -> list[tuple[str, Share]]:

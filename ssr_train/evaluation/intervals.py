@@ -30,6 +30,10 @@ LEAST = 100
 Years = NDArray[np.float64]
 
 
+class TooFew(SsrError):
+    """There are too few faces to tell anything from."""
+
+
 @dataclass(frozen=True)
 class Share:
     """``hits`` of ``count``, and the exact binomial (Clopper-Pearson) interval of what lies behind."""
@@ -105,7 +109,7 @@ def calibrate(
     check_coverage(coverage)
     least = least_faces(coverage)
     if len(answers) < least:
-        raise SsrError(
+        raise TooFew(
             f"{len(answers):,} faces to calibrate on, a coverage of {coverage:g} needs at least {least:,}"
         )
     kept, counts = merge_bands(answers, edges, least)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from ssr_train import describe
+from ssr_train.disk import replace_file, room_for
 from ssr_train.errors import SsrError
 from ssr_train.evaluation.intervals import Coverage
 from ssr_train.evaluation.metrics import CA_YEARS, CONFIDENCE, PERCENTILES, RESAMPLES, Bounds, Errors, Metrics
@@ -105,11 +107,13 @@ class Evaluation:
         from ssr_train.evaluation.plots import plot_answers
 
         ages = self.selection.faces.ages[self.selection.index]
-        folder = make_folder(folder)
         drawn = [(one.label, one.answers) for one in self.judged]
-        (folder / "report.png").write_bytes(plot_answers(self.title, drawn, ages))
-        (folder / "report.md").write_text(self.markdown("report.png"), encoding="utf-8")
-        (folder / "report.json").write_text(self.dumps(), encoding="utf-8")
+        files = {
+            "report.json": self.dumps().encode(),
+            "report.png": plot_answers(self.title, drawn, ages),
+            "report.md": self.markdown("report.png").encode(),
+        }
+        write_report(folder, files)
 
     def _asked(self) -> list[str]:
         return [f"{one.label}: {one.runner}" for one in self.judged]
@@ -181,14 +185,24 @@ def with_bounds(value: float, bounds: Bounds | None, form: str = ".2f") -> str:
     return f"{value:{form}} [{bounds.low:{form}}, {bounds.high:{form}}]"
 
 
-def check_folder(path: Path | None) -> None:
-    """Raise :class:`SsrError` where a report cannot be written because ``path`` is a file."""
-    if path is not None and path.exists() and not path.is_dir():
-        raise SsrError(f"{path}: is a file, expected a folder for the report")
+def check_folder(path: Path | None, what: str = "the report") -> None:
+    """Raise :class:`SsrError` unless the folder ``path`` is there, or can be made, and ``what`` fits into it.
+
+    None is no folder wanted. Called before the work whose results go there.
+    """
+    if path is None:
+        return
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise SsrError(f"{nearest}: is a file, expected a folder for {what}")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise SsrError(f"{nearest}: cannot be written to, expected a folder for {what}")
 
 
-def make_folder(path: Path) -> Path:
-    """``path`` as a folder for a report."""
-    check_folder(path)
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+def write_report(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write ``files`` by name into ``folder``, made if need be: each is the old one or the new one, whole."""
+    check_folder(folder)
+    with room_for(folder, "the report was not written; the same command makes it again"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            replace_file(folder / name, data)

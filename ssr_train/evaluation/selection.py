@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ssr_train import data as datasets
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, leak, make_split
 from ssr_train.errors import SsrError
+from ssr_train.evaluation.intervals import TooFew
 from ssr_train.progress import bar
 from ssr_train.runners import Runner, Years
 
@@ -135,6 +137,16 @@ class Selection:
     trained: int | None
     choosing: int = 0
     seed: int | None = None
+
+    @contextmanager
+    def suffices(self) -> Iterator[None]:
+        """Let the error that there are too few of them say how to come by more."""
+        try:
+            yield
+        except TooFew as error:
+            name, count = self.faces.name, len(self.index)
+            more = "give a larger set" if self.seed is None else f"--data {name} --count N draws more"
+            raise TooFew(f"{error}; half of the {count:,} pictures are held out: {more}") from None
 
 
 def select(

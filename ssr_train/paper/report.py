@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssr_train.describe import markdown, table
-from ssr_train.disk import replace_file, room_for
+from ssr_train.evaluation.report import write_report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,11 +101,12 @@ class Report:
         """Write the three files into ``folder`` and return the path of the Markdown."""
         numbers = {"title": self.heading, "synthetic": self.synthetic, **self.numbers}
         text = folder / f"{self.stem}.md"
-        with room_for(folder, f"{self.name} was not written; the same command makes it again"):
-            folder.mkdir(parents=True, exist_ok=True)
-            replace_file(folder / f"{self.stem}.json", (json.dumps(numbers, indent=2) + "\n").encode())
-            replace_file(folder / f"{self.stem}.png", self.plot())
-            replace_file(text, self.markdown().encode())
+        files = {
+            f"{self.stem}.json": (json.dumps(numbers, indent=2) + "\n").encode(),
+            f"{self.stem}.png": self.plot(),
+            text.name: self.markdown().encode(),
+        }
+        write_report(folder, files)
         return text
 
 
