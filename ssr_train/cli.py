@@ -25,6 +25,8 @@ _EXTRAS = {
     "sklearn": "train",
 }
 
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -463,7 +465,12 @@ def main() -> None:
 
 def _app() -> None:
     try:
-        app()
+        if command.speaks():
+            app()
+        else:
+            sys.exit(app(standalone_mode=False))
+    except _UsageError:
+        sys.exit(2)
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         if package not in _EXTRAS:

@@ -17,7 +17,8 @@ def run(app: Callable[[], object], name: str) -> None:
 
     Exit status: 0 success, 1 failure (``SsrError``, ``OSError``), 2 usage (typer's own),
     130 after Ctrl-C, 143 after SIGTERM, with temporary files removed and servers stopped in both cases.
-    ``SSR_TRACEBACK=1`` shows the traceback as well, for a bug report.
+    ``SSR_TRACEBACK=1`` shows the traceback as well, for a bug report. Of the processes of ``torchrun``, which
+    refuse alike, the first on each machine says why.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -31,8 +32,14 @@ def run(app: Callable[[], object], name: str) -> None:
     except (SsrError, OSError) as error:
         if os.environ.get("SSR_TRACEBACK") == "1":
             traceback.print_exc()
-        print(f"{name}: {_one_line(error)}", file=sys.stderr)
+        if speaks() or isinstance(error, OSError):
+            print(f"{name}: {_one_line(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def speaks() -> bool:
+    """Whether this process is the first of those that ``torchrun`` started on this machine, or alone."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ssr_train.training.output import how_to_resume
 from ssr_train.training.processes import Processes, joined, launched, speaks
 from ssr_train.training.start import check, check_data, fingerprint, initial_sha256, outline
 
-__all__ = ["Interrupted", "recorded_split", "resume", "speaks", "start"]
+__all__ = ["Interrupted", "is_of", "recorded_split", "resume", "speaks", "start"]
 
 
 def start(
@@ -66,12 +67,16 @@ def resume(
     checkpoint_every: int = 200,
     log: str = "csv",
 ) -> Path:
-    """Go on with the run in ``out``. Options in ``given`` that differ from the run's are refused."""
+    """Go on with the run in ``out``. Options in ``given`` that differ from the run's are refused, but for
+    another place of its prepared set."""
     folder = RunFolder(out)
     settings = folder.settings()
+    moved: str | None = None
     for name in sorted(given):
         value, recorded = _setting(name, options[name], settings)
-        if value != recorded:
+        if name == "data" and folder.split_file.exists() and not {value, recorded} & set(datasets.NAMES):
+            moved = value
+        elif value != recorded:
             raise SsrError(
                 f"{out}: this run has --{name.replace('_', '-')} {recorded}, not {value}; "
                 "leave it out to resume, or start another run"
@@ -84,13 +89,16 @@ def resume(
             f"{out}: this run has {settings.processes} processes, not {launched()}; "
             + how_to_resume(out, settings.processes)
         )
-    _check(settings, log)
+    where = settings.data if moved is None else moved
+    if where not in datasets.NAMES and not Path(where).exists():
+        raise SsrError(f"{where}: the run's pictures do not lie there; say where they do: --data DIR")
+    _check(replace(settings, data=where), log)
     with joined(settings.device) as processes:
         return _alone(
             folder,
             processes,
             lambda: None,
-            lambda: _fit(folder, settings, workers, checkpoint_every, log, processes),
+            lambda: _fit(folder, settings, workers, checkpoint_every, log, processes, where),
         )
 
 
@@ -199,14 +207,12 @@ def _alone(
 ) -> Path:
     """``work`` in the locked folder, after the first process alone did ``prepare``."""
     with ExitStack() as held:
-        refusal: Exception | None = None
-        if processes.first:
-            try:
-                held.enter_context(folder.lock())
-                prepare()
-            except (SsrError, OSError) as error:
-                refusal = error
-        processes.go_on(refusal)
+
+        def begin() -> None:
+            held.enter_context(folder.lock())
+            prepare()
+
+        processes.alone(begin)
         return work()
 
 
@@ -217,10 +223,12 @@ def _fit(
     checkpoint_every: int,
     log: str,
     processes: Processes,
+    where: str | None = None,
 ) -> Path:
+    """``where``: of a prepared set that has moved."""
     with Reporter(None if processes.first else Console(quiet=True)) as reporter:
         s = settings
-        data = _data(folder, s, workers, reporter)
+        data = _data(folder, s if where is None else replace(s, data=where), workers, reporter)
         processes.agree(fingerprint(s, data))
         split = recorded_split(folder, s, data, processes)
         reporter.say(f"data: {data.description}")
@@ -255,12 +263,25 @@ def _data(folder: RunFolder, s: Settings, workers: int, reporter: Reporter) -> D
 def recorded_split(folder: RunFolder, s: Settings, data: Dataset, processes: Processes) -> Split:
     """The split that the run recorded, else a new one, which it records."""
     file = folder.split_file
-    if file.exists():
-        try:
-            return Split.from_json(json.loads(file.read_text(encoding="utf-8")), data)
-        except ValueError as error:
-            raise SsrError(f"{file}: {error}") from None
-    split = make_split(data, s.protocol, s.seed, fold=s.fold)
-    if processes.first:
-        folder.write(file, lambda f: f.write((json.dumps(split.to_json()) + "\n").encode()))
-    return split
+
+    def recorded() -> Split:
+        if file.exists():
+            try:
+                return Split.from_json(json.loads(file.read_text(encoding="utf-8")), data)
+            except ValueError as error:
+                raise SsrError(f"{file}: {error}") from None
+        split = make_split(data, s.protocol, s.seed, fold=s.fold)
+        if processes.first:
+            folder.write(file, lambda f: f.write((json.dumps(split.to_json()) + "\n").encode()))
+        return split
+
+    return processes.alone(recorded) or recorded()
+
+
+def is_of(folder: RunFolder, data: Dataset) -> bool | None:
+    """Whether the run's pictures are those of ``data``, wherever they lie; None if it recorded no split."""
+    try:
+        recorded = json.loads(folder.split_file.read_text(encoding="utf-8"))["data_sha256"]
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+    return recorded in {data.sha256, data.labels_sha256}

@@ -74,16 +74,13 @@ def fit(
     torch.set_num_threads(settings.threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     trainer = Trainer(folder, settings, data, split, reporter, checkpoint_every, processes or Processes())
-    if trainer.processes.first:
-        trainer.log = open_log(log, folder.logs, trainer.position)
+    trainer.log = trainer.processes.alone(lambda: open_log(log, folder.logs, trainer.position)) or Log()
     try:
         with _stop_signals(trainer):
             trainer.run()
     finally:
         trainer.log.close()
-    best = trainer.finish()
-    trainer.processes.wait()
-    return best
+    return trainer.finish()
 
 
 class Trainer:
@@ -174,12 +171,14 @@ class Trainer:
 
     def finish(self) -> Path:
         """Write the best and the last epoch's weights and the curves; return the best one's folder."""
-        if not self.processes.first:
-            return self.folder.bundle if isinstance(self.system, SSRNetSystem) else self.folder.system
+        self.processes.alone(self._leave)
+        return self.folder.bundle if isinstance(self.system, SSRNetSystem) else self.folder.system
+
+    def _leave(self) -> None:
         self.folder.plot(self.history, self.constant_mae)
         self._write("last epoch", self.history[-1], last=True)
         self.evaluated.load_state_dict(self.best)
-        return self._write("best epoch by validation MAE", self.best_row, last=False)
+        self._write("best epoch by validation MAE", self.best_row, last=False)
 
     def _initial_system(self) -> System:
         system = build(self.settings)
@@ -251,8 +250,7 @@ class Trainer:
         self.log.epoch(self.position, self.history[-1])
         self.epoch, self.step, self.seen, self.error_sum, self.seconds = self.epoch + 1, 0, 0, 0.0, 0.0
         self.save()
-        if self.processes.first:
-            self.folder.write_history(self.history)
+        self.processes.alone(lambda: self.folder.write_history(self.history))
         self.reporter.end(self.history[-1], improved)
 
     @torch.no_grad()
@@ -273,23 +271,27 @@ class Trainer:
         return float(processes.sum(errors).mean())
 
     def _diverged(self, what: str, batch: NDArray[np.int64]) -> None:
-        if self.processes.first:
-            faces = self.supply.take(batch)
-            pictures = self._inputs(faces, slice(None)).cpu().numpy()
-            labels = faces.ages.cpu().numpy()
-            self.folder.write(
-                self.folder.bad_batch,
-                lambda f: np.savez_compressed(f, index=batch, images=pictures, ages=labels),
-            )
+        self.processes.alone(lambda: self._keep(batch))
         raise Divergence(
             f"epoch {self.epoch + 1}, step {self.step + 1}: {what}; the batch is in {self.folder.bad_batch}; "
             f"try a smaller --lr than {self.settings.lr:g}"
         )
 
+    def _keep(self, batch: NDArray[np.int64]) -> None:
+        """Write the step's network inputs."""
+        faces = self.supply.take(batch)
+        pictures = self._inputs(faces, slice(None)).cpu().numpy()
+        labels = faces.ages.cpu().numpy()
+        self.folder.write(
+            self.folder.bad_batch,
+            lambda f: np.savez_compressed(f, index=batch, images=pictures, ages=labels),
+        )
+
     def save(self) -> None:
         """Replace the checkpoint."""
-        if not self.processes.first:
-            return
+        self.processes.alone(self._save)
+
+    def _save(self) -> None:
         state = {
             "format": CHECKPOINT,
             "settings": self.settings.to_json(),
@@ -331,7 +333,7 @@ class Trainer:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise SsrError(f"{path}: not a readable checkpoint ({first}); --force starts anew") from None
 
-    def _write(self, which: str, row: dict[str, Any], *, last: bool) -> Path:
+    def _write(self, which: str, row: dict[str, Any], *, last: bool) -> None:
         """Let the system fit what it fits after training, and write it with its provenance."""
         metrics = {
             "train_mae": row["train_mae"],
@@ -347,7 +349,7 @@ class Trainer:
             metrics["val_mae_finished"] = self._validate(Processes())
         weights = f"{which} ({row['epoch']})"
         about = output.provenance(self.settings, self.data, self.split, weights, metrics)
-        return output.write(self.folder, self.evaluated, about, last=last)
+        output.write(self.folder, self.evaluated, about, last=last)
 
     def _training_faces(self) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over the training faces, as they are."""

@@ -23,14 +23,16 @@ main()
 """
 
 
-def ssr_train(*arguments: str | Path, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def ssr_train(
+    *arguments: str | Path, blocked: tuple[str, ...] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, with the packages ``blocked`` missing."""
     return subprocess.run(
         [sys.executable, "-c", BLOCK.format(names=blocked), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
-        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
+        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1", **environment},
         cwd=ROOT,
     )
 
@@ -180,6 +182,16 @@ def test_fit_from_the_command_line(tmp_path: Path) -> None:
     assert resumed.returncode == 0
     assert "this run is finished" in resumed.stdout
     assert "--epochs 1, not 2" in refused(ssr_train("fit", "--out", out, "--resume", "--epochs", "2"))
+
+
+@pytest.mark.parametrize(
+    ("status", "arguments"), [(2, ("fit", "--out", "never", "--epochs", "many")), (1, ("info", "nowhere"))]
+)
+def test_of_several_processes_the_first_says_what_is_wrong(status: int, arguments: tuple[str, ...]) -> None:
+    for rank, says in (("0", True), ("1", False)):
+        result = ssr_train(*arguments, LOCAL_RANK=rank)
+        assert result.returncode == status
+        assert bool(result.stderr) == says, result.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,8 @@ def test_another_budget_is_refused_or_trained_anew(tmp_path: Path) -> None:
         Runs(tmp_path, longer, quiet()).train(wanted)
     (run,) = Runs(tmp_path, longer, quiet()).train(wanted, force=True)
     assert len(run.history) == 1
+    with pytest.raises(SsrError, match=r"was trained with count 60, this table asks for 50"):
+        Runs(tmp_path, dataclasses.replace(longer, count=50), quiet()).train(wanted)
     elsewhere = dataclasses.replace(longer, threads=2)
     (again,) = Runs(tmp_path, elsewhere, quiet()).train(wanted)
     assert again.history == run.history
@@ -327,12 +330,12 @@ def test_a_chain_starts_from_the_set_before(tmp_path: Path) -> None:
         Runs(tmp_path / "there", alone, quiet()).train(entries(["mrcnn"]))
 
 
-def prepared(folder: Path, name: str) -> Path:
+def prepared(folder: Path, name: str, subjects: Sequence[str] = ("",) * 44) -> Path:
     """A miniature of the published set ``name``, from drawn faces: 32 to train on, 12 to test."""
     faces = load("synthetic", count=44, seed=5, workers=1)
     folder.mkdir()
     rows = [
-        (f"{i}.jpg", float(age), "", "", "", "test" if i >= 32 else "train")
+        (f"{i}.jpg", float(age), subjects[i], "", "", "test" if i >= 32 else "train")
         for i, age in enumerate(faces.ages)
     ]
     index = write_index(rows)
@@ -342,6 +345,46 @@ def prepared(folder: Path, name: str) -> Path:
     about["index_sha256"] = hashlib.sha256(index).hexdigest()
     (folder / ABOUT).write_text(json.dumps(about))
     return folder
+
+
+def test_a_set_that_moved_is_not_trained_on_again_and_one_prepared_anew_is(tmp_path: Path) -> None:
+    wanted = entries(["mrcnn"])
+
+    def runs(place: Path) -> Runs:
+        budget = dataclasses.replace(BUDGET, data=str(place), epochs=1)
+        return Runs(tmp_path / "out", budget, quiet())
+
+    place = prepared(tmp_path / "set", "afad")
+    (run,) = runs(place).train(wanted)
+    place = place.rename(tmp_path / "moved")
+    (again,) = runs(place).train(wanted)
+    assert again.history == run.history
+    place = place.rename(tmp_path / "set")
+    about = json.loads((place / ABOUT).read_text())
+    (place / ABOUT).write_text(json.dumps({**about, "cut": "otherwise"}))
+    with pytest.raises(
+        SsrError, match=r"was trained on other pictures than .*/set holds now; choose another"
+    ):
+        runs(place).train(wanted)
+    (anew,) = runs(place).train(wanted, force=True)
+    assert anew.history[0]["seconds"] != run.history[0]["seconds"]
+
+
+def test_the_leak_of_a_chain_is_counted_where_names_are_the_same_sets(tmp_path: Path) -> None:
+    first = prepared(tmp_path / "first", "afad", [f"p{i % 7}" for i in range(44)])
+    again = prepared(tmp_path / "again", "afad", [f"p{i % 7 if i else 'x'}" for i in range(44)])
+    other = prepared(tmp_path / "other", "utkface")
+    budget = dataclasses.replace(BUDGET, data=str(first), pretrain=(str(again), str(other)))
+    runs = Runs(tmp_path / "out", budget, quiet())
+    counted, unknown = (line for line in runs.facts() if line.startswith("before, on "))
+    tested = [f"p{i % 7}" for i in runs.split.test]
+    trained = {f"p{i % 7}" if i else "px" for i in random_parts(44, 0)[0]}
+    share = sum(who in trained for who in tested)
+    assert f"({share:,} of {len(tested):,}, " in counted
+    assert unknown.startswith("before, on utkface: leak not counted: persons have other names there than in")
+    before = runs.numbers()["leak_before"]
+    assert [one["known"] for one in before] == [True, False]
+    assert before[0]["images"] == share
 
 
 def test_table2_takes_a_published_sets_own_test_images(tmp_path: Path) -> None:
@@ -386,7 +429,10 @@ def test_bad_input_is_refused_before_anything_is_written(
 def test_out_must_be_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for command in ("table1", "figure3"):
-        assert "is a file, expected a folder" in str(ssr_train(command, "--out", tmp_path / "file").exception)
+        for out in ("file", "file/below"):
+            result = ssr_train(command, "--out", tmp_path / out)
+            assert "file: is a file, expected a folder" in str(result.exception)
+            assert not result.output
 
 
 def test_official_data_belongs_to_official(tmp_path: Path) -> None:

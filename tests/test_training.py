@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -256,6 +257,18 @@ def test_one_of_two_processes_says_why_a_run_cannot_begin(averaged: Path) -> Non
     assert "gloo" not in result.stderr, "the other process waited for the one that had ended"
 
 
+def test_a_full_disk_ends_two_processes_with_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(FULL)
+    command = [sys.executable, *LAUNCH, str(script), "fit", "--out", str(tmp_path / "run"), *COMMAND]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert result.stderr.count("checkpoint.pt: file too large; the file from before stays") == 1
+    assert "Error: [" not in result.stderr, "the other process waited for the one that had ended"
+    assert "gloo" not in result.stderr
+    assert not (tmp_path / "run" / "bundle").exists()
+
+
 def test_a_run_of_two_processes_is_resumed_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
     out.mkdir()
@@ -308,6 +321,36 @@ def test_a_changed_set_is_not_resumed(tmp_path: Path) -> None:
     (data / prepared.ABOUT).write_text(json.dumps(about))
     with pytest.raises(SsrError, match=r"split.json: split: made for other pictures or labels"):
         resume(out)
+
+
+def test_a_set_that_moved_is_the_same_and_one_prepared_anew_is_not(
+    prepared_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, data, moved = (tmp_path / name for name in ("run", "set", "moved"))
+    shutil.copytree(prepared_set, data)
+    monkeypatch.setattr(train.Trainer, "finish", stopped)
+    with pytest.raises(fitting.Interrupted):
+        run(out, data=str(data), count=None)
+    monkeypatch.undo()
+    data.rename(moved)
+    with pytest.raises(
+        SsrError, match=r"set: the run's pictures do not lie there; say where they do: --data"
+    ):
+        resume(out)
+    about = json.loads((moved / prepared.ABOUT).read_text())
+    (moved / prepared.ABOUT).write_text(json.dumps({**about, "images_sha256": "another"}))
+    with pytest.raises(SsrError, match="may be the same faces prepared otherwise"):
+        resume(out, data=str(moved))
+    (moved / prepared.ABOUT).write_text(json.dumps(about))
+    with pytest.raises(SsrError, match=r"this run has --data .*/set, not synthetic"):
+        resume(out, data="synthetic")
+    assert weights(resume(out, data=str(moved))) == weights(
+        run(tmp_path / "whole", data=str(moved), count=None)
+    )
+
+
+def stopped(trainer: train.Trainer) -> Path:
+    raise fitting.Interrupted("stopped")
 
 
 def test_reading_ahead_gives_the_faces_asked_for(prepared_set: Path) -> None:

@@ -193,8 +193,10 @@ def figure3(
 
         ssr-train figure3 --out paper --classes 27,71,101
     """
+    from ssr_train.evaluation.report import check_folder
     from ssr_train.paper import figure3 as module
 
+    check_folder(out)
     if classes is None:
         chosen = list(module.CLASSES)
     else:
@@ -245,7 +247,7 @@ def _run(context: typer.Context, protocol: str, make: Callable[[Runs], Report | 
     from ssr_train.paper.runs import Budget, Runs
     from ssr_train.progress import Reporter
     from ssr_train.train import Interrupted
-    from ssr_train.training.processes import joined
+    from ssr_train.training.processes import joined, speaks
 
     given = {name: value for name, value in context.params.items() if value is not None}
     if "count" in given and given["data"] not in NAMES:
@@ -262,15 +264,14 @@ def _run(context: typer.Context, protocol: str, make: Callable[[Runs], Report | 
         ):
             report = make(Runs(out, budget, reporter, processes, protocol=protocol))
     except Interrupted as stopped:
-        typer.echo(f"ssr-train: {stopped}", err=True)
+        if speaks():
+            typer.echo(f"ssr-train: {stopped}", err=True)
         raise typer.Exit(130) from None
     if report is not None:
         _finish(report, out)
 
 
 def _finish(report: Report, out: Path) -> None:
-    if out.is_file():
-        raise SsrError(f"{out}: is a file, expected a folder")
     report.show()
     typer.echo(report.write(out))
 

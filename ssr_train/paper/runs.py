@@ -21,10 +21,11 @@ import torch
 from ssr_train import data as datasets
 from ssr_train import zoo
 from ssr_train.data import Dataset
-from ssr_train.data.protocols import leak, make_split
+from ssr_train.data.protocols import Leak, Split, leak, leak_between, make_split
 from ssr_train.errors import SsrError
 from ssr_train.evaluation.metrics import CONFIDENCE, RESAMPLES, Errors, errors
-from ssr_train.fitting import recorded_split
+from ssr_train.evaluation.report import check_folder
+from ssr_train.fitting import is_of, recorded_split
 from ssr_train.paper.report import DRAWN
 from ssr_train.progress import Reporter
 from ssr_train.run_folder import RunFolder, Settings
@@ -172,10 +173,9 @@ class Runs:
         for data in (budget.data, *budget.pretrain):
             datasets.check(data)
         check(self._settings(Entry("", "ssrnet"), budget.data, PAPER_BATCH))
-        if out.is_file():
-            raise SsrError(f"{out}: is a file, expected a folder for the table and its runs")
+        check_folder(out, "the table and its runs")
         self.faces = self._load(budget.data)
-        self.split = make_split(self.faces, str(self.budget.protocol), budget.seed)
+        self.split = self._split(budget.data)
         self.ages = self.faces.ages[self.split.test]
 
     @property
@@ -194,10 +194,30 @@ class Runs:
             f"data: {self.faces.description}",
             f"protocol: {self.split}",
             str(leak(self.faces, self.split)),
+            *self._leaks_before(),
             f"budget: {systems} alike, {b.epochs} epochs of {self._batch_size(b.data)} faces a step, Adam at "
             f"{b.lr:g} falling tenfold every {default_step(int(b.epochs or 1))} epochs, the paper's "
             f"augmentations, seed {b.seed}, {before}",
         ]
+
+    def _leak_before(self, data: str) -> Leak | None:
+        """Of pre-training on ``data``; None where its persons have other names than those of the test."""
+        before = self._load(data)
+        if before.name != self.faces.name:
+            return None
+        return leak_between(before.subjects[self._split(data).train], self.faces.subjects[self.split.test])
+
+    def _leaks_before(self) -> list[str]:
+        lines = []
+        for data in self.budget.pretrain:
+            name, counted = self._load(data).name or data, self._leak_before(data)
+            lines.append(
+                f"before, on {name}: leak not counted: persons have other names there than in "
+                f"{self.faces.name}, and may be the same"
+                if counted is None
+                else f"before, on {name}: {counted}"
+            )
+        return lines
 
     @property
     def errors_are(self) -> str:
@@ -237,7 +257,8 @@ class Runs:
             "protocol": self.split.protocol,
             "test_images": len(self.split.test),
             "selects_on_test": self.split.selects_on_test,
-            "leak": {"known": counted.known, "share": counted.share, "images": counted.images},
+            "leak": _leak_json(counted),
+            "leak_before": [_leak_json(self._leak_before(data)) for data in self.budget.pretrain],
             "budget": {
                 "epochs": self.budget.epochs,
                 "batch_size": self._batch_size(self.budget.data),
@@ -286,15 +307,17 @@ class Runs:
         folder = RunFolder(self.out / "runs" / entry.key)
         faces = self._load(data)
         wanted = self._settings(entry, data, self._batch_size(data), init)
-        split = make_split(faces, wanted.protocol, wanted.seed)
+        split = self._split(data)
         check_data(wanted, faces, split, zoo.build(entry.system, **entry.options).input_size)
         with ExitStack() as held:
-            if self.processes.first:
+
+            def begin() -> None:
                 held.enter_context(folder.lock())
-                if _must_start(folder, wanted, force):
+                if _must_start(folder, wanted, faces, force):
                     folder.start(wanted, force)
-                split = recorded_split(folder, wanted, faces, self.processes)
-            self.processes.wait()
+
+            self.processes.alone(begin)
+            split = recorded_split(folder, wanted, faces, self.processes)
             if folder.finished:
                 self.reporter.say(f"{folder.path}: finished before, taken as it is")
             else:
@@ -303,7 +326,6 @@ class Runs:
                 except Interrupted as stopped:
                     where = str(stopped).partition(";")[0]
                     raise Interrupted(f"{entry.key}: {where}; the same command goes on from there") from None
-            self.processes.wait()
         return Run(entry, folder, _history(folder))
 
     def _settings(self, entry: Entry, data: str, batch_size: int, init: Path | None = None) -> Settings:
@@ -319,7 +341,7 @@ class Runs:
             seed=b.seed,
             system=entry.system,
             options={**zoo.options(entry.system), **entry.options},
-            protocol=str(b.protocol) if data == b.data else "random",
+            protocol=self._protocol(data),
             device=b.device,
             threads=int(b.threads or 0),
             processes=self.processes.count,
@@ -327,6 +349,12 @@ class Runs:
         if init is None:
             return settings
         return replace(settings, init=str(init.resolve()), init_sha256=initial_sha256(init, settings))
+
+    def _protocol(self, data: str) -> str:
+        return str(self.budget.protocol) if data == self.budget.data else "random"
+
+    def _split(self, data: str) -> Split:
+        return make_split(self._load(data), self._protocol(data), self.budget.seed)
 
     def _batch_size(self, data: str) -> int:
         return self.budget.batch_size or batch_size(self._load(data).name)
@@ -363,16 +391,25 @@ def _history(folder: RunFolder) -> list[dict[str, Any]]:
     return list(history)
 
 
-def _must_start(folder: RunFolder, wanted: Settings, force: bool) -> bool:
-    """Whether the run has to begin; False where it is finished or can go on.
+def _leak_json(counted: Leak | None) -> dict[str, Any]:
+    """None: of sets that cannot be compared."""
+    if counted is None:
+        return {"known": False}
+    return {"known": counted.known, "share": counted.share, "images": counted.images}
 
-    A run of another budget is refused, or, with ``force``, begun anew.
+
+def _must_start(folder: RunFolder, wanted: Settings, faces: Dataset, force: bool) -> bool:
+    """Whether the run on ``faces`` has to begin; False where it is finished or can go on.
+
+    A run of another budget or on other pictures is refused, or, with ``force``, begun anew; a prepared set
+    that only lies elsewhere is the same.
     """
     if not folder.settings_file.exists():
         return True
     found = folder.settings()
     ours, theirs = _budget(wanted), _budget(found)
-    differing = [name for name in ours if theirs[name] != ours[name]]
+    same = is_of(folder, faces)
+    differing = [name for name in ours if theirs[name] != ours[name] and not (same and name == "data")]
     if differing and not force:
         name = differing[0]
         option = _OWN_NAMES.get(name, name).replace("_", "-")
@@ -381,9 +418,14 @@ def _must_start(folder: RunFolder, wanted: Settings, force: bool) -> bool:
             f"{folder.path}: was trained with {option} {before}, this table asks for {now}; "
             "choose another --out, or --force to train it anew"
         )
+    if same is False and not force:
+        raise SsrError(
+            f"{folder.path}: was trained on other pictures than {wanted.data} holds now; "
+            "choose another --out, or --force to train it anew"
+        )
     if not folder.finished and found.processes != wanted.processes:
         raise SsrError(f"{folder.path}: was begun by {found.processes} processes, not {wanted.processes}")
-    return bool(differing)
+    return bool(differing) or same is False
 
 
 def _budget(settings: Settings) -> dict[str, Any]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from ssr_train.errors import SsrError
+
+T = TypeVar("T")
+
+_PARTING = timedelta(seconds=5)
+"""How long a process that leaves waits for the others."""
 
 
 class Processes:
@@ -55,10 +63,20 @@ class Processes:
         if stopped[0]:
             raise SystemExit(1)
 
-    def wait(self) -> None:
-        """Until every process is here."""
-        if self.count > 1:
-            dist.barrier()
+    def alone(self, work: Callable[[], T]) -> T | None:
+        """What the first process's ``work`` gives, None in the others, which wait for it.
+
+        A refusal or a full disk there ends all of them, see :meth:`go_on`.
+        """
+        done: T | None = None
+        refusal: Exception | None = None
+        if self.first:
+            try:
+                done = work()
+            except (SsrError, OSError) as error:
+                refusal = error
+        self.go_on(refusal)
+        return done
 
 
 def launched() -> int:
@@ -80,15 +98,23 @@ def local_device(device: str) -> str:
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """Join the processes that ``torchrun`` started, over gloo on the CPU and NCCL on GPUs."""
+    """Join the processes that ``torchrun`` started, over gloo on the CPU and NCCL on GPUs.
+
+    They leave together where they can: the last exchange breaks in one that is behind when another has gone.
+    """
     if launched() == 1:
         yield Processes()
         return
     where = torch.device(local_device(device))
     if where.type == "cuda":
         torch.cuda.set_device(where)
-    dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    store, rank, count = next(rendezvous("env://"))
+    backend = "nccl" if where.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size())
+        yield Processes(rank, count)
     finally:
+        with suppress(RuntimeError):  # one has died, or took the store along
+            store.set(f"left {rank}", "")
+            store.wait([f"left {other}" for other in range(count)], _PARTING)
         dist.destroy_process_group()
