@@ -14,6 +14,10 @@ moment at which each was due. A generator in C++ sends (``load/grpc_load.cc``, i
 Python client that shares the cores with the server measures itself. What one process of ``ssr_client``
 reaches stands beside the capacity, with the latencies at half of it.
 
+The limit of the tail: requests that arrive by chance wait for each other. What the CPU time that client and
+server spend on a request would give if any core took the next one at once, an ideal queue (M/D/c), stands
+beside the measured ratio.
+
     python benchmarks/serving.py [--bundle BUNDLE] [--seconds 8] [--only int8:amx] [--no-tail]
 """
 
@@ -33,6 +37,7 @@ from typing import Any, NamedTuple
 import _report
 import numpy as np
 from load.generator import Generator, Run, compile_generator
+from load.queue import ideal_latency
 from ssr_client import AgeClient
 from ssr_client.bench import bench
 
@@ -85,6 +90,14 @@ class Tail(NamedTuple):
     client: float
     at: dict[float, Latency]
     at_half_client: Latency
+
+    @property
+    def limit(self) -> float:
+        """p99 over p50 at half of the capacity if the work were perfectly shared out."""
+        half = self.at[0.5]
+        rate = 0.5 * self.capacity
+        p50, p99 = ideal_latency(rate, (half.client + half.server) / rate, usable_cores())
+        return p99 / p50
 
 
 class Measured(NamedTuple):
@@ -228,7 +241,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="of measuring throughput, for each row")
     parser.add_argument("--only", metavar="PRECISION:IMPLEMENTATION", help="one row; writes no table")
     parser.add_argument("--bar", type=float, default=0.9, help="smallest ratio to the engine of the last row")
-    parser.add_argument("--tail-bar", type=float, default=3.0, help="largest p99 over p50 of the last row")
+    parser.add_argument("--tail-bar", type=float, default=3.0, help="largest p99 over p50 at half capacity")
     parser.add_argument("--no-tail", action="store_true", help="throughput only")
     options = parser.parse_args()
     if not options.no_tail:
@@ -284,7 +297,12 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
             cells = [f"{name}: {way}", f"{tail.capacity:,.0f}"]
             cells += [f"{at.p50:.2f} / {at.p99:.2f}" for at in tail.at.values()]
             half = tail.at[0.5]
-            cells += [f"{half.ratio:.2f}", f"{half.late:.2f}", f"{half.client:.2f} + {half.server:.2f}"]
+            cells += [
+                f"{half.ratio:.2f}",
+                f"{tail.limit:.2f}",
+                f"{half.late:.2f}",
+                f"{half.client:.2f} + {half.server:.2f}",
+            ]
             slow = tail.at_half_client
             cells += [f"{tail.client:,.0f}", f"{slow.p50:.2f} / {slow.p99:.2f}", f"{slow.ratio:.2f}"]
             tails.append(cells)
@@ -306,14 +324,16 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
     ]
     if tails:
         columns = [f"at {share:.0%}: p50 / p99" for share in SHARES]
-        columns += ["at 50%: p99 / p50", "sent late, p99", "CPU client + server"]
+        columns += ["at 50%: p99 / p50", "ideal queue", "sent late, p99", "CPU client + server"]
         columns += ["Python client", "at half of it: p50 / p99", "p99 / p50"]
         lines += [
             f"Requests of one crop over gRPC, by the way they are served (merged: dynamic batching; as sent: "
             f"without): capacity with {UNDER_WAY} under way (requests/s), then Poisson arrivals "
             "at shares of that way's own. Milliseconds from the moment each request was due, the generator's "
             f"lateness in sending included; medians of {TAIL_RUNS} runs. The generator "
-            "(`load/grpc_load.cc`) works on the server's cores. Last, what one process of the Python client "
+            "(`load/grpc_load.cc`) works on the server's cores. Ideal queue: p99 / p50 if the CPU time that "
+            "client and server spend on a request were one job, and any core took the next at once "
+            "(`load/queue.py`). Last, what one process of the Python client "
             "reaches in the same closed loop, and the generator's latencies at half of that rate.",
             "",
             _report.table(["", "capacity", *columns], tails),

@@ -26,6 +26,21 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no-un
     return generator
 
 
+def test_the_ideal_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from load.queue import ideal_latency
+
+    median, tail = ideal_latency(rate=0.01, work=1.0, cores=1)
+    assert (median, round(tail, 2)) == (pytest.approx(1), pytest.approx(1, abs=0.02)), "hardly any waits"
+    # M/D/1 at 0.8, Erlang's sum: P(wait <= t) = 0.2 (e^(0.8 t) - 0.8 (t - 1) e^(0.8 (t - 1))) for t in 1..2,
+    # which is a half at 1.276.
+    median, tail = ideal_latency(rate=0.8, work=1.0, cores=1)
+    assert median == pytest.approx(2.276, rel=0.03)
+    assert tail > 3 * median
+    assert ideal_latency(rate=1.6, work=1.0, cores=2)[1] < 0.6 * tail, "two cores behind one queue"
+    assert ideal_latency(rate=2.0, work=1.0, cores=2) == (float("inf"), float("inf")), "it never ends"
+
+
 @pytest.mark.server
 @pytest.mark.parametrize("shared_memory", [False, True])
 def test_open_and_closed_loop(load, serve: Serve, shared_memory: bool) -> None:  # type: ignore[no-untyped-def]
