@@ -7,14 +7,15 @@ last bit before anything is timed, and every answer is checked while it is. Clie
 crops, once over gRPC and once through memory shared with the server; their own share of the CPU is stated,
 for on a small machine they work on cores that the server could have had.
 
-Tail: the capacity for requests of one crop is measured in a closed loop, for each of three ways to serve:
-one instance with and without merging, and an instance a core without. Then requests arrive by chance (a
-Poisson process) at a quarter, half and three quarters of that way's own rate, and latencies count from the
-moment at which each was due. A generator in C++ sends (``load/grpc_load.cc``, it needs libnghttp2-dev): a
-Python client that shares the cores with the server measures itself. What one process of ``ssr_client``
-reaches stands beside the capacity, with the latencies at half of it.
+Tail: the capacity for requests of one crop is measured in a closed loop, for each of four ways to serve: one
+instance that merges what waits, that holds requests back to merge more, and that takes them as they come, and
+an instance a core that does so. Then requests arrive by chance (a Poisson process) at a quarter, half and
+three quarters of that way's own rate, and latencies count from the moment at which each was due. A generator
+in C++ sends (``load/grpc_load.cc``, it needs libnghttp2-dev): a Python client that shares the cores with the
+server measures itself. What one process of ``ssr_client`` reaches stands beside the capacity, with the
+latencies at half of it.
 
-The limit of the tail: requests that arrive by chance wait for each other. What the CPU time that client and
+Why there is a tail: requests that arrive by chance wait for each other. What the CPU time that client and
 server spend on a request would give if any core took the next one at once, an ideal queue (M/D/c), stands
 beside the measured ratio.
 
@@ -56,6 +57,7 @@ SHARES = (0.25, 0.5, 0.75)
 WIRES = ("gRPC", "shared memory")
 WAYS = {
     "1 instance, merged": {"instances": 1},
+    "1 instance, held back 50 us": {"instances": 1, "queue_delay_us": 50},
     "1 instance, as sent": {"instances": 1, "dynamic_batching": False},
     "{cores} instances, as sent": {"instances": usable_cores(), "dynamic_batching": False},
 }
@@ -92,8 +94,8 @@ class Tail(NamedTuple):
     at_half_client: Latency
 
     @property
-    def limit(self) -> float:
-        """p99 over p50 at half of the capacity if the work were perfectly shared out."""
+    def ideal(self) -> float:
+        """p99 over p50 at half of the capacity if the requests waited for nothing but each other."""
         half = self.at[0.5]
         rate = 0.5 * self.capacity
         p50, p99 = ideal_latency(rate, (half.client + half.server) / rate, usable_cores())
@@ -189,7 +191,7 @@ def measure_tails(
     bundle: Bundle, precision: str, implementation: str, engine: Engine, images: Any, seconds: float
 ) -> dict[str, Tail]:
     """Single crops by each of :data:`WAYS`, which take turns: capacity in a closed loop, then open loops."""
-    length = max(0.5, seconds / 4)
+    length = max(0.5, seconds / 5)
     with contextlib.ExitStack() as stack:
         stack.enter_context(forced(implementation))
         served: dict[str, tuple[Server, Any, Generator]] = {}
@@ -299,7 +301,7 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
             half = tail.at[0.5]
             cells += [
                 f"{half.ratio:.2f}",
-                f"{tail.limit:.2f}",
+                f"{tail.ideal:.2f}",
                 f"{half.late:.2f}",
                 f"{half.client:.2f} + {half.server:.2f}",
             ]
@@ -327,14 +329,15 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
         columns += ["at 50%: p99 / p50", "ideal queue", "sent late, p99", "CPU client + server"]
         columns += ["Python client", "at half of it: p50 / p99", "p99 / p50"]
         lines += [
-            f"Requests of one crop over gRPC, by the way they are served (merged: dynamic batching; as sent: "
-            f"without): capacity with {UNDER_WAY} under way (requests/s), then Poisson arrivals "
-            "at shares of that way's own. Milliseconds from the moment each request was due, the generator's "
-            f"lateness in sending included; medians of {TAIL_RUNS} runs. The generator "
-            "(`load/grpc_load.cc`) works on the server's cores. Ideal queue: p99 / p50 if the CPU time that "
-            "client and server spend on a request were one job, and any core took the next at once "
-            "(`load/queue.py`). Last, what one process of the Python client "
-            "reaches in the same closed loop, and the generator's latencies at half of that rate.",
+            "Requests of one crop over gRPC, by the way they are served (merged and held back: dynamic "
+            "batching without and with a queue delay; as sent: no dynamic batching): capacity with "
+            f"{UNDER_WAY} under way (requests/s), then Poisson arrivals at shares of that way's own. "
+            "Milliseconds from the moment each request was due, the generator's lateness in sending "
+            f"included; medians of {TAIL_RUNS} runs. The generator (`load/grpc_load.cc`) works on the "
+            "server's cores. Ideal queue: p99 / p50 if the CPU time that client and server spend on a "
+            "request were one job, and any core took the next at once (`load/queue.py`). Last, what one "
+            "process of the Python client reaches in the same closed loop, and the generator's latencies at "
+            "half of that rate.",
             "",
             _report.table(["", "capacity", *columns], tails),
             "",

@@ -1,4 +1,4 @@
-"""What waiting alone makes of latencies: the queue that no server on as many cores can beat."""
+"""What waiting for each other alone makes of latencies: an ideal queue."""
 
 from __future__ import annotations
 
