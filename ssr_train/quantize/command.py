@@ -79,7 +79,8 @@ def quantize(path: Path, source: Source, out: Path | None = None, force: bool = 
         try:
             replay_all(draft)
         except ReplayError as error:
-            raise SsrError(str(error).replace(str(draft.path), str(path))) from None
+            fault = str(error).replace(str(draft.path), str(path))
+            raise SsrError(f"{fault}; calibrated on {len(crops)} crops, more of them may help") from None
     record = {"source": _source(source), **record}
     contract = replace(contract, quantization=replace(found, calibration=record))
     if out is not None:
