@@ -28,7 +28,7 @@ from ssr_train.replay import ReplayError
 
 ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
 FEW = 128
-"""Drawn faces that calibrate; with half as many the shipped network fails its golden record for some seeds."""
+"""Drawn faces that calibrate; with half as many the shipped network fails its golden record by some seeds."""
 SMALL = Architecture(stages=(2,), width_x=2, width_s=3, width_fusion=2)
 
 
