@@ -374,7 +374,8 @@ def test_a_running_server_is_tuned(
         done = CliRunner().invoke(cli.app, [*command, "--url", server.http_url])
         assert done.exception is None, done.output
         requests = client.statistics()[0].inference_stats.success.count
-        assert requests <= 64, "more than its warm-up: the running server was used"
+        warmed = 64 * (1 + usable_cores())  # the instance of before, and each of those that were found
+        assert requests <= warmed, "more than its warm-ups: the running server was used"
         assert "written to" in done.stdout
         assert "engine alone, one thread" in done.stdout
         assert f"fp32 {Engine(default_bundle()).implementation}" in done.stdout
