@@ -59,7 +59,7 @@ WAYS = {
     "1 instance, merged": {"instances": 1},
     "1 instance, held back 50 us": {"instances": 1, "queue_delay_us": 50},
     "1 instance, as sent": {"instances": 1, "dynamic_batching": False},
-    "{cores} instances, as sent": {"instances": usable_cores(), "dynamic_batching": False},
+    f"{usable_cores()} instances, as sent": {"instances": usable_cores(), "dynamic_batching": False},
 }
 """How single crops are served: options of ``ssr-serve build``."""
 
@@ -222,8 +222,7 @@ def measure_tails(
     tails = {}
     for way in served:
         *at, half = map(latency, runs[way])
-        name = way.format(cores=usable_cores())
-        tails[name] = Tail(capacity[way], users[way], dict(zip(SHARES, at, strict=True)), half)
+        tails[way] = Tail(capacity[way], users[way], dict(zip(SHARES, at, strict=True)), half)
     return tails
 
 
@@ -267,9 +266,8 @@ def main() -> None:
     fastest = max(measured, key=lambda m: statistics.median(m.engine))
     best = max(statistics.median(t.ratio for t in turns) for turns in fastest.wires.values())
     faults = [f"ratio {best:.2f} is below {options.bar}"] if best < options.bar else []
-    if fastest.tails:
-        way = min(fastest.tails, key=lambda way: fastest.tails[way].at[0.5].ratio)
-        if (ratio := fastest.tails[way].at[0.5].ratio) > options.tail_bar:
+    for way, tail in fastest.tails.items():
+        if (ratio := tail.at[0.5].ratio) > options.tail_bar:
             faults.append(f"{way}: p99 is {ratio:.2f} times p50, above {options.tail_bar}")
     if faults:
         sys.exit(f"serving, {fastest.precision} {fastest.implementation}: {'; '.join(faults)}")
