@@ -31,7 +31,7 @@ from triton_repo.trial import LONGEST_ROUND, Bench, Trial, TuneError, Workload, 
 SMALLEST_GAIN = 0.02
 """A gain below this is not worth a change, whatever the statistics say."""
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
-_DELAYS_US = (100, 500, 2000)
+_DELAYS_US = (50, 100, 500, 2000)
 _SHARES = {"engine": 0.08, "instances": 0.34, "batch": 0.17, "delay": 0.17, "verdict": 0.24}
 
 
