@@ -32,7 +32,8 @@ class Stages(NamedTuple):
 class Engine:
     """The whole network of one bundle in C++, safe to call from several threads at once.
 
-    ``device``: ``cpu``, ``cuda`` or ``cuda:N``. ``precision``: ``fp32``. ``threads``: how many threads one
+    ``device``: ``cpu``, ``cuda`` or ``cuda:N``. ``precision``: ``fp32``; ``bf16`` and ``int8``
+    run on the CPU, from a bundle that ``ssr-train quantize`` calibrated. ``threads``: how many threads one
     call may use, the caller's among them. The bits of an image's answer depend on the image alone, not
     on batch size, position or threads. ``SSR_FORCE_IMPLEMENTATION`` or ``implementation`` picks one of
     :func:`ssr_ops.implementations` for the CPU.
@@ -49,12 +50,13 @@ class Engine:
         threads: int = 1,
         implementation: str | None = None,
     ) -> None:
-        path = bundle if isinstance(bundle, str | os.PathLike) else bundle.path
-        if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads <= 256:
-            raise SsrError(f"threads must be a whole number in 1..256, got {threads!r}")
+        path = _path_of(bundle)
+        most = _native.max_threads
+        if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads <= most:
+            raise SsrError(f"threads must be a whole number in 1..{most}, got {threads!r}")
         try:
             self._engine = _native.Engine(
-                os.fsdecode(path), str(device), str(precision), int(threads), implementation or ""
+                path, str(device), str(precision), int(threads), implementation or ""
             )
         except ValueError as error:
             raise SsrError(str(error)) from None
@@ -91,7 +93,7 @@ class Engine:
 
     @property
     def implementation(self) -> str:
-        """What really runs: ``avx512``, ``avx2``, ``portable`` or ``cuda``."""
+        """What really runs: one of :func:`ssr_ops.implementations`, or ``cuda``."""
         return str(self._engine.implementation)
 
     @property
@@ -147,6 +149,16 @@ class Engine:
             f"Engine({self.name!r}, device={self.device!r}, precision={self.precision!r}, "
             f"threads={self.threads}, implementation={self.implementation!r})"
         )
+
+
+def _path_of(bundle: Any) -> bytes:
+    place = bundle if isinstance(bundle, str | bytes | os.PathLike) else getattr(bundle, "path", None)
+    if not isinstance(place, str | bytes | os.PathLike):
+        raise SsrError(f"bundle: expected a folder or a Bundle, got {type(bundle).__name__}")
+    path = os.fsencode(place)
+    if not path or b"\0" in path:
+        raise SsrError(f"bundle: expected the path of a folder, got {place!r}")
+    return path
 
 
 def as_images(images: ArrayLike) -> NDArray[np.uint8]:

@@ -48,7 +48,7 @@ def implementation() -> str:
     try:
         return str(native.implementation())
     except ValueError as error:
-        raise SsrError(f"SSR_FORCE_IMPLEMENTATION: {error}") from None
+        raise SsrError(str(error)) from None
 
 
 @overload
@@ -86,7 +86,8 @@ def soft_stagewise_regression(
     """Age of each row, unclipped: V * sum_k [ sum_i p_i (i + lambda_index eta_i) ] / prod_{j<=k} s_j d_j.
 
     d_j = max(1 + lambda_width delta_j, denominator_floor). p, eta: (N, sum of s_k); delta: (N, K), all
-    torch tensors (CPU or CUDA, differentiable once) or all NumPy arrays, of one dtype; any strides.
+    torch tensors (CPU or CUDA, differentiable once, in reverse mode) or all plain NumPy arrays, of one dtype;
+    any strides. ``denominator_floor``: at least 1e-6.
     Returns (N,): float64 for float64, float32 for float32 and for half types, which are upcast.
     The gradient to delta_j is zero strictly below the floor and passes at equality, as ``clamp_min``'s.
     Raises ``TypeError`` for other types and dtypes, ``SsrError`` (a ``ValueError``) for shapes,
@@ -106,7 +107,7 @@ def soft_stagewise_regression(
         from ssr_ops import op_torch
 
         return op_torch.soft_stagewise_regression(p, eta, delta, constants)
-    raise TypeError(f"p: expected a torch tensor or a NumPy array, got {type(p).__name__}")
+    raise TypeError(f"p: expected a torch tensor or a plain NumPy array, got {type(p).__name__}")
 
 
 def _bins(stages: Sequence[int]) -> tuple[int, ...]:
@@ -155,7 +156,7 @@ def check_shapes(p: Any, eta: Any, delta: Any, columns: int, stages: int) -> Non
 def _numpy(p: NDArray[Any], eta: Any, delta: Any, constants: Any) -> NDArray[Any]:
     for name, value in (("eta", eta), ("delta", delta)):
         if type(value) is not np.ndarray:
-            raise TypeError(f"{name}: expected a NumPy array as p is, got {type(value).__name__}")
+            raise TypeError(f"{name}: expected a plain NumPy array as p is, got {type(value).__name__}")
     dtype = p.dtype
     if not (eta.dtype == dtype and delta.dtype == dtype):
         name, value = ("delta", delta) if eta.dtype == dtype else ("eta", eta)

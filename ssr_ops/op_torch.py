@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from ssr_ops.op import call, check_shapes, native, shape_of
@@ -43,7 +44,8 @@ def soft_stagewise_regression(p: Tensor, eta: Any, delta: Any, constants: Consta
         return _traced(p, eta, delta, *constants)  # type: ignore[no-any-return]
     if device.type != "cpu" and device.type != "cuda":
         raise SsrError(f"p: expected a tensor on cpu or cuda, got {device}")
-    if torch.is_grad_enabled() and (p.requires_grad or eta.requires_grad or delta.requires_grad):
+    wanted = torch.is_grad_enabled() and (p.requires_grad or eta.requires_grad or delta.requires_grad)
+    if wanted or forward_ad._current_level >= 0:  # which refuses forward mode by name
         return _Function.apply(p, eta, delta, constants)  # type: ignore[no-any-return, no-untyped-call]
     return _forward(p, eta, delta, constants)
 

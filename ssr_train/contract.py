@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -273,8 +274,8 @@ class Output:
     def from_json(cls, data: Any) -> Output:
         block = _object(data, "interface.output")
         clip = _list(block, "clip", "interface.output")
-        if len(clip) != 2 or not all(_is_number(c) for c in clip) or not clip[0] < clip[1]:
-            raise ContractError(f"interface.output.clip: expected two rising numbers, got {clip}")
+        if len(clip) != 2 or not all(map(_is_number, clip)) or not _rise_in_float32(*clip):
+            raise ContractError(f"interface.output.clip: expected two rising numbers of float32, got {clip}")
         return cls(
             name=_name(block, "interface.output"),
             unit=str(_get(block, "unit", "interface.output")),
@@ -628,6 +629,14 @@ def _list(block: Mapping[str, Any], key: str, where: str) -> list[Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _rise_in_float32(low: float, high: float) -> bool:
+    try:
+        first, second = struct.unpack("2f", struct.pack("2f", low, high))
+    except OverflowError:
+        return False
+    return bool(first < second)
 
 
 def _number(block: Mapping[str, Any], key: str, where: str) -> float:

@@ -201,6 +201,14 @@ INTERFACE_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "output": (set_in("interface", "output", "name", value="a b"), "'a b' cannot name a tensor"),
     "clip": (set_in("interface", "output", "clip", value=[5, 5]), "expected two rising numbers"),
+    "infinite clip": (
+        set_in("interface", "output", "clip", value=[1e39, 1e40]),
+        "two rising numbers of float32",
+    ),
+    "narrow clip": (
+        set_in("interface", "output", "clip", value=[0.1, 0.1000000001]),
+        "rising numbers of float32",
+    ),
     "margin": (set_in("interface", "crop", "margin", value=[0.4]), "expected two numbers"),
     "foreign key": (set_in("interface", "crop", "tilt", value=1), "no other keys"),
     "integer clip": (set_in("interface", "output", "clip", value=[0, 101]), "numbers written the same way"),
@@ -262,6 +270,20 @@ def test_negative_variance(bundle: Path) -> None:
 def test_weights_that_overflow(bundle: Path) -> None:
     def change(tensors: dict[str, Any]) -> None:
         tensors["x.1.conv.weight"][...] = 3e38
+
+    edit_tensors(bundle, change)
+    with pytest.raises(SsrError, match=r"the weights of x\.1 are so large"):
+        Engine(bundle)
+
+
+def test_weights_that_overflow_behind_a_dead_block(bundle: Path) -> None:
+    """Infinite weights times a block whose outputs are all 0 are NaN, which nothing after it would show."""
+
+    def change(tensors: dict[str, Any]) -> None:
+        for name in ("weight", "bias"):
+            tensors[f"x.0.norm.{name}"][...] = 0
+        tensors["x.1.conv.weight"][...] = 1e30
+        tensors["x.1.norm.weight"][...] = 1e30
 
     edit_tensors(bundle, change)
     with pytest.raises(SsrError, match=r"the weights of x\.1 are so large"):

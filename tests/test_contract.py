@@ -83,6 +83,8 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("interface.input.scale", 1 / 255, "scale"),
     ("interface.input.size", [128, 128], "expected [64, 64]"),
     ("interface.output.clip", [101, 0], "expected two rising numbers"),
+    ("interface.output.clip", [1e39, 1e40], "expected two rising numbers of float32"),
+    ("interface.output.clip", [0.1, 0.1000000001], "expected two rising numbers of float32"),
     ("interface.output.name", "the age", "cannot name a tensor"),
     ("architecture.stages", [], "0 stages"),
     ("architecture.stages", [3] * 5, "5 stages"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -432,8 +436,44 @@ def test_refuses_bad_options(plain_bundle: Path, options: dict[str, object], mes
 
 def test_unknown_forced_implementation(plain_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSR_FORCE_IMPLEMENTATION", "mmx")
-    with pytest.raises(SsrError, match="'mmx' is not available here, expected one of"):
+    with pytest.raises(
+        SsrError, match=r"^SSR_FORCE_IMPLEMENTATION: implementation 'mmx' is not available here"
+    ):
         Engine(plain_bundle)
+
+
+def test_a_path_of_any_bytes(plain_bundle: Path, tmp_path: Path) -> None:
+    """Names of folders need not be UTF-8, also in the text of an error."""
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    with pytest.raises(SsrError, match=r"no contract\.json") as caught:
+        Engine(place)
+    assert str(place) in str(caught.value)
+    place.symlink_to(plain_bundle)
+    assert Engine(os.fsencode(place)).weights_sha256 == Engine(plain_bundle).weights_sha256
+
+
+@pytest.mark.parametrize("bundle", ["", "a\0b", None, 3])
+def test_refuses_what_is_no_path(bundle: Any) -> None:
+    with pytest.raises(SsrError, match=r"^bundle: expected"):
+        Engine(bundle)
+
+
+def test_an_engine_in_a_forked_process(plain_bundle: Path) -> None:
+    """The child has no helper threads: it computes alone, and does not wait for them when it lets go."""
+    engine, crops = Engine(plain_bundle, threads=3), noise(7)
+    expected = engine.predict(crops)
+    child = os.fork()
+    if child == 0:
+        same = engine.predict(crops).tobytes() == expected.tobytes()
+        del engine
+        os._exit(0 if same else 1)
+    deadline = time.monotonic() + 30
+    while (status := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if status == (0, 0):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert status == (child, 0)
 
 
 def test_cuda_without_a_gpu(plain_bundle: Path) -> None:

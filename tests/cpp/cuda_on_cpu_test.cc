@@ -164,6 +164,27 @@ void CheckOperator() {
   }
 }
 
+// With every width at the floor 14 stages multiply up to 1e42, beyond float32; the terms that follow are
+// finite.
+void CheckManyStagesAtTheFloor() {
+  const std::vector<int> stages(14, 1);
+  Inputs<float> in(1, 14, 14, Layout::kPacked);
+  for (float& value : in.delta.memory) value = -1;
+  for (float& value : in.p.memory) value = 0;
+  in.p.at(0, 0) = 0.5F;
+  in.eta.at(0, 0) = 1;
+  float age = NAN;
+  ssr::RegressionForward<float> params;
+  params.shape = Shape<float>(stages);
+  params.rows = 1;
+  params.p = in.p.matrix<const float>();
+  params.eta = in.eta.matrix<const float>();
+  params.delta = in.delta.matrix<const float>();
+  params.age = &age;
+  testing::Check(ssr::RegressCuda(params, 0, nullptr));
+  CHECK(std::fabs(age - 0.45F * 101 * 1000) < 1);
+}
+
 void CheckRefusals() {
   float value = 0;
   ssr::RegressionForward<float> params;
@@ -282,6 +303,7 @@ int main(int argc, char** argv) {
   const std::shared_ptr<const ssr::Model> model = testing::LoadModel(argv[1]);
   CheckOperator<float>();
   CheckOperator<double>();
+  CheckManyStagesAtTheFloor();
   CheckRefusals();
   CheckNetwork(model);
   CheckFailingCalls(model);

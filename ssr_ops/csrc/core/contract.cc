@@ -3,10 +3,12 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/json_depth.h"
 #include "core/sha256.h"
+#include "ssr/params.h"
 
 namespace ssr {
 namespace {
@@ -164,8 +166,11 @@ Status ParseInterface(const json& value, Model* model, std::string* canonical) {
   std::vector<double> clip;
   std::string unit;
   SSR_RETURN_IF_ERROR(output.Numbers("clip", &clip));
-  if (clip.size() != 2 || !(clip[0] < clip[1])) {
-    return Bad("interface.output.clip: expected two rising numbers, got " + output.value["clip"].dump());
+  const auto in_float32 = [](double value) { return std::fabs(value) <= std::numeric_limits<float>::max(); };
+  if (clip.size() != 2 || !in_float32(clip[0]) || !in_float32(clip[1]) ||
+      !(static_cast<float>(clip[0]) < static_cast<float>(clip[1]))) {
+    return Bad("interface.output.clip: expected two rising numbers of float32, got " +
+               output.value["clip"].dump());
   }
   SSR_RETURN_IF_ERROR(TensorName(output, &model->output_name));
   SSR_RETURN_IF_ERROR(output.String("unit", &unit));
@@ -219,8 +224,8 @@ Status ParseArchitecture(const json& value, Architecture* a) {
     SSR_RETURN_IF_ERROR(node.Number(key, field));
     if (!(*field > 0)) return Bad(node.At(key) + ": must be positive, got " + PythonRepr(*field));
   }
-  if (a->denominator_floor < 1e-6) {
-    return Bad(node.At("denominator_floor") + ": must be at least 1e-06, got " +
+  if (a->denominator_floor < kSmallestFloor) {
+    return Bad(node.At("denominator_floor") + ": must be at least " + PythonRepr(kSmallestFloor) + ", got " +
                PythonRepr(a->denominator_floor));
   }
   for (const auto& [key, field] :

@@ -9,8 +9,6 @@
 namespace ssr {
 namespace {
 
-constexpr int kMaxThreads = 256;
-
 // "cpu": -1; "cuda" and "cuda:N": N.
 Status ParseDevice(const std::string& device, int* index) {
   *index = -1;

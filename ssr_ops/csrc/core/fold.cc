@@ -12,14 +12,15 @@ namespace {
 // can be 200 times as large on the way.
 constexpr double kLargest = 1e35;
 
-// The largest |output| of a layer whose inputs are at most `input`: rows of `count` weights each.
+// The largest |output| of a layer whose inputs are at most `input`: rows of `count` weights each. Never below
+// the weights' own sum, for they are transformed as well, and infinite ones yield NaN where all inputs are 0.
 double Bound(const std::vector<float>& weights, const std::vector<float>& bias, double input) {
   const size_t count = weights.size() / bias.size();
   double most = 0;
   for (size_t row = 0; row < bias.size(); ++row) {
     double sum = 0;
     for (size_t i = 0; i < count; ++i) sum += std::fabs(double{weights[row * count + i]});
-    most = std::max(most, sum * input + std::fabs(double{bias[row]}));
+    most = std::max(most, sum * std::max(input, 1.0) + std::fabs(double{bias[row]}));
   }
   return most;
 }

@@ -119,10 +119,11 @@ std::vector<Isa> SupportedIsas(Precision precision) {
 }
 
 Status ChooseIsa(const std::string& forced, Isa* isa, Precision precision) {
-  std::string name = forced;
+  constexpr const char* kVariable = "SSR_FORCE_IMPLEMENTATION";
+  std::string name = forced, asked_by;
   if (name.empty()) {
-    const char* variable = std::getenv("SSR_FORCE_IMPLEMENTATION");
-    if (variable != nullptr) name = variable;
+    const char* variable = std::getenv(kVariable);
+    if (variable != nullptr) name = variable, asked_by = std::string(kVariable) + ": ";
   }
   const std::vector<Isa> supported = SupportedIsas(precision);
   if (name.empty()) {
@@ -139,8 +140,8 @@ Status ChooseIsa(const std::string& forced, Isa* isa, Precision precision) {
   }
   const std::string where =
       precision == Precision::kFp32 ? "" : std::string(" in ") + PrecisionName(precision);
-  return {Code::kInvalidArgument,
-          "implementation '" + name + "' is not available here" + where + ", expected one of " + names};
+  return {Code::kInvalidArgument, asked_by + "implementation '" + name + "' is not available here" + where +
+                                      ", expected one of " + names};
 }
 
 }  // namespace ssr

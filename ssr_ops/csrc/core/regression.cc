@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 
+#include "core/contract.h"
 #include "core/regression_row.h"
 #include "ssr/params.h"
 
@@ -43,13 +44,13 @@ Status CheckShape(const RegressionShape& shape, int64_t rows) {
                    {"denominator_floor", shape.denominator_floor}};
   for (const auto& constant : constants) {
     if (!Representable<T>(constant.value)) {
-      return Invalid(std::string(constant.name) + ": expected a finite number, got " +
-                     std::to_string(constant.value));
+      return Invalid(std::string(constant.name) + ": expected a number that is finite in float" +
+                     std::to_string(8 * sizeof(T)) + ", got " + PythonRepr(constant.value));
     }
   }
-  if (!(static_cast<T>(shape.denominator_floor) >= std::numeric_limits<T>::min())) {
-    return Invalid("denominator_floor: expected a positive number, got " +
-                   std::to_string(shape.denominator_floor));
+  if (!(shape.denominator_floor >= kSmallestFloor)) {
+    return Invalid("denominator_floor: must be at least " + PythonRepr(kSmallestFloor) + ", got " +
+                   PythonRepr(shape.denominator_floor));
   }
   if (rows < 0) return Invalid("rows: expected at least 0, got " + std::to_string(rows));
   return {};

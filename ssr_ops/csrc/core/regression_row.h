@@ -5,9 +5,9 @@
 #include "ssr/params.h"
 
 #ifdef __CUDACC__
-#define SSR_HOST_DEVICE __host__ __device__ __forceinline__
+#define SSR_ROW __host__ __device__ __forceinline__
 #else
-#define SSR_HOST_DEVICE inline
+#define SSR_ROW inline
 #endif
 
 namespace ssr {
@@ -47,11 +47,11 @@ inline RowConstants<A> MakeRowConstants(const RegressionShape& shape) {
 struct AnyStages {
   static constexpr int kCapacity = kMaxStages;
   template <typename A>
-  static SSR_HOST_DEVICE int Count(const RowConstants<A>& c) {
+  static SSR_ROW int Count(const RowConstants<A>& c) {
     return c.num_stages;
   }
   template <typename A>
-  static SSR_HOST_DEVICE int Bins(const RowConstants<A>& c, int k) {
+  static SSR_ROW int Bins(const RowConstants<A>& c, int k) {
     return c.stages[k];
   }
 };
@@ -60,11 +60,11 @@ template <int kCount, int kBins>
 struct EqualStages {
   static constexpr int kCapacity = kCount;
   template <typename A>
-  static SSR_HOST_DEVICE constexpr int Count(const RowConstants<A>&) {
+  static SSR_ROW constexpr int Count(const RowConstants<A>&) {
     return kCount;
   }
   template <typename A>
-  static SSR_HOST_DEVICE constexpr int Bins(const RowConstants<A>&, int) {
+  static SSR_ROW constexpr int Bins(const RowConstants<A>&, int) {
     return kBins;
   }
 };
@@ -79,7 +79,7 @@ inline bool HasEqualStages(const RegressionShape& shape, int count, int bins) {
 
 // 1 + lambda_width * delta, before the floor.
 template <typename A>
-SSR_HOST_DEVICE A Width(const RowConstants<A>& c, A delta) {
+SSR_ROW A Width(const RowConstants<A>& c, A delta) {
   A width = A(1) + c.lambda_width * delta;
   if (c.lambda_width_error != A(0)) width += c.lambda_width_error * delta;
   return width;
@@ -87,13 +87,13 @@ SSR_HOST_DEVICE A Width(const RowConstants<A>& c, A delta) {
 
 // max(width, floor) that lets NaN through.
 template <typename A>
-SSR_HOST_DEVICE A Floored(const RowConstants<A>& c, A width) {
+SSR_ROW A Floored(const RowConstants<A>& c, A width) {
   return width < c.floor ? c.floor : width;
 }
 
 // Row: A P(int i), A Eta(int i), A Delta(int k).
 template <class Stages, typename A, class Row>
-SSR_HOST_DEVICE A RegressRow(const RowConstants<A>& c, const Row& row) {
+SSR_ROW A RegressRow(const RowConstants<A>& c, const Row& row) {
   A age = 0, scale = 1;
   int begin = 0;
   for (int k = 0; k < Stages::Count(c); ++k) {
@@ -110,7 +110,7 @@ SSR_HOST_DEVICE A RegressRow(const RowConstants<A>& c, const Row& row) {
 // Row: as above, and SetP(int i, A), SetEta(int i, A), SetDelta(int k, A), which may overwrite the
 // input of the same index. The gradient to delta is zero strictly below the floor, and passes at it.
 template <class Stages, typename A, class Row>
-SSR_HOST_DEVICE void RegressRowBackward(const RowConstants<A>& c, A grad_age, Row& row) {
+SSR_ROW void RegressRowBackward(const RowConstants<A>& c, A grad_age, Row& row) {
   A term[Stages::kCapacity], scale[Stages::kCapacity];
   A product = 1;
   int begin = 0;

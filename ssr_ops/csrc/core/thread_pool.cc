@@ -11,25 +11,26 @@ ThreadPool::ThreadPool(int helpers) : owner_(getpid()) {
     for (int worker = 0; worker < helpers; ++worker) threads_.emplace_back([this, worker] { Help(worker); });
   } catch (...) {
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      const std::lock_guard<std::mutex> lock(sync_->mutex);
       stopping_ = true;
     }
-    work_.notify_all();
+    sync_->work.notify_all();
     for (std::thread& thread : threads_) thread.join();
     throw;
   }
 }
 
 ThreadPool::~ThreadPool() {
-  if (getpid() != owner_) {  // a fork has no helpers to join
+  if (getpid() != owner_) {  // a fork has no helpers to join, and its conditions wait for them when destroyed
     for (std::thread& thread : threads_) thread.detach();
+    static_cast<void>(sync_.release());
     return;
   }
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<std::mutex> lock(sync_->mutex);
     stopping_ = true;
   }
-  work_.notify_all();
+  sync_->work.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
 
@@ -38,16 +39,16 @@ void ThreadPool::Run(int64_t count, Task task, void* context) {
   const bool shared = count > 1 && !threads_.empty();
   if (shared) {
     {
-      const std::lock_guard<std::mutex> lock(mutex_);
+      const std::lock_guard<std::mutex> lock(sync_->mutex);
       jobs_.push_back(&job);
     }
-    work_.notify_all();
+    sync_->work.notify_all();
   }
   Work(&job, -1);
   if (shared) {
-    std::unique_lock<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(sync_->mutex);
     jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
-    done_.wait(lock, [&job] { return job.helping == 0; });
+    sync_->done.wait(lock, [&job] { return job.helping == 0; });
   }
 }
 
@@ -60,7 +61,7 @@ void ThreadPool::Work(Job* job, int worker) {
 }
 
 void ThreadPool::Help(int worker) {
-  std::unique_lock<std::mutex> lock(mutex_);
+  std::unique_lock<std::mutex> lock(sync_->mutex);
   const auto open = [this]() -> Job* {
     for (Job* job : jobs_) {
       if (job->next.load(std::memory_order_relaxed) < job->count) return job;
@@ -69,13 +70,13 @@ void ThreadPool::Help(int worker) {
   };
   for (;;) {
     Job* job = nullptr;
-    work_.wait(lock, [&] { return stopping_ || (job = open()) != nullptr; });
+    sync_->work.wait(lock, [&] { return stopping_ || (job = open()) != nullptr; });
     if (stopping_) return;
     ++job->helping;
     lock.unlock();
     Work(job, worker);
     lock.lock();
-    if (--job->helping == 0) done_.notify_all();
+    if (--job->helping == 0) sync_->done.notify_all();
   }
 }
 

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -33,14 +34,17 @@ class ThreadPool {
     void* context;
     int64_t count;
     std::atomic<int64_t> next;
-    int helping;  // guarded by mutex_
+    int helping;  // guarded by sync_->mutex
   };
 
   static void Work(Job* job, int worker);
   void Help(int worker);
 
-  std::mutex mutex_;
-  std::condition_variable work_, done_;
+  struct Sync {
+    std::mutex mutex;
+    std::condition_variable work, done;
+  };
+  std::unique_ptr<Sync> sync_ = std::make_unique<Sync>();
   std::deque<Job*> jobs_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;

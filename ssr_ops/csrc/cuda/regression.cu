@@ -16,31 +16,32 @@ constexpr int kThreads = 256;  // rows a block
 constexpr int kStages = 3, kBins = 3, kColumns = kStages * kBins;
 using Fixed = EqualStages<kStages, kBins>;
 
+// In double, as the portable kernel: with many stages 1 / prod s_j d_j leaves float32's range.
 template <typename T>
 struct StridedRow {
   const RegressionForward<T>& in;
   int64_t n;
-  __device__ static T Load(const Matrix<const T>& m, int64_t n, int i) {
+  __device__ static double Load(const Matrix<const T>& m, int64_t n, int i) {
     return m.data[n * m.row_stride + i * m.column_stride];
   }
-  __device__ T P(int i) const { return Load(in.p, n, i); }
-  __device__ T Eta(int i) const { return Load(in.eta, n, i); }
-  __device__ T Delta(int k) const { return Load(in.delta, n, k); }
+  __device__ double P(int i) const { return Load(in.p, n, i); }
+  __device__ double Eta(int i) const { return Load(in.eta, n, i); }
+  __device__ double Delta(int k) const { return Load(in.delta, n, k); }
 };
 
 template <typename T>
 struct StridedGradientRow {
   const RegressionBackward<T>& io;
   int64_t n;
-  __device__ T P(int i) const { return StridedRow<T>::Load(io.p, n, i); }
-  __device__ T Eta(int i) const { return StridedRow<T>::Load(io.eta, n, i); }
-  __device__ T Delta(int k) const { return StridedRow<T>::Load(io.delta, n, k); }
-  __device__ static void Store(const Matrix<T>& m, int64_t n, int i, T value) {
-    if (m.data != nullptr) m.data[n * m.row_stride + i * m.column_stride] = value;
+  __device__ double P(int i) const { return StridedRow<T>::Load(io.p, n, i); }
+  __device__ double Eta(int i) const { return StridedRow<T>::Load(io.eta, n, i); }
+  __device__ double Delta(int k) const { return StridedRow<T>::Load(io.delta, n, k); }
+  __device__ static void Store(const Matrix<T>& m, int64_t n, int i, double value) {
+    if (m.data != nullptr) m.data[n * m.row_stride + i * m.column_stride] = static_cast<T>(value);
   }
-  __device__ void SetP(int i, T value) { Store(io.grad_p, n, i, value); }
-  __device__ void SetEta(int i, T value) { Store(io.grad_eta, n, i, value); }
-  __device__ void SetDelta(int k, T value) { Store(io.grad_delta, n, k, value); }
+  __device__ void SetP(int i, double value) { Store(io.grad_p, n, i, value); }
+  __device__ void SetEta(int i, double value) { Store(io.grad_eta, n, i, value); }
+  __device__ void SetDelta(int k, double value) { Store(io.grad_delta, n, k, value); }
 };
 
 template <typename T>
@@ -92,19 +93,20 @@ __device__ __forceinline__ void CopyOut(T* __restrict__ device, const T* shared,
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     ForwardStrided(const __grid_constant__ RegressionForward<T> params,
-                   const __grid_constant__ RowConstants<T> c) {
+                   const __grid_constant__ RowConstants<double> c) {
   const int64_t n = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (n < params.rows) params.age[n * params.age_stride] = RegressRow<AnyStages>(c, StridedRow<T>{params, n});
+  if (n >= params.rows) return;
+  params.age[n * params.age_stride] = static_cast<T>(RegressRow<AnyStages>(c, StridedRow<T>{params, n}));
 }
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     BackwardStrided(const __grid_constant__ RegressionBackward<T> params,
-                    const __grid_constant__ RowConstants<T> c) {
+                    const __grid_constant__ RowConstants<double> c) {
   const int64_t n = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (n >= params.rows) return;
   StridedGradientRow<T> row{params, n};
-  RegressRowBackward<AnyStages>(c, params.grad_age[n * params.grad_age_stride], row);
+  RegressRowBackward<AnyStages>(c, static_cast<double>(params.grad_age[n * params.grad_age_stride]), row);
 }
 
 template <typename T>
@@ -174,20 +176,22 @@ bool IsFixed(const RegressionBackward<T>& params) {
 
 template <typename T>
 Status LaunchKernel(const RegressionForward<T>& params, unsigned blocks, cudaStream_t stream) {
-  const RowConstants<T> c = MakeRowConstants<T>(params.shape);
   if (!IsFixed(params)) {
-    return cuda::Launch("operator", ForwardStrided<T>, blocks, kThreads, stream, params, c);
+    return cuda::Launch("operator", ForwardStrided<T>, blocks, kThreads, stream, params,
+                        MakeRowConstants<double>(params.shape));
   }
+  const RowConstants<T> c = MakeRowConstants<T>(params.shape);
   const bool aligned = Aligned(params.p) && Aligned(params.eta) && Aligned(params.delta);
   return cuda::Launch("operator", ForwardFixed<T>, blocks, kThreads, stream, params, c, aligned);
 }
 
 template <typename T>
 Status LaunchKernel(const RegressionBackward<T>& params, unsigned blocks, cudaStream_t stream) {
-  const RowConstants<T> c = MakeRowConstants<T>(params.shape);
   if (!IsFixed(params)) {
-    return cuda::Launch("operator's gradient", BackwardStrided<T>, blocks, kThreads, stream, params, c);
+    return cuda::Launch("operator's gradient", BackwardStrided<T>, blocks, kThreads, stream, params,
+                        MakeRowConstants<double>(params.shape));
   }
+  const RowConstants<T> c = MakeRowConstants<T>(params.shape);
   const bool aligned = Aligned(params.p) && Aligned(params.eta) && Aligned(params.delta) &&
                        Aligned(params.grad_p) && Aligned(params.grad_eta) && Aligned(params.grad_delta);
   return cuda::Launch("operator's gradient", BackwardFixed<T>, blocks, kThreads, stream, params, c, aligned);

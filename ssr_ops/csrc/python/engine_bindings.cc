@@ -80,6 +80,7 @@ py::dict Run(Engine& engine, const py::array_t<uint8_t>& images, bool stages, bo
 }  // namespace
 
 void BindEngine(py::module_& m) {
+  m.attr("max_threads") = kMaxThreads;
   m.def(
       "measure_multiply_adds",
       [](const std::string& implementation, double seconds, const std::string& precision) {

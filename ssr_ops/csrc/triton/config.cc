@@ -12,8 +12,6 @@ namespace {
 using Json = nlohmann::json;
 using Parameters = std::map<std::string, std::string>;
 
-constexpr int kMaxThreads = 256;
-
 Status Wrong(const std::string& message) { return {Code::kInvalidArgument, message}; }
 
 template <typename Names>

@@ -18,10 +18,13 @@ bool EngineRunsOnDevice() {
 #ifdef SSR_CUDA
 namespace {
 
+Status Failed(cudaError_t error) {
+  return {Code::kInternal, std::string("GPU memory cannot be copied: ") + cudaGetErrorString(error)};
+}
+
 Status Copy(void* to, const void* from, size_t size, cudaMemcpyKind kind) {
   const cudaError_t error = cudaMemcpy(to, from, size, kind);
-  if (error == cudaSuccess) return {};
-  return {Code::kInternal, std::string("GPU memory cannot be copied: ") + cudaGetErrorString(error)};
+  return error == cudaSuccess ? Status() : Failed(error);
 }
 
 }  // namespace
@@ -31,7 +34,10 @@ Status CopyToHost(void* to, const void* from, size_t size) {
 }
 
 Status CopyFromHost(void* to, const void* from, size_t size) {
-  return Copy(to, from, size, cudaMemcpyHostToDevice);
+  SSR_RETURN_IF_ERROR(Copy(to, from, size, cudaMemcpyHostToDevice));
+  // From pageable memory the copy returns once it is staged; whoever reads it next may be another process.
+  const cudaError_t error = cudaStreamSynchronize(nullptr);
+  return error == cudaSuccess ? Status() : Failed(error);
 }
 #else
 Status CopyToHost(void*, const void*, size_t) {

@@ -6,7 +6,6 @@ namespace {
 // Face crops in, one answer a crop out.
 Mode Crops(const Model& model) {
   Mode mode;
-  mode.name = "crops";
   mode.inputs = {{model.input_name, "TYPE_UINT8", {kImageSize, kImageSize, 3}}};
   mode.outputs = {{model.output_name, 1, &Outputs::value}};
   if (!model.interval.half_widths.empty()) {

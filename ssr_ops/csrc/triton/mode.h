@@ -27,7 +27,6 @@ struct OutputSpec {
 };
 
 struct Mode {
-  std::string name;
   std::vector<InputSpec> inputs;
   std::vector<OutputSpec> outputs;  // the first one is the answer, which every model declares
 };

@@ -9,6 +9,7 @@
 namespace ssr {
 
 constexpr int kMaxStages = 16;
+constexpr double kSmallestFloor = 1e-6;  // three times over, 1 / d_j stays far inside float32's range
 
 // One (rows, columns) matrix. T is const for inputs.
 template <typename T>
@@ -19,7 +20,7 @@ struct Matrix {
 };
 
 // The constants of Equation 7: sum_k [sum_i p_i (i + lambda_index eta_i)] V / prod_{j<=k} s_j d_j,
-// d_j = max(1 + lambda_width delta_j, denominator_floor).
+// d_j = max(1 + lambda_width delta_j, denominator_floor), with a floor of kSmallestFloor or more.
 struct RegressionShape {
   int num_stages = 0;
   int stages[kMaxStages] = {};  // bins s_k, at least 1 each
