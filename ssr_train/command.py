@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ def run(app: Callable[[], object], name: str) -> None:
     refuse alike, the first on each machine says why.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    _streams()
     try:
         app()
     except KeyboardInterrupt:
@@ -35,6 +37,16 @@ def run(app: Callable[[], object], name: str) -> None:
         if speaks() or isinstance(error, OSError):
             print(f"{name}: {_one_line(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _streams() -> None:
+    """Text that the terminal cannot show is escaped; a stream that was closed (``>&-``) takes all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def speaks() -> bool:

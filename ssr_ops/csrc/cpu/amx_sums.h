@@ -71,7 +71,7 @@ struct Bf16 {
   static __m512 Tanh(__m512 v);
 };
 
-// tanh |v| = (1 - e) / (1 + e) with e = exp(-2 |v|) = 2^n 2^f. A term less than tanh_body.h: bf16 keeps 8 bits.
+// tanh |v| = (1 - e) / (1 + e) with e = exp(-2 |v|) = 2^n 2^f. A term less than tanh_body.h: for bf16.
 SSR_INLINE __m512 Bf16::Tanh(__m512 v) {
   const __m512 one = _mm512_set1_ps(1.0f), sign = _mm512_set1_ps(-0.0f);
   const __m512 size = _mm512_min_ps(_mm512_andnot_ps(sign, v), _mm512_set1_ps(10.0f));
