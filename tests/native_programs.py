@@ -23,7 +23,7 @@ def build(folder: str, targets: list[str], *options: str) -> Path:
     configure = [cmake, "-S", ROOT, "-B", where, "-DSSR_TESTS=ON", "-DSSR_PYTHON=OFF", "-DSSR_CUDA=OFF"]
     configure += [f"-DPython_EXECUTABLE={sys.executable}", *options]
     for command in (configure, [cmake, "--build", where, "--parallel", "2", "--target", *targets]):
-        run(*command)
+        run(*command, timeout=1100)
     return where / "tests"
 
 

@@ -12,6 +12,9 @@ from random_bundles import quantized_bundle, random_bundle
 from ssr_train.contract import Architecture, Interval
 
 
+pytestmark = pytest.mark.timeout(1200)  # of building, on a slow machine
+
+
 @pytest.fixture(scope="session")
 def programs() -> Path:
     """The folder of the programs, under the address and undefined-behaviour sanitizers."""

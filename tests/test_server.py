@@ -25,6 +25,7 @@ from bundle_faults import broken_byte, broken_model, changed_weights
 from random_bundles import calibrated_for_precisions
 from ssr_client import AgeClient
 from tritonclient.utils import InferenceServerException
+from typer.testing import CliRunner
 
 import ssr_ops
 from ssr_train.bundle import Bundle, default_bundle, read_bundle
@@ -351,7 +352,7 @@ def test_publish_and_rollback_of_a_plain_tritonserver(
         cli.publish_command("default", repo, "ssrnet", url)
         assert capsys.readouterr().out.endswith(f"ssrnet: version 2 serves at {url}\n")
         assert Control(url).ready("ssrnet", 2)
-        assert [r["server"] for r in cli.list_versions(repo, url)] == ["READY", "READY"]
+        assert [r["server"] for r in cli.list_versions(repo, Control(url))] == ["READY", "READY"]
         cli.rollback_command("ssrnet", repo, None, url)
         assert not Control(url).ready("ssrnet", 2)
         with client_of(server) as client:
@@ -372,6 +373,68 @@ def test_restricted_model_control_lets_the_supervisor_in(repo: Path, tritonserve
         repository.publish("default", repo, "ssrnet")
         server.refresh()
         assert server.served[0].versions == (2, 1)
+
+
+@pytest.mark.server
+def test_a_restricted_server_at_url(repo: Path, tritonserver: TritonServer) -> None:
+    """The key goes with --header; without it nothing is changed for a server that would not follow."""
+    options = ["--http-restricted-api", "model-repository:x-admin=secret"]
+    with Server(repo, tritonserver=tritonserver, arguments=options) as server:
+        given = ["--repo", str(repo), "--url", server.http_url]
+        with pytest.raises(SsrError, match=r"restricted, expecting header 'x-admin'"):
+            cli.publish_command("default", repo, url=server.http_url)
+        assert repository.version_folders(repo / "ssrnet").keys() == {1}
+        for arguments in (["publish", "default"], ["rollback", "ssrnet"], ["versions"]):
+            done = CliRunner().invoke(cli.app, [*arguments, *given, "--header", "x-admin=secret"])
+            assert done.exit_code == 0, done.output
+            assert "serves at" in done.output or "READY" in done.output
+
+
+@pytest.mark.parametrize("header", ["x-admin", "=secret", "key=a\nb", "kéy=1"])
+def test_a_header_that_is_none(repo: Path, header: str) -> None:
+    given = ["versions", "--repo", str(repo), "--url", "localhost:1", "--header", header]
+    assert CliRunner().invoke(cli.app, given).exit_code == 2
+
+
+@pytest.mark.parametrize("option", [["--http-restricted-api=model-repository"], ["--http-restricted-api"]])
+def test_a_restriction_without_a_key(repo: Path, tritonserver: TritonServer, option: list[str]) -> None:
+    with pytest.raises(SsrError, match="--http-restricted-api: expected APIS:KEY=VALUE"):
+        Server(repo, tritonserver=tritonserver, arguments=option).start()
+
+
+@pytest.mark.parametrize("url", ["a..b:8000", "a b:8000", "localhost:²", "localhost", ":8000"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(SsrError, match="expected host:port"):
+        Control(url).metadata()
+
+
+def test_a_host_that_is_none(repo: Path, tritonserver: TritonServer) -> None:
+    with pytest.raises(SsrError, match=r"^host a\.\.b: no name that can be looked up"):
+        Server(repo, tritonserver=tritonserver, host="a..b").start()
+
+
+def test_a_log_that_cannot_be_written(repo: Path, tritonserver: TritonServer, tmp_path: Path) -> None:
+    with pytest.raises(SsrError, match=r"^log .*: cannot be written to \(Is a directory\)"):
+        Server(repo, tritonserver=tritonserver, log=tmp_path).start()
+
+
+@pytest.mark.server
+def test_a_listener_that_fails_does_not_stop_the_watcher(repo: Path, tritonserver: TritonServer) -> None:
+    def fail(text: str) -> None:
+        raise BrokenPipeError(text)
+
+    with Server(repo, tritonserver=tritonserver, on_event=fail) as server:
+        for number in (2, 3):
+            repository.publish("default", repo, "ssrnet")
+            until(lambda number=number: Control(server.http_url).ready("ssrnet", number))
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_closed_stream(repo: Path, stream: int) -> None:
+    """As a daemon may be started: ``>&-``, ``2>&-``."""
+    command = f"exec {sys.executable} -m triton_repo.cli versions --repo {repo} {stream}>&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # -- the command and its end -----------------------------------------------------------------------

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -21,6 +21,9 @@ from rich.table import Table
 
 from ssr_train import command
 from ssr_train.errors import SsrError
+
+if TYPE_CHECKING:
+    from triton_repo.control import Control
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +45,14 @@ Repo = Annotated[Path, typer.Option("--repo", metavar="DIR", help="The model rep
 Url = Annotated[
     str | None,
     typer.Option("--url", metavar="HOST:PORT", help="HTTP address of a running server to talk to as well."),
+]
+Header = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        metavar="KEY=VALUE",
+        help="Sent to --url with every request: the key of a restricted API. Repeat for more.",
+    ),
 ]
 Wait = Annotated[float, typer.Option(help="Seconds to wait for the server at --url to follow.")]
 
@@ -126,30 +137,30 @@ def build_command(
 
         ssr-serve build --bundle default --repo models --flavor tensorrt --precision fp16
     """
-    from triton_repo.config import Options
+    from triton_repo.config import ConfigError, Options
     from triton_repo.flavors import SSR, FlavorError, flavor_of, named
     from triton_repo.repository import build, parse_bundle, summary
 
     try:
         flavors = [named(name.strip()) for name in ",".join(flavor or [SSR.name]).split(",")]
-    except FlavorError as error:
+        options = Options(
+            instances=instances,
+            threads=threads,
+            precision=precision,
+            max_batch=max_batch,
+            preferred_batch=tuple(preferred_batch or ()),
+            dynamic_batching=dynamic_batching,
+            queue_delay_us=queue_delay_us,
+            queue_timeout_ms=queue_timeout_ms,
+            max_queue=max_queue,
+            device=device,  # type: ignore[arg-type]  # checked by Options
+            debug_outputs=debug_outputs,
+            warmup=warmup,
+            keep=keep,
+            flavors=tuple(dict.fromkeys(f.name for f in flavors)),
+        )
+    except (FlavorError, ConfigError) as error:
         raise typer.BadParameter(str(error)) from None
-    options = Options(
-        instances=instances,
-        threads=threads,
-        precision=precision,
-        max_batch=max_batch,
-        preferred_batch=tuple(preferred_batch or ()),
-        dynamic_batching=dynamic_batching,
-        queue_delay_us=queue_delay_us,
-        queue_timeout_ms=queue_timeout_ms,
-        max_queue=max_queue,
-        device=device,  # type: ignore[arg-type]  # checked by Options
-        debug_outputs=debug_outputs,
-        warmup=warmup,
-        keep=keep,
-        flavors=tuple(dict.fromkeys(f.name for f in flavors)),
-    )
     models = build([parse_bundle(text) for text in bundle], repo, options, force=force, say=_say)
     for model in models:
         contract = model.versions[0].contract
@@ -172,6 +183,7 @@ def publish_command(
     repo: Repo,
     model: Annotated[str | None, typer.Option(help="Model name, if not the contract's.")] = None,
     url: Url = None,
+    header: Header = None,
     wait: Wait = 60.0,
 ) -> None:
     """Add a bundle as a model's newest version, which then serves.
@@ -187,12 +199,9 @@ def publish_command(
 
         ssr-serve publish runs/second/bundle --repo models --model ssrnet-onnx
     """
-    from triton_repo.control import Control
     from triton_repo.repository import publish
 
-    control = Control(url) if url else None
-    if control:
-        control.metadata()
+    control = _control(url, header)
     version = publish(bundle, repo, model, say=_say)
     name = version.path.parent.name
     print(f"{name}: published as version {version.number}")
@@ -207,6 +216,7 @@ def rollback_command(
     repo: Repo,
     to: Annotated[int | None, typer.Option(help="Version to return to; else the good one before.")] = None,
     url: Url = None,
+    header: Header = None,
     wait: Wait = 60.0,
 ) -> None:
     """Return to the previous good version. Nothing is deleted.
@@ -216,12 +226,9 @@ def rollback_command(
 
     Example:  ssr-serve rollback ssrnet --repo models
     """
-    from triton_repo.control import Control
     from triton_repo.repository import rollback
 
-    control = Control(url) if url else None
-    if control:
-        control.metadata()
+    control = _control(url, header)
     version, moved = rollback(repo, model, to)
     aside = ", ".join(map(str, moved))
     print(f"{model}: version {version.number} serves again; set aside as .withdrawn-N: {aside}")
@@ -235,7 +242,28 @@ def rollback_command(
         print(f"{model}: version {version.number} serves at {control.url}")
 
 
-def _follow(control: Any, model: str, wait: float, done: Callable[[], bool], version: int) -> None:
+def _control(url: str | None, header: list[str] | None) -> Control | None:
+    """The server at ``url``, which answers as a Triton server and lets this program list its models, so that
+    nothing is changed for one that would refuse afterwards; None without a ``url``."""
+    from triton_repo.control import Control
+
+    headers = {}
+    for text in header or ():
+        key, is_whole, value = text.partition("=")
+        if not key or not is_whole or not text.isascii() or not text.isprintable():
+            raise typer.BadParameter(f"--header: expected KEY=VALUE, got {text!r}")
+        headers[key] = value
+    if url is None:
+        if headers:
+            raise typer.BadParameter("--header goes to the server at --url, which is not given")
+        return None
+    control = Control(url, headers=headers)
+    control.metadata()
+    control.index()
+    return control
+
+
+def _follow(control: Control, model: str, wait: float, done: Callable[[], bool], version: int) -> None:
     """Wait until the server has taken up a change; tell a server that does not follow by itself to load."""
     from triton_repo.control import ControlError
     from triton_repo.server import IDENTITY
@@ -259,6 +287,7 @@ def _follow(control: Any, model: str, wait: float, done: Callable[[], bool], ver
 def versions_command(
     repo: Repo,
     url: Url = None,
+    header: Header = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """List every version: its weights, where they come from, its state, and what a live server says.
@@ -268,7 +297,7 @@ def versions_command(
 
     Example:  ssr-serve versions --repo models --url localhost:8000
     """
-    rows = list_versions(repo, url)
+    rows = list_versions(repo, _control(url, header))
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -285,20 +314,19 @@ def versions_command(
     _print(table)
 
 
-def list_versions(repo: Path, url: str | None = None) -> list[dict[str, Any]]:
+def list_versions(repo: Path, control: Control | None = None) -> list[dict[str, Any]]:
     """One row a version: model, version, state, reason, flavor, precision, weights, data, mae, synthetic,
     server.
 
     ``flavor`` and ``precision`` are what the configuration serves the model as and in; empty for a model that
-    ``build`` did not make.
+    ``build`` did not make. ``server`` is what the one at ``control`` says.
     """
     from triton_repo import config, repository
-    from triton_repo.control import Control
     from triton_repo.flavors import flavor_of
 
     live: dict[tuple[str, int | None], str] = {}
-    if url:
-        for entry in Control(url).index():
+    if control is not None:
+        for entry in control.index():
             words = entry.state + (f": {entry.reason}" if entry.failed else "")
             live[entry.model, entry.version] = words
     rows: list[dict[str, Any]] = []
@@ -306,7 +334,7 @@ def list_versions(repo: Path, url: str | None = None) -> list[dict[str, Any]]:
     def add(model: str, version: int | None, state: str, reason: str, facts: Any) -> None:
         empty = {"flavor": "", "precision": "", "weights": "", "data": "", "mae": "", "synthetic": "no"}
         row = {"model": model, "version": version, "state": state, "reason": reason, **empty, **facts}
-        rows.append({**row, "server": live.get((model, version), "") if url else ""})
+        rows.append({**row, "server": live.get((model, version), "")})
 
     for folder in repository.model_folders(repo):
         model = repository.read_model(folder)
@@ -349,7 +377,7 @@ def run_command(
         str | None, typer.Option(help="Where tritonserver's log goes; '-' is standard error.")
     ] = None,
     log_verbose: Annotated[int, typer.Option(help="tritonserver's log level.")] = 0,
-    exit_timeout: Annotated[int, typer.Option(help="Seconds to let requests finish at the end.")] = 30,
+    exit_timeout: Annotated[int, typer.Option(min=0, help="Seconds to let requests finish at the end.")] = 30,
 ) -> None:
     """Run a real tritonserver over a repository, until SIGINT or SIGTERM.
 
@@ -460,9 +488,10 @@ def tune_command(
             help="One: search in it, and change to it. Several: compare them, and change none.",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="How long to search, about.")] = 120.0,
+    seconds: Annotated[float, typer.Option(min=5, max=86_400, help="How long to search, about.")] = 120.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
     url: Url = None,
+    header: Header = None,
     wait: Wait = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
@@ -482,18 +511,21 @@ def tune_command(
         ssr-serve tune --bundle default --precision fp32,int8 --seconds 60
     """
     from triton_repo import config, tune_report
-    from triton_repo.control import Control
     from triton_repo.settings import read_settings
-    from triton_repo.trial import Workload
+    from triton_repo.trial import TuneError, Workload
     from triton_repo.tune import Goal, Target, tune
 
     if (repo is None) == (bundle is None) or (bundle is not None and model is not None):
         raise typer.BadParameter("say what to tune: MODEL --repo DIR, or --bundle BUNDLE")
-    control = Control(url) if url and not dry_run else None
-    if control:
-        control.metadata()
-    workload, wanted = Workload(crops, concurrency, rate), Goal(goal, p99)  # type: ignore[arg-type]
-    wanted.check(workload)
+    try:
+        workload, wanted = Workload(crops, concurrency, rate), Goal(goal, p99)  # type: ignore[arg-type]
+        wanted.check(workload)
+        precisions = tuple(dict.fromkeys(precision.split(","))) if precision else ()
+        for one in precisions:
+            config.Options(precision=one)
+    except (TuneError, config.ConfigError) as error:
+        raise typer.BadParameter(str(error)) from None
+    control = None if dry_run else _control(url, header)
     target = Target.of_bundle(bundle) if bundle is not None else Target.of_repository(Path(repo or ""), model)
     console = Console(stderr=True, highlight=False)
     report = tune(
@@ -501,7 +533,7 @@ def tune_command(
         workload,
         wanted,
         seconds=seconds,
-        precisions=tuple(dict.fromkeys(precision.split(","))) if precision else (),
+        precisions=precisions,
         dry_run=dry_run,
         say=lambda line: console.print(line, markup=False, style="dim"),
     )

@@ -62,14 +62,6 @@ class Control:
             raise ControlError(f"{self.url}: answers, but not as a Triton server")
         return result
 
-    def alive(self) -> bool:
-        """Whether the server process answers."""
-        try:
-            self._call("GET", "/v2/health/live")
-        except ControlError:
-            return False
-        return True
-
     def ready(self, model: str, version: int | None = None) -> bool:
         """Whether the model (or that version of it) answers requests now."""
         path = f"/v2/models/{quote(model, safe='')}" + (f"/versions/{version}" if version else "")
@@ -107,13 +99,19 @@ class Control:
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         host, _, port = self.url.rpartition(":")
-        if not host or not port.isdigit():
-            raise ControlError(f"{self.url}: expected host:port, such as localhost:8000")
-        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=self._timeout)
+        malformed = ControlError(f"{self.url}: expected host:port, such as localhost:8000")
+        if not host or not (port.isascii() and port.isdigit()):
+            raise malformed
+        try:
+            connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=self._timeout)
+        except http.client.InvalidURL:
+            raise malformed from None
         try:
             connection.request(method, path, None if body is None else json.dumps(body), self._headers)
             response = connection.getresponse()
             text = response.read().decode("utf-8", "replace")
+        except UnicodeError:  # no name that DNS could look up
+            raise malformed from None
         except http.client.HTTPException:
             raise ControlError(
                 f"{self.url}: does not speak HTTP; give the server's HTTP port (8000), not its gRPC port"

@@ -39,7 +39,7 @@ def examine() -> list[Finding]:
         _backend,
         _tritonserver,
         lambda: _package("tritonclient", "missing", "pip install 'ssr-serve[serve]'", "renders config.pbtxt"),
-        lambda: _package("cv2", "optional", "pip install 'ssr-serve[client]'", "photos and videos", "opencv"),
+        lambda: _package("cv2", "optional", "pip install 'ssr-serve[client]'", "photos", "opencv"),
         lambda: _package("torch", "optional", "pip install 'ssr-serve[train]'", "training only"),
         _gpu,
         _tensorrt,

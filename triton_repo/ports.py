@@ -50,6 +50,8 @@ def _bind(host: str, port: int, kind: str) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise PortError(f"host {host}: {error.strerror or error}") from None
+    except UnicodeError:
+        raise PortError(f"host {host}: no name that can be looked up") from None
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

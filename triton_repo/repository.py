@@ -186,6 +186,8 @@ def build(
             name = check_name((given if given is not None else bundle.contract.name) + flavor.suffix)
             if name in opened:
                 raise RepositoryError(f"{name}: given twice; name one of them with NAME=BUNDLE")
+            if (root / name).exists() and not (root / name).is_dir():
+                raise RepositoryError(f"{root / name}: exists and is no folder, so no model to replace")
             if (root / name).exists() and not force:
                 raise RepositoryError(
                     f"{root / name}: exists; `ssr-serve publish` adds a version to it, --force replaces it"

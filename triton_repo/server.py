@@ -116,7 +116,7 @@ class Server:
         self._startup_timeout = startup_timeout
         self._binary = tritonserver
         self._watch = watch
-        self._on_event = on_event or (lambda _: None)
+        self._listener = on_event
         self._ended = threading.Event()
         self._stopping = threading.Event()
         self._refreshing = threading.Lock()
@@ -185,6 +185,12 @@ class Server:
             return ""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
+    def _on_event(self, text: str) -> None:
+        """A listener that fails (standard output is closed, or its disk full) does not stop the watcher."""
+        if self._listener is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._listener(text)
+
     # -- models ----------------------------------------------------------------------------------
 
     def refresh(self) -> None:
@@ -239,17 +245,19 @@ class Server:
         """Poll the repository; a change is taken up once two looks in a row agree, so that half-copied
         versions are left alone."""
         applied = last = self._signature
+        told = ""
         while not self._stopping.wait(_POLL_SECONDS) and not self._ended.is_set():
             try:
                 now = self._view.signature()
                 if now == last and now != applied:
                     self.refresh()
                     applied = now
-                last = now
+                last, told = now, ""
             except (SsrError, OSError) as error:
                 if not self._stopping.is_set() and not self._ended.is_set():
                     applied = last
-                    self._on_event(f"cannot follow the repository: {error}")
+                    if told != (told := str(error)):
+                        self._on_event(f"cannot follow the repository: {error}")
 
     # -- process ---------------------------------------------------------------------------------
 
@@ -268,6 +276,7 @@ class Server:
             self.log: Path | str = "-"
         else:
             self.log = Path(self._log_choice) if self._log_choice else self._state / "tritonserver.log"
+            _check_log(self.log)
         for attempt in range(5):
             chosen = port_chooser.choose(self.host, *self._asked)
             self._urls(chosen)
@@ -355,7 +364,6 @@ class Server:
             with contextlib.ExitStack() as stack:
                 stream = None
                 if isinstance(self.log, Path):
-                    self.log.parent.mkdir(parents=True, exist_ok=True)
                     stream = stack.enter_context(self.log.open("ab"))
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *command],
@@ -405,14 +413,27 @@ def backend_library() -> Path | None:
     return path if path.is_file() else None
 
 
+def _check_log(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise ServerError(f"log {path}: cannot be written to ({error.strerror})") from None
+
+
 def _restricted_header(options: Sequence[str]) -> dict[str, str]:
-    """The key that ``--http-restricted-api=...:KEY=VALUE`` asks for, so that this program is let in."""
+    """The key that ``--http-restricted-api=APIS:KEY=VALUE`` asks for, so that this program is let in."""
+    name = "--http-restricted-api"
     headers = {}
-    for option in options:
-        name, _, value = option.partition("=")
-        if name == "--http-restricted-api":
-            key, _, secret = value.partition(":")[2].partition("=")
-            headers[key] = secret
+    for option, following in zip(options, [*options[1:], ""], strict=True):
+        if option != name and not option.startswith(f"{name}="):
+            continue
+        value = following if option == name else option.removeprefix(f"{name}=")
+        key, is_whole, secret = value.partition(":")[2].partition("=")
+        if not key or not is_whole:
+            raise ServerError(f"{name}: expected APIS:KEY=VALUE, got {value!r}")
+        headers[key] = secret
     return headers
 
 

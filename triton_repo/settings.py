@@ -54,7 +54,7 @@ def read_settings(config: Any) -> Settings:
     if groups and groups[0].kind == groups[0].KIND_GPU:
         raise ConfigError(f"{name}: runs on a GPU; tune searches settings of the CPU engine")
     threads = configuration.parameter(config, "threads") or "1"
-    if not threads.isdigit():
+    if not (threads.isascii() and threads.isdigit()):
         raise ConfigError(f"{name}: parameter threads: {threads!r}, expected a whole number")
     return Settings(
         instances=max(1, groups[0].count) if groups else 1,
