@@ -72,7 +72,9 @@ def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ())
     try:
         contract = Contract.loads((folder / CONTRACT_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BundleError(f"{folder}: no {CONTRACT_FILE}, so this is not a bundle") from None
+        raise BundleError(
+            f"{folder}: no {CONTRACT_FILE}, so this is not a bundle{_of_a_run(folder)}"
+        ) from None
     except UnicodeDecodeError:
         raise BundleError(f"{folder / CONTRACT_FILE}: not UTF-8 text") from None
     except ContractError as error:
@@ -124,7 +126,38 @@ def copy_bundle(
 
     Raises :class:`BundleError` as :func:`write_bundle` does if ``path`` exists.
     """
-    folder = Path(path)
+    return _copy(bundle, contract, Path(path), overwrite=overwrite)
+
+
+def without(bundle: Bundle, names: Collection[str]) -> Bundle:
+    """``bundle`` as if its contract did not list ``names``."""
+    kept = {name: entry for name, entry in bundle.contract.files.items() if name not in names}
+    return Bundle(bundle.path, bundle.contract.with_files(kept))
+
+
+def replace_bundle(old: Bundle, new: Bundle) -> Bundle:
+    """``new`` in the place of ``old``, in one step; what else lay in that folder, such as a card, stays."""
+    listed = {CONTRACT_FILE, *old.contract.files, *new.contract.files}
+    beside = [f for f in old.path.iterdir() if f.name not in listed and not f.name.startswith(".tmp-")]
+    _copy(new, new.contract, old.path.resolve(), overwrite=True, beside=beside)
+    return read_bundle(old.path)
+
+
+def replace_contract(bundle: Bundle, contract: Contract, dropped: Collection[str] = ()) -> Bundle:
+    """The bundle in its place with another contract over the same files, those named ``dropped`` removed.
+
+    At every moment the folder is a whole bundle. Files that the contract did not list stay unlisted.
+    """
+    _write_contract(bundle.path, contract.with_files(without(bundle, dropped).contract.files))
+    for name in dropped:
+        (bundle.path / name).unlink()
+    return read_bundle(bundle.path)
+
+
+def _copy(
+    bundle: Bundle, contract: Contract, folder: Path, *, overwrite: bool, beside: Collection[Path] = ()
+) -> Bundle:
+    """``beside``: what goes along unlisted."""
     check_vacant(folder, overwrite=overwrite)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
@@ -132,6 +165,11 @@ def copy_bundle(
         for name in bundle.contract.files:
             shutil.copyfile(bundle.path / name, temporary / name)
         seal(temporary, contract)
+        for path in beside:
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, temporary / path.name, symlinks=True)
+            else:
+                shutil.copy2(path, temporary / path.name, follow_symlinks=False)
         move_into_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -140,9 +178,14 @@ def copy_bundle(
 
 def check_vacant(folder: Path, *, overwrite: bool) -> None:
     """Raise :class:`BundleError` if ``folder`` exists, unless ``overwrite`` and it is a bundle."""
-    if folder.exists() and not (overwrite and (folder / CONTRACT_FILE).is_file()):
-        hint = "" if overwrite else "; choose another --out or remove it"
-        raise BundleError(f"{folder}: exists already{' and is not a bundle' if overwrite else ''}{hint}")
+    if not folder.exists():
+        return
+    if not (folder / CONTRACT_FILE).is_file():
+        raise BundleError(
+            f"{folder}: exists already and is not a bundle; choose another --out or remove it first"
+        )
+    if not overwrite:
+        raise BundleError(f"{folder}: exists already; choose another --out, or --force replaces the bundle")
 
 
 def move_into_place(temporary: Path, folder: Path) -> None:
@@ -153,7 +196,8 @@ def move_into_place(temporary: Path, folder: Path) -> None:
     """
     temporary.chmod(0o755)
     for file in temporary.iterdir():  # safetensors writes files that only their owner can read
-        file.chmod(0o644)
+        if file.is_file() and not file.is_symlink():
+            file.chmod(0o644)
     if not folder.exists():
         temporary.rename(folder)
     elif exchange(temporary, folder):
@@ -255,6 +299,16 @@ def _check_file(path: Path, entry: File) -> None:
     found = hash_file(path).sha256
     if found != entry.sha256:
         raise BundleError(f"{path}: sha256 {found}, the contract says {entry.sha256}: altered")
+
+
+def _of_a_run(folder: Path) -> str:
+    """Of the folder of a training run: where its bundle lies."""
+    if not (folder / "settings.json").is_file():
+        return ""
+    inner = folder / "bundle"
+    if (inner / CONTRACT_FILE).is_file():
+        return f"; it is a run, its bundle is {inner}"
+    return "; it is a run without a bundle, unfinished or of another system than SSR-Net"
 
 
 def _load(path: Path) -> Tensors:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ssr_train import command
-from ssr_train.errors import SsrError
+from ssr_train.errors import Interrupted, SsrError
 from ssr_train.evaluation import cli as judging
 from ssr_train.paper import cli as paper
 from ssr_train.run_folder import Settings
@@ -145,9 +145,9 @@ def prepare(
         report = preparing.prepare(
             data, root, out, cut, workers=workers, limit=limit, resume=resume, force=force
         )
-    except preparing.Interrupted as stopped:
+    except Interrupted as stopped:
         typer.echo(f"ssr-train: {stopped}", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(stopped.status) from None
     report.show()
     typer.echo(out)
 
@@ -192,11 +192,12 @@ def doctor(
     if data is None or root is None:
         raise typer.BadParameter("give --data NAME and --root DIR, or --list")
     from ssr_train.data.prepare import diagnose
+    from ssr_train.disk import check_folder
 
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
     report = diagnose(data, root, workers=workers, labels_only=labels_only)
     if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
         report.write(out)
     if json:
         sys.stdout.write(report.dumps())
@@ -327,10 +328,10 @@ def fit(
             if resume
             else fitting.start(out, options, force, workers, checkpoint_every, log)
         )
-    except fitting.Interrupted as stopped:
+    except Interrupted as stopped:
         if fitting.speaks():
             typer.echo(f"ssr-train: {stopped}", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(stopped.status) from None
     if not fitting.speaks():
         return
     if best.name == "bundle":
@@ -459,7 +460,7 @@ def _describe(path: Path, full: bool) -> None:
 
 
 def main() -> None:
-    """Entry point of ``ssr-train``: 0 success, 1 failure, 2 usage, 130 after Ctrl-C."""
+    """Entry point of ``ssr-train``: 0 success, 1 failure, 2 usage, 130 after Ctrl-C, 143 after SIGTERM."""
     command.run(_app, "ssr-train")
 
 

@@ -1,4 +1,5 @@
-"""Files that are whole or not there, folders that one process holds, and a disk that fills up."""
+"""Files that are whole or not there, folders that can be written to and that one process holds, a disk that
+fills up."""
 
 from __future__ import annotations
 
@@ -37,6 +38,20 @@ def replace_file(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_folder(path: Path | None, what: str = "the report") -> None:
+    """Raise :class:`SsrError` unless the folder ``path`` is there, or can be made, and ``what`` fits into it.
+
+    None is no folder wanted. Called before the work whose results go there.
+    """
+    if path is None:
+        return
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise SsrError(f"{nearest}: is a file, expected a folder for {what}")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise SsrError(f"{nearest}: cannot be written to, expected a folder for {what}")
 
 
 def exchange(one: Path, other: Path) -> bool:

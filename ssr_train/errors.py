@@ -1,4 +1,6 @@
-"""The one exception type whose message is meant for the person at the keyboard."""
+"""The exceptions whose message is meant for the person at the keyboard."""
+
+import signal
 
 
 class SsrError(ValueError):
@@ -7,3 +9,22 @@ class SsrError(ValueError):
     Every command line of the project prints the message as one line and exits with status 1;
     a library caller catches it as the ``ValueError`` that it is.
     """
+
+
+class Interrupted(SsrError):
+    """Work was asked to stop by the signal ``number``, and what it had done is kept."""
+
+    def __init__(self, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        """What the command exits with: 130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + self.number
+
+
+def stopped_by(stop: KeyboardInterrupt | SystemExit) -> int:
+    """The signal that raised ``stop``: SIGTERM, which :mod:`ssr_train.command` turns into SystemExit, or
+    SIGINT."""
+    return signal.SIGTERM if isinstance(stop, SystemExit) else signal.SIGINT

@@ -19,11 +19,11 @@ from ssr_train import zoo
 from ssr_train.contract import IMAGE_SIZE
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, leak, make_split
-from ssr_train.errors import SsrError
+from ssr_train.errors import Interrupted, SsrError, stopped_by
 from ssr_train.progress import Reporter
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.schedule import batch_size, default_step
-from ssr_train.train import Interrupted, fit
+from ssr_train.train import fit
 from ssr_train.training import logs
 from ssr_train.training.output import how_to_resume
 from ssr_train.training.processes import Processes, joined, launched, speaks
@@ -256,8 +256,9 @@ def _data(folder: RunFolder, s: Settings, workers: int, reporter: Reporter) -> D
         reporter.drawing(s.count)
     try:
         return datasets.load(s.data, count=s.count, seed=s.seed, workers=workers, progress=reporter.drawn)
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped while drawing; {how_to_resume(folder.path, s.processes)}") from None
+    except (KeyboardInterrupt, SystemExit) as stop:
+        message = f"stopped while drawing; {how_to_resume(folder.path, s.processes)}"
+        raise Interrupted(message, stopped_by(stop)) from None
 
 
 def recorded_split(folder: RunFolder, s: Settings, data: Dataset, processes: Processes) -> Split:

@@ -125,12 +125,18 @@ class RunFolder:
         return self.best is not None
 
     def start(self, settings: Settings, force: bool) -> None:
-        """Begin a new run in the locked folder. Refuses one that holds a run, unless ``force``."""
+        """Begin a new run in the locked folder. Refuses one that holds a run, unless ``force``, and also then
+        if the new run is to start from weights that would go with the old one."""
         if self.settings_file.exists():
             if not force:
                 state = "a finished run" if self.finished else "an unfinished run"
                 raise SsrError(
                     f"{self.path}: holds {state}; --resume continues it, --force starts anew in its place"
+                )
+            if settings.init is not None and self._holds(Path(settings.init)):
+                raise SsrError(
+                    f"{self.path}: --force would remove the weights to start from, {settings.init}; choose "
+                    "another --out, or copy them to another place first"
                 )
             self._clear()
         self.write(self.settings_file, lambda f: f.write(_json(settings.to_json()).encode()))
@@ -197,6 +203,11 @@ class RunFolder:
         axes.legend()
         self.write(self.curves, lambda f: figure.savefig(f, format="png", dpi=110))
         pyplot.close(figure)
+
+    def _holds(self, weights: Path) -> bool:
+        """Whether the folder ``weights``, or a file that it leads to, lies in this one."""
+        here = self.path.resolve()
+        return any(p.resolve().is_relative_to(here) for p in (weights, *weights.glob("*")))
 
     def _clear(self) -> None:
         for folder in (self.bundle, self.bundle_last, self.system, self.system_last, self.logs):

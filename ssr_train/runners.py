@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ssr_train.bundle import Bundle, read_bundle
 from ssr_train.contract import IMAGE_SIZE, Interface, Output
+from ssr_train.devices import check_device
 from ssr_train.errors import SsrError
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class TorchRunner(Runner):
     ) -> None:
         import torch
 
+        check_device(device)
         try:
             self._system = system.to(torch.device(device)).eval()
         except (RuntimeError, AssertionError) as error:

@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split
 from ssr_train.data.transforms import random_matrices, to_network, warp
-from ssr_train.errors import SsrError
+from ssr_train.errors import Interrupted, SsrError
 from ssr_train.progress import Reporter
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.schedule import learning_rate
@@ -44,10 +44,7 @@ from ssr_train.zoo.system import System
 CHECKPOINT = 2
 """Form of the checkpoint; 1 was SSR-Net's alone."""
 _EVALUATION_BATCH = 256
-
-
-class Interrupted(SsrError):
-    """Training was asked to stop, and has saved its state."""
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Divergence(SsrError):
@@ -74,7 +71,9 @@ def fit(
     torch.set_num_threads(settings.threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     trainer = Trainer(folder, settings, data, split, reporter, checkpoint_every, processes or Processes())
-    trainer.log = trainer.processes.alone(lambda: open_log(log, folder.logs, trainer.position)) or Log()
+    trainer.log = (
+        trainer.processes.alone(lambda: open_log(log, folder.logs, trainer.position, reporter.say)) or Log()
+    )
     try:
         with _stop_signals(trainer):
             trainer.run()
@@ -99,7 +98,8 @@ class Trainer:
         self.folder, self.settings, self.data, self.split = folder, settings, data, split
         self.reporter, self.checkpoint_every, self.processes = reporter, checkpoint_every, processes
         self.log = Log()
-        self.asked = self.stop = False  # by a signal here; by one anywhere, heard by all in the same step
+        self.asked = 0  # by a signal here: its number
+        self.stop = 0  # by one anywhere, which all processes hear of in the same step
         self.device = torch.device(local_device(settings.device))
         self.share = processes.share(settings.batch_size)
         self.steps = len(split.train) // settings.batch_size
@@ -165,7 +165,8 @@ class Trainer:
                 if self.stop:
                     raise Interrupted(
                         f"stopped in epoch {self.epoch + 1} of {s.epochs}, step {self.step} of {self.steps}; "
-                        + output.how_to_resume(self.folder.path, s.processes)
+                        + output.how_to_resume(self.folder.path, s.processes),
+                        self.stop,
                     )
             self._end_epoch(rate, started)
 
@@ -216,9 +217,10 @@ class Trainer:
         with torch.no_grad():
             errors = (self.system.decode(outputs) - faces.ages).abs().sum()
             sums = torch.stack([loss.detach() * len(images), errors]).double()
-        sums = torch.cat([sums, torch.tensor([self.asked], dtype=sums.dtype, device=sums.device)])
-        loss_sum, error_sum, stop = self.processes.sum(sums).tolist()
-        self.stop = stop > 0
+        asked = [self.asked == number for number in _STOPPING]
+        sums = torch.cat([sums, torch.tensor(asked, dtype=sums.dtype, device=sums.device)])
+        loss_sum, error_sum, *heard = self.processes.sum(sums).tolist()
+        self.stop = max((number for number, n in zip(_STOPPING, heard, strict=True) if n), default=0)
         if not np.isfinite(loss_sum):
             self._diverged(f"the loss is {loss_sum / len(batch)}", batch)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -367,11 +369,11 @@ def _stop_signals(trainer: Trainer) -> Iterator[None]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         if number in heard:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         heard.add(number)
-        trainer.asked = True
+        trainer.asked = number
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask) for number in _STOPPING}
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,12 @@ from ssr_train.bundle import (
     MODEL_FILE,
     BundleError,
     add_files,
+    copy_bundle,
     read_bundle,
+    replace_bundle,
+    replace_contract,
     seal,
+    without,
     write_bundle,
 )
 from ssr_train.contract import Architecture, Crop, Input, Interface, Interval, Output
@@ -105,14 +110,48 @@ def test_a_sealed_bundle_with_foreign_weights_is_refused(copied: Path) -> None:
 def test_an_existing_folder_is_kept(copied: Path, tmp_path: Path) -> None:
     parameters, contract = random_parameters(Architecture(), 1), random_contract(Architecture())
     before = read_bundle(copied).contract.weights_sha256
-    with pytest.raises(BundleError, match="exists already"):
+    with pytest.raises(BundleError, match="exists already; choose another --out, or --force replaces the"):
         write_bundle(copied, contract, parameters)
     assert read_bundle(copied).contract.weights_sha256 == before
     other = tmp_path / "not-a-bundle"
     other.mkdir()
-    with pytest.raises(BundleError, match="not a bundle"):
-        write_bundle(other, contract, parameters, overwrite=True)
+    for overwrite in (False, True):
+        with pytest.raises(BundleError, match=r"exists already and is not a bundle; choose .* or remove it"):
+            write_bundle(other, contract, parameters, overwrite=overwrite)
     assert write_bundle(copied, contract, parameters, overwrite=True).contract.weights_sha256 != before
+
+
+def test_the_folder_of_a_run_is_told_where_its_bundle_is(copied: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "settings.json").write_text("{}")
+    with pytest.raises(BundleError, match="not a bundle; it is a run without a bundle, unfinished or of"):
+        read_bundle(run)
+    copied.rename(run / "bundle")
+    with pytest.raises(BundleError, match=r"not a bundle; it is a run, its bundle is .*run/bundle$"):
+        read_bundle(run)
+
+
+def test_what_the_contract_does_not_list_stays_unlisted(copied: Path, tmp_path: Path) -> None:
+    """A card or notes beside a bundle that is changed in its place, also by way of a link."""
+    bundle = add_files(read_bundle(copied), {"model.onnx": b"a graph", "model.int8.onnx": b"another"})
+    (copied / "CARD.md").write_text("a card")
+    (copied / "plots").mkdir()
+    (copied / "plots" / "one.txt").write_text("a plot")
+    contract = replace(bundle.contract, name="renamed")
+    bundle = replace_contract(bundle, contract, ["model.int8.onnx"])
+    assert bundle.contract.name == "renamed"
+    assert sorted(bundle.contract.files) == [GOLDEN_FILE, "model.onnx", MODEL_FILE]
+    assert not (copied / "model.int8.onnx").exists()
+    (tmp_path / "link").symlink_to(copied)
+    draft = copy_bundle(without(bundle, ["model.onnx"]), contract, tmp_path / "draft")
+    bundle = replace_bundle(read_bundle(tmp_path / "link"), draft)
+    (copied / "CARD.md").write_text("another card")
+    assert sorted(read_bundle(tmp_path / "link").contract.files) == [GOLDEN_FILE, MODEL_FILE]
+    assert (copied / "plots" / "one.txt").read_text() == "a plot"
+    assert not (copied / "model.onnx").exists()
+    assert (tmp_path / "link").is_symlink()
+    assert not list(tmp_path.glob(".tmp-*"))
 
 
 def test_added_files_are_pinned(copied: Path) -> None:

@@ -26,13 +26,14 @@ from ssr_train.contract import Architecture, Contract, Crop, Input, Interface, O
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import make_split
 from ssr_train.data.synthetic import draw_faces
+from ssr_train.disk import check_folder
 from ssr_train.errors import SsrError
 from ssr_train.evaluation import gate, gate_report, intervals, selection
 from ssr_train.evaluation.calibrate import RECORD, calibrate_bundle, halve
 from ssr_train.evaluation.card import card, write_card
 from ssr_train.evaluation.evaluate import Asked, evaluate
 from ssr_train.evaluation.metrics import errors, measure
-from ssr_train.evaluation.report import Evaluation, check_folder
+from ssr_train.evaluation.report import Evaluation
 from ssr_train.evaluation.selection import Origin, Selection, Source
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.runners import KINDS, TorchRunner, open_runner
@@ -213,6 +214,9 @@ def test_runners_refuse(images: Any, tmp_path: Path) -> None:
         open_runner(default_bundle(), "torch", precision="int8")
     with pytest.raises(SsrError, match="--device cuda: ONNX Runtime runs on the CPU here"):
         open_runner(default_bundle(), "onnx", device="cuda")
+    for kind, device in (("torch", "meta"), ("torch", "mps"), ("torch", "cpu:7"), ("native", "mps")):
+        with pytest.raises(ValueError, match=f"device '{device}' is unknown, expected cpu, cuda or cuda:N"):
+            open_runner(default_bundle(), kind, device=device)
     with pytest.raises(SsrError, match="ssr-train export"):
         open_runner(default_bundle(), "onnx", precision="fp16")
     with pytest.raises(SsrError, match=r"pictures uint8 \(40, 64, 32, 3\), expected uint8 \(N, 64, 64, 3\)"):

@@ -25,6 +25,7 @@ from tolerances import REQUIRED, required, tolerance
 from ssr_ops import quantized, reference
 from ssr_train.bundle import Bundle, BundleError, copy_bundle, default_bundle, read_bundle, write_bundle
 from ssr_train.contract import Architecture, Input, Interface, Interval, Output
+from ssr_train.errors import SsrError
 from ssr_train.export import (
     PRECISIONS,
     ExportError,
@@ -356,6 +357,18 @@ def test_out_is_no_file_that_the_bundle_pins(copied: Path, tmp_path: Path) -> No
     assert (tmp_path / "model.onnx").read_bytes() == (copied / "model.onnx").read_bytes()
 
 
+def test_a_folder_that_cannot_be_written_is_said_first(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssr_train.export.write.build_onnx", lambda *_, **__: pytest.fail("work was done"))
+    (tmp_path / "file").touch()
+    with pytest.raises(SsrError, match="file: is a file, expected a folder for the graph"):
+        export_file(copied, "fp32", tmp_path / "file" / "model.onnx")
+    monkeypatch.setattr("os.access", lambda place, mode: place != copied)
+    with pytest.raises(SsrError, match="cannot be written to, expected a folder for the graph"):
+        export(copied)
+
+
 def test_a_graph_of_another_origin_is_refused(default: Bundle, tmp_path: Path) -> None:
     model = built(default)
     contract = default.contract
@@ -380,7 +393,8 @@ def test_a_graph_of_another_origin_is_refused(default: Bundle, tmp_path: Path) -
                 check(model, other)
     requantized = copy_bundle(default, replace(contract, quantization=relearned), tmp_path / "requantized")
     assert check_onnx(model, requantized) == "fp32"
-    with pytest.raises(ExportError, match=r"ssr\.network_sha256 is"):
+    remedy = r"run `ssr-train export .*requantized --precision int8 --force`$"
+    with pytest.raises(ExportError, match=rf"ssr\.network_sha256 is .* {remedy}"):
         check_onnx(built(default, "int8"), requantized)
     plain = copy_bundle(default, replace(contract, quantization=None), tmp_path / "plain")
     with pytest.raises(ExportError, match=r"int8, but .*plain is not quantized"):

@@ -11,7 +11,6 @@ from random_bundles import quantized_bundle, random_bundle
 
 from ssr_train.contract import Architecture, Interval
 
-
 pytestmark = pytest.mark.timeout(1200)  # of building, on a slow machine
 
 

@@ -24,7 +24,7 @@ from ssr_train.cli import app
 from ssr_train.data import load
 from ssr_train.data.prepared import ABOUT, FORMAT, IMAGES, INDEX, write_index
 from ssr_train.data.protocols import random_parts
-from ssr_train.errors import SsrError
+from ssr_train.errors import Interrupted, SsrError
 from ssr_train.paper.ablation import ablation
 from ssr_train.paper.figure2 import read_official
 from ssr_train.paper.figure3 import figure3
@@ -32,7 +32,7 @@ from ssr_train.paper.runs import Budget, Entry, Runs, entries
 from ssr_train.paper.timing import milliseconds
 from ssr_train.progress import Reporter
 from ssr_train.run_folder import RunFolder
-from ssr_train.train import Interrupted
+from ssr_train.training.processes import Processes
 from ssr_train.zoo.count import orcnn, ssrnet, stages_for
 
 COUNT = 60
@@ -262,25 +262,26 @@ def test_ablation_trains_without_and_switches_off(out: Path, held_out: Any) -> N
 
 
 class Stopping(Reporter):
-    """Presses Ctrl-C in the first step of the ``at``-th system."""
+    """Sends the signal in the first step of the ``at``-th system."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, number: int = signal.SIGINT) -> None:
         super().__init__(Console(quiet=True))
-        self.left = at
+        self.left, self.number = at, number
 
     def say(self, line: str) -> None:
         self.left -= line.endswith("of 2)")
 
     def step(self, done: int, train_mae: float) -> None:
         if self.left == 0 and done == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.number)
 
 
 def test_an_interrupted_table_goes_on(tmp_path: Path) -> None:
     wanted = [Entry("first", "mrcnn"), Entry("second", "mrcnn")]
     message = r"second: stopped in epoch 1 of 2, step [12] of 3; the same command goes on"
-    with pytest.raises(Interrupted, match=message):
-        Runs(tmp_path, BUDGET, Stopping(2)).train(wanted)
+    with pytest.raises(Interrupted, match=message) as caught:
+        Runs(tmp_path, BUDGET, Stopping(2, signal.SIGTERM)).train(wanted)
+    assert caught.value.status == 143
     finished = (tmp_path / "runs" / "first" / "checkpoint.pt").stat().st_mtime_ns
     first, second = Runs(tmp_path, BUDGET, quiet()).train(wanted)
     assert (tmp_path / "runs" / "first" / "checkpoint.pt").stat().st_mtime_ns == finished
@@ -294,12 +295,12 @@ def test_another_budget_is_refused_or_trained_anew(tmp_path: Path) -> None:
     Runs(tmp_path, BUDGET, quiet()).train(wanted)
     longer = dataclasses.replace(BUDGET, epochs=1)
     with pytest.raises(
-        SsrError, match="runs/mrcnn: was trained with epochs 2, this table asks for 1; choose"
+        SsrError, match="runs/mrcnn: was trained with epochs 2, this table asks for epochs 1; choose"
     ):
         Runs(tmp_path, longer, quiet()).train(wanted)
     (run,) = Runs(tmp_path, longer, quiet()).train(wanted, force=True)
     assert len(run.history) == 1
-    with pytest.raises(SsrError, match=r"was trained with count 60, this table asks for 50"):
+    with pytest.raises(SsrError, match=r"was trained with count 60, this table asks for count 50"):
         Runs(tmp_path, dataclasses.replace(longer, count=50), quiet()).train(wanted)
     elsewhere = dataclasses.replace(longer, threads=2)
     (again,) = Runs(tmp_path, elsewhere, quiet()).train(wanted)
@@ -325,23 +326,97 @@ def test_a_chain_starts_from_the_set_before(tmp_path: Path) -> None:
     assert moved.history == run.history
     alone = dataclasses.replace(budget, pretrain=())
     with pytest.raises(
-        SsrError, match=r"was trained with pretrain .*mrcnn-pretrain-1/system, .* asks for None"
+        SsrError,
+        match=r"with --pretrain, from .*mrcnn-pretrain-1/system, this table asks for no pre-training;",
     ):
         Runs(tmp_path / "there", alone, quiet()).train(entries(["mrcnn"]))
 
 
-def prepared(folder: Path, name: str, subjects: Sequence[str] = ("",) * 44) -> Path:
+class Saying(Reporter):
+    """Keeps the lines."""
+
+    def __init__(self) -> None:
+        super().__init__(Console(quiet=True))
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_what_does_not_fit_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    """The run of the last system, the second set of a chain: not hours later, when they are reached."""
+    face, out = prepared(tmp_path / "afad", "afad"), tmp_path / "out"
+    wanted = entries(["mrcnn", "dex"])
+    budget = dataclasses.replace(BUDGET, data=str(face), epochs=1)
+    Runs(out, budget, quiet()).train(wanted[1:])
+
+    def refuse(message: str, **changes: Any) -> None:
+        with pytest.raises(SsrError, match=message):
+            Runs(out, dataclasses.replace(budget, **changes), quiet()).train(wanted)
+        assert [folder.name for folder in (out / "runs").iterdir()] == ["dex"]
+
+    refuse("runs/dex: was trained with seed 0, this table asks for seed 1; choose", seed=1)
+    other = str(prepared(tmp_path / "wiki", "wiki"))
+    refuse("dex: was trained with no pre-training, this table asks for --pretrain, ", pretrain=(other,))
+    refuse("dex: was trained with --data .*/afad, this table asks for --data .*/wiki", data=other)
+    small = str(prepared(tmp_path / "small", "utkface", size=32))
+    refuse(
+        "--pretrain .*/small: utkface has pictures of 32 x 32, mrcnn takes 64 x 64; prepare a data set with",
+        pretrain=(other, small),
+    )
+    few = str(prepared(tmp_path / "few", "utkface", count=16))
+    refuse(
+        "--pretrain .*/few leaves 13 faces to train on and 3 to validate on, expected at least one batch",
+        pretrain=(few, other),
+    )
+    large = str(prepared(tmp_path / "imdb", "imdb"))
+    with pytest.raises(SsrError, match="--batch-size 128 cannot be shared by 5 processes equally"):
+        Runs(
+            out,
+            dataclasses.replace(budget, pretrain=(large,), batch_size=None),
+            quiet(),
+            Processes(0, 5),
+        ).train(wanted)
+    history = out / "runs" / "dex" / "history.json"
+    kept = history.read_text()
+    history.write_text("[]")
+    refuse(r"history\.json: not the history of a finished run")
+    history.write_text(kept)
+
+    reporter = Saying()
+    chain = dataclasses.replace(budget, pretrain=(other,))
+    Runs(out, chain, reporter).train(wanted[:1])
+    assert [line for line in reporter.lines if "of 1)" in line] == [
+        "mrcnn (1 of 1): on wiki first",
+        "mrcnn (1 of 1): then on afad",
+    ]
+    elsewhere = dataclasses.replace(budget, pretrain=(str(face),))
+    message = "mrcnn-pretrain-1: was trained with --pretrain .*/wiki, this table asks for --pretrain .*/afad"
+    with pytest.raises(SsrError, match=message):
+        Runs(out, elsewhere, quiet()).train(wanted[:1])
+
+
+def prepared(
+    folder: Path, name: str, subjects: Sequence[str] = ("",) * 44, *, size: int = 64, count: int = 44
+) -> Path:
     """A miniature of the published set ``name``, from drawn faces: 32 to train on, 12 to test."""
-    faces = load("synthetic", count=44, seed=5, workers=1)
+    faces = load("synthetic", count=count, seed=5, workers=1)
     folder.mkdir()
     rows = [
         (f"{i}.jpg", float(age), subjects[i], "", "", "test" if i >= 32 else "train")
         for i, age in enumerate(faces.ages)
     ]
     index = write_index(rows)
-    np.save(folder / IMAGES, faces.images)
+    np.save(folder / IMAGES, faces.images[:, :size, :size])
     (folder / INDEX).write_bytes(index)
-    about = {"format": FORMAT, "name": name, "count": 44, "size": 64, "licence": "none", "cut": "miniature"}
+    about = {
+        "format": FORMAT,
+        "name": name,
+        "count": count,
+        "size": size,
+        "licence": "none",
+        "cut": "miniature",
+    }
     about["index_sha256"] = hashlib.sha256(index).hexdigest()
     (folder / ABOUT).write_text(json.dumps(about))
     return folder
@@ -406,13 +481,14 @@ def test_table2_takes_a_published_sets_own_test_images(tmp_path: Path) -> None:
     [
         ("table1", ["--systems", "resnet"], "system resnet: unknown, expected one of: ssrnet, mobilenet"),
         ("table1", ["--data", "nowhere"], "--data nowhere: unknown"),
-        ("table1", ["--pretrain", "nowhere"], "--data nowhere: unknown"),
+        ("table1", ["--pretrain", "nowhere"], "--pretrain nowhere: unknown"),
         ("table1", ["--protocol", "fair"], "protocol 'fair' is unknown"),
         ("table1", ["--protocol", "leave-one-subject-out"], "has a test for each person, a table has one"),
         ("table1", ["--epochs", "0"], "--epochs must be at least 1, got 0"),
         ("table2", ["--protocol", "distributed"], "synthetic has no split of its own"),
         ("figure2", ["--count", "30"], "--count 30 leaves 24 faces to train on"),
         ("ablation", ["--device", "cuda:99"], "--device cuda:99"),
+        ("table1", ["--device", "meta"], "device 'meta' is unknown, expected cpu, cuda or cuda:N"),
         ("figure3", ["--classes", "300"], "--classes 300: expected 2 to 256"),
         ("figure3", ["--classes", "many"], "--classes many: expected whole numbers"),
     ],

@@ -31,7 +31,7 @@ from ssr_train.data.alignment import TEMPLATE, align, similarity
 from ssr_train.data.cutting import Cut, Cutter, Made
 from ssr_train.data.doctor import Report
 from ssr_train.data.prepare import diagnose, prepare
-from ssr_train.data.prepared import open_prepared
+from ssr_train.data.prepared import open_prepared, read_index, write_index
 from ssr_train.data.records import Problem, Record
 from ssr_train.data.synthetic import draw
 from ssr_train.disk import replace_file
@@ -349,9 +349,12 @@ def test_killed_and_resumed_gives_the_same_bytes(many: Path, whole: dict[str, by
     assert files(out) == whole
 
 
-def test_ctrl_c_says_how_to_go_on(many: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    process = stop(many, tmp_path / "out", signal.SIGINT, 2)
-    assert process.returncode == 130
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_says_how_to_go_on(
+    number: signal.Signals, status: int, many: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    process = stop(many, tmp_path / "out", number, 2)
+    assert process.returncode == status
     assert process.stderr is not None
     message = process.stderr.read()
     assert message.startswith("ssr-train: stopped after ")
@@ -527,6 +530,14 @@ def test_a_prepared_set_that_was_tampered_with(tmp_path: Path) -> None:
         load(str(tmp_path / "nothing"), count=1, seed=0, workers=1)
 
 
+@pytest.mark.parametrize("age", ["nan", "inf", "-50", "-inf", "old", ""])
+def test_an_age_that_is_none_is_refused_by_its_row(age: str, tmp_path: Path) -> None:
+    rows = [(f"{i}.jpg", years, "", "", "", "") for i, years in enumerate(("30", "-0", "0.5", age, "9"))]
+    with pytest.raises(SsrError, match=f"index.csv: row 4: age '{age}', expected a finite number of years"):
+        read_index(write_index(rows), tmp_path / "index.csv")
+    assert read_index(write_index(rows[:3]), tmp_path / "index.csv")["age"] == [30, 0, 0.5]
+
+
 def test_the_hash_of_a_set_is_that_of_labels_and_pictures(tmp_path: Path) -> None:
     root = build("afad", tmp_path / "root", Drawn())
     for out, size in (("small", 64), ("again", 64), ("large", 96)):
@@ -564,6 +575,12 @@ def test_the_commands_teach_and_report(tmp_path: Path) -> None:
         assert word in done.output
     told = cli.invoke(app, ["doctor", "--data", "utkface", "--root", str(root), "--json", "--workers", "1"])
     assert json.loads(told.output)["usable"] == len(open_prepared(out))
+    (tmp_path / "file").touch()
+    for place in ("file", "file/below"):
+        arguments = ["doctor", "--data", "utkface", "--root", str(root), "--out", str(tmp_path / place)]
+        early = cli.invoke(app, arguments)
+        assert "file: is a file, expected a folder for the report" in str(early.exception)
+        assert not early.output, "said before the pictures are read"
     for wrong in (["doctor"], ["doctor", "--data", "afad"]):
         assert cli.invoke(app, wrong).exit_code == 2
     both = ["prepare", "--data", "a", "--root", "b", "--out", "c", "--resume", "--force"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ssr_train.contract import PRECISIONS, Architecture, ContractError, Quantiza
 from ssr_train.errors import SsrError
 from ssr_train.quantize import calibrate as calibration
 from ssr_train.quantize.command import Source, quantize
-from ssr_train.quantize.crops import gather
+from ssr_train.quantize.crops import LEAST, gather
 from ssr_train.quantize.drift import Drift
 from ssr_train.quantize.rounding import learn_rounding
 from ssr_train.replay import ReplayError
@@ -171,8 +172,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plain(path: Path) -> Path:
     """The default bundle without its quantization, at ``path``."""
-    from dataclasses import replace
-
     bundle = read_bundle(default_bundle())
     return copy_bundle(bundle, replace(bundle.contract, quantization=None), path).path
 
@@ -204,6 +203,55 @@ def test_the_command_without_torch_gives_the_same_contract_in_place(drawn: Path,
     )
     assert "quantized already; --force does it again" in refused(ssr_train(*arguments))
     assert f"int8 on {FEW} held out crops: mean" in ssr_train("info", bundle).stdout
+
+
+def test_what_lies_beside_and_graphs_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Calibration itself left out, for time: it finds what the shipped bundle holds, then something else."""
+    pytest.importorskip("onnx")
+    from ssr_train.export import PRECISIONS as GRAPHS
+    from ssr_train.export import export, onnx_name
+
+    shipped = read_bundle(default_bundle())
+    same = shipped.contract.quantization
+    assert same is not None
+    corrections = {p: {n: tuple(v) for n, v in c.items()} for p, c in same.bias_correction.items()}
+    corrections["int8"]["x.0"] = tuple(1.001 * v for v in corrections["int8"]["x.0"])
+    other = replace(same, bias_correction=corrections)
+    bundle = copy_bundle(shipped, shipped.contract, tmp_path / "b").path
+    export(bundle, GRAPHS)
+    (bundle / "CARD.md").write_text("a card")
+    source = Source(data="synthetic", count=LEAST)
+    monkeypatch.setattr("ssr_train.quantize.command.calibrate", lambda *_: same)
+    quantize(bundle, source, force=True)
+    assert "note: model" not in capsys.readouterr().out
+    (bundle / "CARD.md").write_text("another card")
+    assert set(map(onnx_name, GRAPHS)) < set(read_bundle(bundle).contract.files)
+    monkeypatch.setattr("ssr_train.quantize.command.calibrate", lambda *_: other)
+    for out in (tmp_path / "out", None):
+        written = quantize(bundle, source, out, force=True)
+        note = "note: model.int8.onnx held the quantization of before and is left out; write it again: "
+        assert f"{note}ssr-train export {written.path} --precision int8\n" in capsys.readouterr().out
+        assert {"model.onnx", "model.fp16.onnx"} < set(written.contract.files)
+        assert not {"model.int8.onnx", "CARD.md"} & set(written.contract.files)
+        assert not (written.path / "model.int8.onnx").exists()
+    export(bundle, ["int8"])
+    assert (bundle / "CARD.md").read_text() == "another card"
+
+
+def test_a_folder_that_cannot_be_written_is_said_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = plain(tmp_path / "b")
+    monkeypatch.setattr("ssr_train.quantize.command._parts", lambda *_: pytest.fail("work was done"))
+    source = Source(data="synthetic", count=FEW)
+    (tmp_path / "file").touch()
+    with pytest.raises(SsrError, match="file: is a file, expected a folder for the bundle"):
+        quantize(bundle, source, tmp_path / "file" / "below")
+    monkeypatch.setattr("os.access", lambda place, mode: place != bundle)
+    with pytest.raises(SsrError, match="b: cannot be written to, expected a folder for the bundle"):
+        quantize(bundle, source)
 
 
 def test_a_golden_record_that_does_not_replay_names_the_remedy(

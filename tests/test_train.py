@@ -24,7 +24,7 @@ from ssr_train.contract import Architecture, Contract, Interface  # noqa: E402
 from ssr_train.data.protocols import random_parts  # noqa: E402
 from ssr_train.data.synthetic import draw_faces  # noqa: E402
 from ssr_train.data.transforms import augment, random_matrices, to_network, warp  # noqa: E402
-from ssr_train.errors import SsrError  # noqa: E402
+from ssr_train.errors import Interrupted, SsrError  # noqa: E402
 from ssr_train.model import SSRNet  # noqa: E402
 from ssr_train.run_folder import RunFolder  # noqa: E402
 from ssr_train.schedule import default_step, learning_rate  # noqa: E402
@@ -251,7 +251,10 @@ def test_killed_and_resumed_equals_uninterrupted(finished: Path, tmp_path: Path)
     assert_same_run(resume(out).parent, finished)
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    number: int, status: int, finished: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     slow = (
         "import time; from ssr_train import cli, train; step = train.Trainer._train\n"
@@ -266,9 +269,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(finished: Path, tmp_path: Path) -> N
     deadline = time.monotonic() + 60
     while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    assert process.returncode == status, errors
     assert "--resume" in errors
     assert "Traceback" not in errors
     assert not (out / "bundle").exists()
@@ -288,6 +291,39 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def weights(bundle: Path) -> str:
     return read_bundle(bundle).contract.weights_sha256
+
+
+@pytest.mark.parametrize(("stop", "number"), [(KeyboardInterrupt(), 2), (SystemExit(143), 15)])
+def test_stopped_while_drawing(
+    stop: BaseException, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawing(*_: Any, **__: Any) -> None:
+        raise stop
+
+    monkeypatch.setattr("ssr_train.data.load", drawing)
+    with pytest.raises(Interrupted, match=r"stopped while drawing; continue with: .* --resume") as caught:
+        run(tmp_path / "run")
+    assert caught.value.status == 128 + number
+
+
+def test_weights_to_start_from_are_not_cleared_away(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(finished)
+    (tmp_path / "linked").mkdir()
+    for file in (finished / "bundle").iterdir():
+        (tmp_path / "linked" / file.name).symlink_to(file)
+    before = sorted(finished.rglob("*"))
+    for out, init in (
+        (finished, finished / "bundle"),
+        (finished, finished / "bundle-last"),
+        (tmp_path / "link", finished / "bundle"),
+        (finished, tmp_path / "link" / "bundle-last"),
+        (finished, tmp_path / "linked"),
+    ):
+        with pytest.raises(
+            SsrError, match=r"--force would remove the weights to start from, .*; choose anot"
+        ):
+            run(out, force=True, init=str(init))
+    assert sorted(finished.rglob("*")) == before
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
@@ -323,7 +359,14 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_batch(tmp_path: Path) -> 
         ({"stages": "3,x"}, r"--stages 3,x: expected numbers"),
         ({"stages": "3,3,3,3,3"}, r"5 stages"),
         ({"data": "imagenet"}, r"imagenet: unknown, expected one of: synthetic"),
-        ({"device": "toaster"}, r"--device toaster"),
+        *(
+            ({"device": device}, f"device '{device}' is unknown, expected cpu, cuda or cuda:N")
+            for device in ("toaster", "meta", "mps", "vulkan", "cpu:7", "cuda:", "")
+        ),
+        *(
+            ({"set": [f"value_range={years}"]}, f"--set value_range={years}: expected years, more than 1 ")
+            for years in ("1", "0.5", "200.5", "1000")
+        ),
         ({"init": "/nonexistent"}, r"/nonexistent: does not exist"),
     ],
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -462,6 +465,7 @@ def test_the_ablation_is_trained_and_bundled(tmp_path: Path) -> None:
         ({"protocol": "distributed"}, "--protocol distributed: synthetic has no split of its own"),
         ({"system": "resnet"}, "system resnet: unknown, expected one of: ssrnet"),
         ({"system": "dex", "stages": "3,3"}, "dex: no option stages"),
+        ({"system": "dex", "set": ["value_range=1"]}, "--set value_range=1: expected years"),
         ({"set": ["depth"]}, "--set depth: expected NAME=VALUE"),
         ({"set": ["depth=3"]}, "ssrnet: no option depth, expected one of: stages"),
         ({"system": "dex", "set": ["backbone=vgg16"]}, "pictures of 224 x 224, faces are drawn at 64 x 64"),
@@ -478,7 +482,7 @@ def test_sets_that_cannot_be_trained_on(prepared_set: Path, tmp_path: Path) -> N
     with pytest.raises(SsrError, match="--count says how many faces to draw"):
         run(out, data=str(prepared_set))
     write_prepared(tmp_path / "small", size=32)
-    with pytest.raises(SsrError, match=r"ssrnet: takes pictures of 64 x 64, drawn has 32 x 32"):
+    with pytest.raises(SsrError, match=r"small: drawn has pictures of 32 x 32, ssrnet takes 64 x 64"):
         run(out, data=str(tmp_path / "small"), count=None)
     with pytest.raises(SsrError, match=r"leaves 64 faces to train on and 16 to validate on"):
         run(out, data=str(prepared_set), count=None, batch_size=65)
@@ -504,6 +508,32 @@ def test_tensorboard_has_the_historys_numbers(tmp_path: Path) -> None:
         [r["val_mae"] for r in history]
     )
     assert [e.step for e in events.Scalars("loss/train")] == list(range(1, 17))
+
+
+def test_a_full_disk_under_tensorboard_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard", reason="TensorBoard is not here: pip install 'ssr-serve[log]'")
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    write, left = RecordWriter.write, 20
+
+    def until_full(self: Any, data: bytes) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(self, data)
+
+    monkeypatch.setattr(RecordWriter, "write", until_full)
+    hook = threading.excepthook
+    best = fitting.start(tmp_path / "run", OPTIONS, False, 1, 200, "tensorboard")
+    assert threading.excepthook is hook
+    printed, failed = capfd.readouterr()
+    note = "logs: No space left on device; the run goes on without TensorBoard's files"
+    assert printed.count(note) == 1
+    assert "Traceback" not in failed
+    assert weights(best) == weights(run(tmp_path / "plain"))
 
 
 def test_a_process_alone_is_the_first() -> None:

@@ -89,8 +89,11 @@ class Dataset:
         return digest.hexdigest()
 
 
-def check(name: str) -> None:
-    """Raise :class:`SsrError` for an unknown data set, ``ModuleNotFoundError`` if it cannot be read here."""
+def check(name: str, option: str = "--data") -> None:
+    """Raise :class:`SsrError` for an unknown data set, ``ModuleNotFoundError`` if it cannot be read here.
+
+    ``option`` named it.
+    """
     if name in NAMES:
         importlib.import_module("ssr_train.data.painter")
         return
@@ -98,7 +101,7 @@ def check(name: str) -> None:
 
     if not Path(name).exists():
         raise SsrError(
-            f"--data {name}: unknown, expected one of: {', '.join(NAMES)}; "
+            f"{option} {name}: unknown, expected one of: {', '.join(NAMES)}; "
             "or the folder that `ssr-train prepare` wrote"
         )
     prepared.check(Path(name))

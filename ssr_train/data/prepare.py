@@ -27,7 +27,7 @@ from ssr_train.data.journal import Block, Journal, check_plan
 from ssr_train.data.records import Problem, Record, Scan
 from ssr_train.data.workers import in_order
 from ssr_train.disk import held, replace_file, room_for
-from ssr_train.errors import SsrError
+from ssr_train.errors import Interrupted, SsrError, stopped_by
 from ssr_train.progress import bar
 
 _HEADER = 128
@@ -37,10 +37,6 @@ _BLOCK, _BLOCK_BYTES = 256, 8 << 20
 """Largest number of records, and of bytes of pictures, in one block."""
 
 _OWN = (prepared.IMAGES, prepared.INDEX, prepared.ABOUT, "doctor.json", "doctor.md", "doctor.png", JOURNAL)
-
-
-class Interrupted(SsrError):
-    """Preparing was asked to stop; what is finished is kept."""
 
 
 class Task(NamedTuple):
@@ -79,7 +75,7 @@ def prepare(
     arguments stopped, however it stopped, and ends in the same bytes; a whole set is left as it is. ``force``
     starts anew in the place of a prepared or half-prepared set. Raises :class:`SsrError` for a distribution
     that is not there or not laid out as published, an ``out`` that is something else, a full disk, and when
-    no picture can be used; :class:`Interrupted` after Ctrl-C.
+    no picture can be used; :class:`Interrupted` after Ctrl-C or SIGTERM.
     """
     console = console or Console(highlight=False, soft_wrap=True)
     _check_workers(workers)
@@ -154,11 +150,12 @@ class _Work:
             with self.images.open("r+b" if self.images.exists() else "w+b") as stream:
                 try:
                     self._make(stream.fileno(), workers, console)
-                except KeyboardInterrupt:
+                except (KeyboardInterrupt, SystemExit) as stop:
                     made = len(self.journal.blocks) * self.step
                     raise Interrupted(
                         f"stopped after {min(made, len(self.records)):,} of {len(self.records):,} faces; "
-                        "the same command with --resume goes on"
+                        "the same command with --resume goes on",
+                        stopped_by(stop),
                     ) from None
                 finally:  # what is not finished takes no room
                     os.ftruncate(stream.fileno(), self._bytes(self.journal.rows))

@@ -12,6 +12,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def read_index(data: bytes, where: Path) -> dict[str, list[Any]]:
             name: list(values)
             for name, values in zip(COLUMNS, zip(*rows, strict=True) if rows else [[]] * 6, strict=True)
         }
-        columns["age"] = [float(age) for age in columns["age"]]
+        columns["age"] = [_age(text, row, where) for row, text in enumerate(columns["age"], 1)]
     except SsrError:
         raise
     except ValueError as error:
@@ -113,6 +114,17 @@ def read_index(data: bytes, where: Path) -> dict[str, list[Any]]:
                 f"{where}: {name} {foreign.pop()!r} is unknown, expected one of {', '.join(known)}"
             )
     return columns
+
+
+def _age(text: str, row: int, where: Path) -> float:
+    """Years of the row ``row``, counted from 1 below the header; :class:`SsrError` for what is no age."""
+    try:
+        age = float(text)
+    except ValueError:
+        age = math.nan
+    if not 0 <= age < math.inf:
+        raise SsrError(f"{where}: row {row}: age {text!r}, expected a finite number of years from 0 on")
+    return age
 
 
 def _pictures(about: dict[str, Any]) -> str:

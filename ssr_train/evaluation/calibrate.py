@@ -15,15 +15,24 @@ from safetensors import numpy as safetensors
 
 import ssr_ops
 from ssr_ops import reference
-from ssr_train.bundle import GOLDEN_FILE, Bundle, check_vacant, copy_bundle, read_bundle, seal
+from ssr_train.bundle import (
+    GOLDEN_FILE,
+    Bundle,
+    check_vacant,
+    copy_bundle,
+    read_bundle,
+    replace_bundle,
+    seal,
+    without,
+)
 from ssr_train.contract import PRECISIONS, Contract
 from ssr_train.describe import table
+from ssr_train.disk import check_folder
 from ssr_train.errors import SsrError
 from ssr_train.evaluation.intervals import Coverage, band_names, calibrate, check_coverage, measure_coverage
-from ssr_train.evaluation.report import check_folder
 from ssr_train.evaluation.selection import Index, Origin, Selection, Source, ask, select
-from ssr_train.export import PRECISIONS as ONNX_PRECISIONS
-from ssr_train.export import onnx_name
+from ssr_train.export.names import PRECISIONS as ONNX_PRECISIONS
+from ssr_train.export.names import command, onnx_name
 from ssr_train.replay import ReplayError, replay_all
 from ssr_train.runners import Years, open_runner
 
@@ -67,7 +76,7 @@ def calibrate_bundle(
         raise SsrError(f"{path}: has calibrated intervals already; --force calibrates anew")
     if out is not None:
         check_vacant(out, overwrite=force)
-    check_folder((out or path).parent, "the bundle")
+    check_folder((out or path.resolve()).parent, "the bundle")
     console = Console(highlight=False, soft_wrap=True)
     with open_runner(bundle, "native") as runner:
         chosen = select(
@@ -156,11 +165,10 @@ def _record(
 def _write(bundle: Bundle, contract: Contract, out: Path | None, force: bool, console: Console) -> Bundle:
     """The bundle with calibrated intervals in its contract and golden record, once that replays."""
     assert contract.interval is not None
-    stale = [name for name in map(onnx_name, ONNX_PRECISIONS) if name in contract.files]
+    stale = [precision for precision in ONNX_PRECISIONS if onnx_name(precision) in contract.files]
+    names = [onnx_name(precision) for precision in stale]
     with tempfile.TemporaryDirectory(prefix="ssr-calibrate-") as folder:
-        draft = copy_bundle(bundle, contract, Path(folder) / "bundle")
-        for name in stale:
-            (draft.path / name).unlink()
+        draft = copy_bundle(without(bundle, names), contract, Path(folder) / "bundle")
         golden = bundle.golden()
         golden["output_interval"] = reference.interval(
             contract.interval, golden["output"], contract.interface.output.clip
@@ -172,10 +180,14 @@ def _write(bundle: Bundle, contract: Contract, out: Path | None, force: bool, co
             replay_all(draft)
         except ReplayError as error:
             raise SsrError(str(error).replace(str(draft.path), str(bundle.path))) from None
-        written = copy_bundle(draft, draft.contract, out or bundle.path, overwrite=force or out is None)
+        if out is None:
+            written = replace_bundle(bundle, draft)
+        else:
+            written = copy_bundle(draft, draft.contract, out, overwrite=force)
     if stale:
         console.print(
-            f"note: {', '.join(stale)} held the intervals of before and is left out; "
-            f"write it again: ssr-train export {written.path}"
+            f"note: {', '.join(names)} held the intervals of before and is left out; "
+            f"write it again: {command(written.path, stale)}",
+            markup=False,
         )
     return written

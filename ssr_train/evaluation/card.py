@@ -10,12 +10,12 @@ from typing import Any
 
 from ssr_train.bundle import Bundle, read_bundle
 from ssr_train.describe import drift_rows, markdown
-from ssr_train.disk import replace_file, room_for
+from ssr_train.disk import check_folder, replace_file, room_for
 from ssr_train.errors import SsrError
 from ssr_train.evaluation.calibrate import RECORD
 from ssr_train.evaluation.evaluate import Asked, evaluate
 from ssr_train.evaluation.intervals import Share, band_names
-from ssr_train.evaluation.report import Evaluation, check_folder
+from ssr_train.evaluation.report import Evaluation
 from ssr_train.evaluation.selection import Source
 
 NOT_RECORDED = "not recorded"

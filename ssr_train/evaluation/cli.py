@@ -10,10 +10,20 @@ import typer
 
 _PICTURES = "Pictures"
 
+_DATA = "synthetic, synthetic-persons (drawn) or a prepared set"
+
 Data = Annotated[
     str | None,
     typer.Option(
-        help="synthetic, synthetic-persons (drawn) or a prepared set; without it the training run's own.",
+        help=f"{_DATA}; without it the training run's own, of a run's folder or of a bundle of drawn faces.",
+        rich_help_panel=_PICTURES,
+    ),
+]
+DataOfBundle = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{_DATA}; without it the training run's own, of a bundle of drawn faces alone: another records "
+        "which set it learned from, but not where it lies.",
         rich_help_panel=_PICTURES,
     ),
 ]
@@ -88,9 +98,9 @@ def evaluate(
 
         ssr-train evaluate bundles/morph2 --data prepared/megaage --runner served --url age.lan:8001
     """
+    from ssr_train.disk import check_folder
     from ssr_train.evaluation.evaluate import Asked
     from ssr_train.evaluation.evaluate import evaluate as judge
-    from ssr_train.evaluation.report import check_folder
     from ssr_train.evaluation.selection import Source
 
     check_folder(out)
@@ -110,7 +120,7 @@ def evaluate(
 
 def calibrate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
-    data: Data = None,
+    data: DataOfBundle = None,
     coverage: Annotated[float, typer.Option(help="Share of true ages that intervals shall hold.")] = 0.9,
     count: Count = None,
     seed: Seed = None,
@@ -132,7 +142,9 @@ def calibrate(
 
     Examples:
 
-        ssr-train calibrate runs/first/bundle                   (the run's test pictures)
+        ssr-train calibrate runs/first/bundle                   (of drawn faces: the run's test pictures)
+
+        ssr-train calibrate runs/morph2/bundle --data prepared/morph2       (the run's test pictures)
 
         ssr-train calibrate bundles/morph2 --data prepared/morph2 --coverage 0.95 --out bundles/morph2-95
     """
@@ -146,7 +158,7 @@ def calibrate(
 def gate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
     age: Annotated[float, typer.Option(help="T: how old one must be, in years.")],
-    data: Data = None,
+    data: DataOfBundle = None,
     false_accept: Annotated[
         float, typer.Option(help="Largest share of those under T that may be accepted.")
     ] = 0.01,
@@ -176,8 +188,8 @@ def gate(
 
         ssr-train gate bundles/morph2 --data prepared/morph2 --age 21 --false-accept 0.02 --out gate-21
     """
+    from ssr_train.disk import check_folder
     from ssr_train.evaluation.gate_report import measure_gate
-    from ssr_train.evaluation.report import check_folder
     from ssr_train.evaluation.selection import Source
 
     check_folder(out)
@@ -200,9 +212,12 @@ def gate(
 
 def card(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
-    data: Data = None,
+    data: DataOfBundle = None,
     evaluated: Annotated[
-        bool, typer.Option("--evaluate", help="Measure errors too, on the run's own test pictures.")
+        bool,
+        typer.Option(
+            "--evaluate", help="Measure errors too, on the run's own test pictures: of drawn faces."
+        ),
     ] = False,
     count: Count = None,
     seed: Seed = None,

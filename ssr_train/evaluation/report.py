@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from ssr_train import describe
-from ssr_train.disk import replace_file, room_for
-from ssr_train.errors import SsrError
+from ssr_train.disk import check_folder, replace_file, room_for
 from ssr_train.evaluation.intervals import Coverage
 from ssr_train.evaluation.metrics import CA_YEARS, CONFIDENCE, PERCENTILES, RESAMPLES, Bounds, Errors, Metrics
 from ssr_train.evaluation.selection import Selection
@@ -183,20 +181,6 @@ def with_bounds(value: float, bounds: Bounds | None, form: str = ".2f") -> str:
     if bounds is None:
         return f"{value:{form}}"
     return f"{value:{form}} [{bounds.low:{form}}, {bounds.high:{form}}]"
-
-
-def check_folder(path: Path | None, what: str = "the report") -> None:
-    """Raise :class:`SsrError` unless the folder ``path`` is there, or can be made, and ``what`` fits into it.
-
-    None is no folder wanted. Called before the work whose results go there.
-    """
-    if path is None:
-        return
-    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not nearest.is_dir():
-        raise SsrError(f"{nearest}: is a file, expected a folder for {what}")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise SsrError(f"{nearest}: cannot be written to, expected a folder for {what}")
 
 
 def write_report(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from ssr_train.contract import Contract, canonical_json
@@ -32,6 +34,20 @@ def check_precision(precision: str) -> str:
 def onnx_name(precision: str) -> str:
     """The file in a bundle that holds its graph in ``precision``."""
     return _FILES[check_precision(precision)]
+
+
+def command(path: Path, precisions: Iterable[str], *, force: bool = False) -> str:
+    """The command that writes these graphs into the bundle at ``path``."""
+    return f"ssr-train export {path} --precision {','.join(precisions)}{' --force' if force else ''}"
+
+
+def outdated(before: Contract, after: Contract) -> list[str]:
+    """Precisions of the graphs that ``before`` lists and that are not of the network of ``after``."""
+    return [
+        precision
+        for precision in PRECISIONS
+        if onnx_name(precision) in before.files and metadata(before, precision) != metadata(after, precision)
+    ]
 
 
 def network_sha256(contract: Contract, precision: str) -> str:

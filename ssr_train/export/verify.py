@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ssr_ops import reference
 from ssr_train.bundle import Bundle
-from ssr_train.export.names import PRECISIONS, VERSION_KEY, ExportError, metadata
+from ssr_train.export.names import PRECISIONS, VERSION_KEY, ExportError, command, metadata
 from ssr_train.tolerances import required
 
 
@@ -44,7 +44,7 @@ def check_onnx(model: bytes, bundle: Bundle, where: str = "ONNX graph") -> str:
         if key != VERSION_KEY and stated.get(key) != expected:
             raise ExportError(
                 f"{where}: {key} is {stated.get(key)}, expected {expected}: exported from another bundle, "
-                f"or before this one changed; run `ssr-train export {bundle.path} --force`"
+                f"or before this one changed; run `{command(bundle.path, [precision], force=True)}`"
             )
     return precision
 

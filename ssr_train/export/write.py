@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssr_train.bundle import Bundle, add_files, read_bundle
-from ssr_train.disk import replace_file
+from ssr_train.disk import check_folder, replace_file
 from ssr_train.export.graph import OPSET
 from ssr_train.export.names import ExportError, check_precision, onnx_name
 from ssr_train.export.network import build_onnx
@@ -43,6 +43,7 @@ def export(
     for name in names.values():
         if name in bundle.contract.files and not force:
             raise ExportError(f"{bundle.path}: holds {name} already; --force exports it again")
+    check_folder(bundle.path, "the graph")
     made = {p: _make(bundle, p, stage_outputs, bundle.path / name) for p, name in names.items()}
     add_files(bundle, {names[p]: model for p, (model, _) in made.items()})
     return [exported for _, exported in made.values()]
@@ -65,6 +66,7 @@ def export_file(
         raise ExportError(f"{out}: is the bundle's own, pinned in its contract; without --out it is replaced")
     if out.exists() and not force:
         raise ExportError(f"{out}: exists already; choose another --out or --force")
+    check_folder(out.parent, "the graph")
     model, exported = _make(bundle, precision, stage_outputs, out)
     out.parent.mkdir(parents=True, exist_ok=True)
     replace_file(out, model)

@@ -193,7 +193,7 @@ def figure3(
 
         ssr-train figure3 --out paper --classes 27,71,101
     """
-    from ssr_train.evaluation.report import check_folder
+    from ssr_train.disk import check_folder
     from ssr_train.paper import figure3 as module
 
     check_folder(out)
@@ -244,9 +244,9 @@ def _run(context: typer.Context, protocol: str, make: Callable[[Runs], Report | 
     from rich.console import Console
 
     from ssr_train.data import NAMES
+    from ssr_train.errors import Interrupted
     from ssr_train.paper.runs import Budget, Runs
     from ssr_train.progress import Reporter
-    from ssr_train.train import Interrupted
     from ssr_train.training.processes import joined, speaks
 
     given = {name: value for name, value in context.params.items() if value is not None}
@@ -266,7 +266,7 @@ def _run(context: typer.Context, protocol: str, make: Callable[[Runs], Report | 
     except Interrupted as stopped:
         if speaks():
             typer.echo(f"ssr-train: {stopped}", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(stopped.status) from None
     if report is not None:
         _finish(report, out)
 

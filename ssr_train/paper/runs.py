@@ -22,24 +22,24 @@ from ssr_train import data as datasets
 from ssr_train import zoo
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Leak, Split, leak, leak_between, make_split
-from ssr_train.errors import SsrError
+from ssr_train.devices import check_device
+from ssr_train.disk import check_folder
+from ssr_train.errors import Interrupted, SsrError, stopped_by
 from ssr_train.evaluation.metrics import CONFIDENCE, RESAMPLES, Errors, errors
-from ssr_train.evaluation.report import check_folder
 from ssr_train.fitting import is_of, recorded_split
 from ssr_train.paper.report import DRAWN
 from ssr_train.progress import Reporter
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.runners import TorchRunner
 from ssr_train.schedule import PAPER_BATCH, PAPER_EPOCHS, PAPER_RATE, batch_size, default_step
-from ssr_train.train import Interrupted, fit
+from ssr_train.train import fit
 from ssr_train.training.processes import Processes
-from ssr_train.training.start import check, check_data, initial_sha256
+from ssr_train.training.start import check, check_data, initial_sha256, outline
 
 DRAWN_COUNT, DRAWN_EPOCHS = 1000, 6
 """Budget on drawn faces unless told otherwise: minutes on two cores."""
 
 _PLACE = frozenset({"device", "threads", "processes", "init"})  # where a run was made, not at which budget
-_OWN_NAMES = {"system": "systems", "init_sha256": "pretrain"}
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,10 @@ class Budget:
 
     @property
     def on(self) -> str:
-        """The device meant."""
+        """The device meant; :class:`SsrError` for one that is none."""
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
+        check_device(self.device)
         return self.device
 
 
@@ -77,6 +78,16 @@ class Entry:
     key: str
     system: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of what an entry takes: on ``data``, which the option named ``option``; ``number`` from 0."""
+
+    entry: Entry
+    data: str
+    option: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -170,8 +181,9 @@ class Runs:
                 "`ssr-train fit --fold` and `ssr-train evaluate`"
             )
         self._loaded: dict[str, Dataset] = {}
-        for data in (budget.data, *budget.pretrain):
-            datasets.check(data)
+        datasets.check(budget.data)
+        for data in budget.pretrain:
+            datasets.check(data, "--pretrain")
         check(self._settings(Entry("", "ssrnet"), budget.data, PAPER_BATCH))
         check_folder(out, "the table and its runs")
         self.faces = self._load(budget.data)
@@ -277,19 +289,22 @@ class Runs:
     def train(self, entries: Sequence[Entry], *, force: bool = False) -> list[Run]:
         """The finished runs of ``entries``, in order; whatever is missing is trained now.
 
-        ``force`` starts anew in the place of runs of another budget. Raises :class:`Interrupted` when asked
-        to stop: everything done so far is kept.
+        ``force`` starts anew in the place of runs of another budget. Raises :class:`SsrError` before anything
+        is trained for a system that does not fit the data and for a run there of another budget;
+        :class:`Interrupted` when asked to stop: everything done so far is kept.
         """
-        for entry in entries:  # what is wrong with one is said before the others take their time
-            zoo.build(entry.system, **entry.options)
+        for entry in entries:
+            for stage in self._stages(entry):
+                self._check(stage)
+        self.processes.alone(lambda: self._check_runs(entries, force))
         runs = []
         for position, entry in enumerate(entries, 1):
-            self.reporter.say(f"{entry.key} ({position} of {len(entries)})")
             init: Path | None = None
-            for number, data in enumerate(self.budget.pretrain, 1):
-                before = replace(entry, key=f"{entry.key}-pretrain-{number}")
-                init = self._run(before, data, init, force).folder.best
-            runs.append(self._run(entry, self.budget.data, init, force))
+            for stage in self._stages(entry):
+                self.reporter.say(f"{entry.key} ({position} of {len(entries)}){self._when(stage)}")
+                run = self._run(stage, init, force)
+                init = run.folder.best
+            runs.append(run)
         return runs
 
     def measure(self, run: Run) -> Measured:
@@ -303,17 +318,59 @@ class Runs:
         answers = TorchRunner(system, device=self.budget.device).predict(self.faces.images[self.split.test])
         return errors(answers, self.ages, self.faces.subjects[self.split.test], resamples=RESAMPLES)
 
-    def _run(self, entry: Entry, data: str, init: Path | None, force: bool) -> Run:
-        folder = RunFolder(self.out / "runs" / entry.key)
-        faces = self._load(data)
+    def _stages(self, entry: Entry) -> list[Stage]:
+        """What training ``entry`` takes, one stage after the other; its own run is the last one."""
+        before = [
+            Stage(replace(entry, key=f"{entry.key}-pretrain-{number + 1}"), data, "--pretrain", number)
+            for number, data in enumerate(self.budget.pretrain)
+        ]
+        return [*before, Stage(entry, self.budget.data, "--data", len(before))]
+
+    def _when(self, stage: Stage) -> str:
+        """Where stages have to be told apart, what a stage is trained on."""
+        if not self.budget.pretrain:
+            return ""
+        name = self._load(stage.data).name or stage.data
+        return f": then on {name}" if stage.number else f": on {name} first"
+
+    def _check(self, stage: Stage) -> None:
+        """Raise :class:`SsrError` unless the stage's system can learn from its data, at its batch size."""
+        wanted = self._settings(stage.entry, stage.data, self._batch_size(stage.data))
+        check(wanted)
+        faces, split = self._load(stage.data), self._split(stage.data)
+        check_data(wanted, faces, split, outline(wanted).input_size, stage.option)
+
+    def _check_runs(self, entries: Sequence[Entry], force: bool) -> None:
+        """Raise :class:`SsrError` for runs there that cannot be taken as they are, nor gone on with.
+
+        Where the stage before has to be trained it is not known which weights a run must start from, but that
+        it must start from some is.
+        """
+        for entry in entries:
+            init: Path | None = None
+            for stage in self._stages(entry):
+                folder = self._folder(stage.entry)
+                wanted = self._settings(stage.entry, stage.data, self._batch_size(stage.data), init)
+                if stage.number and init is None and folder.settings_file.exists():
+                    some = folder.settings().init_sha256 or "not known yet"
+                    wanted = replace(wanted, init="the set before", init_sha256=some)
+                begins = _must_start(folder, wanted, self._load(stage.data), force, stage.option)
+                init = None if begins else folder.best
+                if init is not None:
+                    _history(folder)
+
+    def _folder(self, entry: Entry) -> RunFolder:
+        return RunFolder(self.out / "runs" / entry.key)
+
+    def _run(self, stage: Stage, init: Path | None, force: bool) -> Run:
+        entry, data = stage.entry, stage.data
+        folder, faces = self._folder(entry), self._load(data)
         wanted = self._settings(entry, data, self._batch_size(data), init)
-        split = self._split(data)
-        check_data(wanted, faces, split, zoo.build(entry.system, **entry.options).input_size)
         with ExitStack() as held:
 
             def begin() -> None:
                 held.enter_context(folder.lock())
-                if _must_start(folder, wanted, faces, force):
+                if _must_start(folder, wanted, faces, force, stage.option):
                     folder.start(wanted, force)
 
             self.processes.alone(begin)
@@ -325,7 +382,8 @@ class Runs:
                     fit(folder, folder.settings(), faces, split, self.reporter, processes=self.processes)
                 except Interrupted as stopped:
                     where = str(stopped).partition(";")[0]
-                    raise Interrupted(f"{entry.key}: {where}; the same command goes on from there") from None
+                    message = f"{entry.key}: {where}; the same command goes on from there"
+                    raise Interrupted(message, stopped.number) from None
         return Run(entry, folder, _history(folder))
 
     def _settings(self, entry: Entry, data: str, batch_size: int, init: Path | None = None) -> Settings:
@@ -368,8 +426,9 @@ class Runs:
                 self._loaded[data] = datasets.load(
                     data, count=b.count, seed=b.seed, workers=b.workers, progress=self.reporter.drawn
                 )
-            except KeyboardInterrupt:
-                raise Interrupted("stopped while drawing; the same command starts again") from None
+            except (KeyboardInterrupt, SystemExit) as stop:
+                message = "stopped while drawing; the same command starts again"
+                raise Interrupted(message, stopped_by(stop)) from None
         return self._loaded[data]
 
 
@@ -398,11 +457,11 @@ def _leak_json(counted: Leak | None) -> dict[str, Any]:
     return {"known": counted.known, "share": counted.share, "images": counted.images}
 
 
-def _must_start(folder: RunFolder, wanted: Settings, faces: Dataset, force: bool) -> bool:
+def _must_start(folder: RunFolder, wanted: Settings, faces: Dataset, force: bool, data_option: str) -> bool:
     """Whether the run on ``faces`` has to begin; False where it is finished or can go on.
 
     A run of another budget or on other pictures is refused, or, with ``force``, begun anew; a prepared set
-    that only lies elsewhere is the same.
+    that only lies elsewhere is the same. ``data_option`` named ``faces``.
     """
     if not folder.settings_file.exists():
         return True
@@ -411,11 +470,9 @@ def _must_start(folder: RunFolder, wanted: Settings, faces: Dataset, force: bool
     same = is_of(folder, faces)
     differing = [name for name in ours if theirs[name] != ours[name] and not (same and name == "data")]
     if differing and not force:
-        name = differing[0]
-        option = _OWN_NAMES.get(name, name).replace("_", "-")
-        before, now = (s.init if name == "init_sha256" else s.to_json()[name] for s in (found, wanted))
+        before, now = (_said(s, differing[0], data_option) for s in (found, wanted))
         raise SsrError(
-            f"{folder.path}: was trained with {option} {before}, this table asks for {now}; "
+            f"{folder.path}: was trained with {before}, this table asks for {now}; "
             "choose another --out, or --force to train it anew"
         )
     if same is False and not force:
@@ -426,6 +483,14 @@ def _must_start(folder: RunFolder, wanted: Settings, faces: Dataset, force: bool
     if not folder.finished and found.processes != wanted.processes:
         raise SsrError(f"{folder.path}: was begun by {found.processes} processes, not {wanted.processes}")
     return bool(differing) or same is False
+
+
+def _said(settings: Settings, name: str, data_option: str) -> str:
+    """A setting in words, the options that name sets as they are given."""
+    if name == "init_sha256":
+        return "no pre-training" if settings.init is None else f"--pretrain, from {settings.init}"
+    option = data_option if name == "data" else name.replace("_", "-")
+    return f"{option} {settings.to_json()[name]}"
 
 
 def _budget(settings: Settings) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from ssr_train.bundle import Bundle, check_vacant, copy_bundle, read_bundle, seal
+from ssr_train.bundle import Bundle, check_vacant, copy_bundle, read_bundle, replace_contract, without
 from ssr_train.contract import PRECISIONS, Contract
 from ssr_train.describe import drift_rows, table
+from ssr_train.disk import check_folder
 from ssr_train.errors import SsrError
+from ssr_train.export.names import command, onnx_name, outdated
 from ssr_train.progress import bar
 from ssr_train.quantize.calibrate import calibrate, steps_of_work
 from ssr_train.quantize.crops import LEAST, Crops, enough, gather
@@ -58,7 +60,8 @@ class Part:
 def quantize(path: Path, source: Source, out: Path | None = None, force: bool = False) -> Bundle:
     """Calibrate the bundle at ``path`` for int8 and bf16 and print the drift table.
 
-    Writes a new bundle to ``out``, or the contract in place; weights and golden record stay as they are.
+    Writes a new bundle to ``out``, or the contract in place; weights and golden record stay as they are. An
+    exported int8 graph of another quantization is left out of what is written.
     Nothing is written unless the golden record replays in every precision that this build runs. ``force``
     replaces a quantization, and a bundle at ``out``. Raises :class:`SsrError` for anything wrong with them.
     """
@@ -67,6 +70,7 @@ def quantize(path: Path, source: Source, out: Path | None = None, force: bool = 
         raise SsrError(f"{path}: quantized already; --force does it again")
     if out is not None:
         check_vacant(out, overwrite=force)
+    check_folder(path if out is None else out.parent, "the bundle")
     console = Console(highlight=False, soft_wrap=True)
     calibration, held_out = _parts(bundle, source, console)
     contract = bundle.contract
@@ -83,11 +87,18 @@ def quantize(path: Path, source: Source, out: Path | None = None, force: bool = 
             raise SsrError(f"{fault}; calibrated on {len(crops)} crops, more of them may help") from None
     record = {"source": _source(source), **record}
     contract = replace(contract, quantization=replace(found, calibration=record))
+    stale = outdated(bundle.contract, contract)
+    names = [onnx_name(precision) for precision in stale]
     if out is not None:
-        written = copy_bundle(bundle, contract, out, overwrite=force)
+        written = copy_bundle(without(bundle, names), contract, out, overwrite=force)
     else:
-        seal(bundle.path, contract)
-        written = read_bundle(bundle.path)
+        written = replace_contract(bundle, contract, names)
+    if stale:
+        console.print(
+            f"note: {', '.join(names)} held the quantization of before and is left out; "
+            f"write it again: {command(written.path, stale)}",
+            markup=False,
+        )
     table(drift_rows(written.contract), header=("precision", "crops", "mean", "signed", "99 %", "max", "MAE"))
     if contract.interface.output.unit == "years":
         _warn(record, contract, console)

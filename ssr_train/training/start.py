@@ -14,6 +14,7 @@ from ssr_train import zoo
 from ssr_train.bundle import CONTRACT_FILE, MODEL_FILE, read_bundle
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, check_protocol, make_split
+from ssr_train.devices import check_device
 from ssr_train.errors import SsrError
 from ssr_train.run_folder import Settings
 from ssr_train.training.randomness import INITIAL, derive
@@ -22,6 +23,8 @@ from ssr_train.zoo.storage import read_header
 from ssr_train.zoo.system import System
 
 PRECISIONS = ("fp32", "bf16")
+OLDEST = 200
+"""Largest range of ages in years that is trained: nobody is older, and what asks for more is a mistake."""
 
 
 def check(settings: Settings) -> None:
@@ -37,6 +40,12 @@ def check(settings: Settings) -> None:
     dropout = s.options.get("dropout", 0.0)
     if not (isinstance(dropout, int | float) and 0 <= dropout < 1):
         raise SsrError(f"--dropout must lie in 0..1, got {dropout}")
+    years = s.options.get("value_range", OLDEST)
+    if not (isinstance(years, int | float) and 1 < years <= OLDEST):
+        raise SsrError(
+            f"--set value_range={years}: expected years, more than 1 (a network of range 1 answers a "
+            f"probability) and at most {OLDEST}"
+        )
     if s.precision not in PRECISIONS:
         raise SsrError(f"--precision {s.precision}: unknown, expected one of: {', '.join(PRECISIONS)}")
     if s.ema is not None and not 0 < s.ema < 1:
@@ -49,6 +58,7 @@ def check(settings: Settings) -> None:
             raise SsrError(f"--protocol distributed: {s.data} has no split of its own, choose another")
         split = make_split(datasets.undrawn(s.data, s.count), s.protocol, s.seed, fold=s.fold)
         _check_sizes(len(split.train), len(split.validation), s)
+    check_device(s.device)
     if s.device.startswith("cuda") and not torch.cuda.is_available():
         raise SsrError(f"--device {s.device}: torch sees no GPU here")
     try:
@@ -57,19 +67,20 @@ def check(settings: Settings) -> None:
         raise SsrError(f"--device {s.device}: {str(error).splitlines()[0]}") from None
 
 
-def check_data(settings: Settings, data: Dataset, split: Split, size: int) -> None:
-    """Raise :class:`SsrError` unless a system for pictures of ``size`` can learn from ``data``."""
+def check_data(settings: Settings, data: Dataset, split: Split, size: int, option: str = "--data") -> None:
+    """Raise :class:`SsrError` unless a system for pictures of ``size`` can learn from ``data``, which
+    ``option`` named."""
     if data.size != size:
         raise SsrError(
-            f"{settings.system}: takes pictures of {size} x {size}, {data.name or settings.data} has "
-            f"{data.size} x {data.size}; prepare a data set with --size {size}"
+            f"{option} {settings.data}: {data.name or 'it'} has pictures of {data.size} x {data.size}, "
+            f"{settings.system} takes {size} x {size}; prepare a data set with --size {size}"
         )
-    _check_sizes(len(split.train), len(split.validation), settings)
+    _check_sizes(len(split.train), len(split.validation), settings, option)
 
 
-def _check_sizes(training: int, validation: int, s: Settings) -> None:
+def _check_sizes(training: int, validation: int, s: Settings, option: str = "--data") -> None:
     if validation < 1 or training < s.batch_size:
-        what = f"--count {s.count}" if s.data in datasets.NAMES else f"--data {s.data}"
+        what = f"--count {s.count}" if s.data in datasets.NAMES else f"{option} {s.data}"
         raise SsrError(
             f"{what} leaves {training} faces to train on and {validation} to validate on, "
             f"expected at least one batch of {s.batch_size} and one face"
