@@ -131,7 +131,8 @@ class AsyncAgeClient(Session):
                     try:
                         if region is not None and not region.registered:
                             await self._register(region, deadline)
-                        result = await self._connected().infer(
+                        result = await self._call(
+                            "infer",
                             self.model,
                             [tensor],
                             model_version=self.version,
@@ -149,6 +150,25 @@ class AsyncAgeClient(Session):
                         return answer
             await asyncio.sleep(attempts.pause(failure))
 
+    async def _call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
+        """Await a method of tritonclient's. :meth:`close` meanwhile is told as such.
+
+        Closing a channel cancels its calls. Awaited here, that would look as if the caller were cancelled,
+        who may be too: a call is a task of its own, and only the caller's own end ends ``asyncio.wait``.
+        """
+        client = self._connected()
+        call = asyncio.ensure_future(getattr(client, method)(*arguments, **keywords))
+        try:
+            await asyncio.wait([call])
+        finally:
+            call.cancel()
+        try:
+            return call.result()
+        except BaseException:
+            if self._client is not client:
+                raise self._closed() from None
+            raise
+
     async def _share(self) -> None:
         """As :meth:`AgeClient._share`."""
         from tritonclient.utils import InferenceServerException
@@ -160,8 +180,8 @@ class AsyncAgeClient(Session):
         try:
             if not region.registered:
                 await self._register(region, deadline)
-            status = await self._connected().get_system_shared_memory_status(
-                headers=self._headers, client_timeout=deadline.left()
+            status = await self._call(
+                "get_system_shared_memory_status", headers=self._headers, client_timeout=deadline.left()
             )
         except InferenceServerException as error:
             raise shared.translate(error, self.url, deadline) from None
@@ -176,7 +196,7 @@ class AsyncAgeClient(Session):
 
         arguments = self._registration(region)
         try:
-            await self._connected().register_system_shared_memory(**arguments, client_timeout=deadline.left())
+            await self._call("register_system_shared_memory", **arguments, client_timeout=deadline.left())
         except InferenceServerException as error:
             if not shared.knows_region(error):
                 raise
@@ -187,8 +207,11 @@ class AsyncAgeClient(Session):
         from tritonclient.utils import InferenceServerException
 
         with contextlib.suppress(InferenceServerException, ServerUnavailable):
-            await self._connected().unregister_system_shared_memory(
-                name, headers=self._headers, client_timeout=UNREGISTER_SECONDS
+            await self._call(
+                "unregister_system_shared_memory",
+                name,
+                headers=self._headers,
+                client_timeout=UNREGISTER_SECONDS,
             )
 
     async def _wait(self) -> None:
@@ -199,19 +222,33 @@ class AsyncAgeClient(Session):
         while True:
             try:
                 ready = {"headers": self._headers, "client_timeout": deadline.left()}
-                if await self._connected().is_model_ready(self.model, self.version, **ready):
+                if await self._call("is_model_ready", self.model, self.version, **ready):
                     return
                 trouble = ServerUnavailable(f"{self.url}: model {self.model!r} is not ready")
-                index = await self._connected().get_model_repository_index(**ready)
-                if gone := shared.not_served(index, self.model, self.version, self.url):
-                    raise gone
+                await self._look(ready)
             except InferenceServerException as error:
-                trouble = shared.translate(error, self.url, deadline)
-                if not isinstance(trouble, ServerUnavailable | DeadlineExceeded | ModelNotFound):
-                    raise trouble from None
+                told = shared.translate(error, self.url, deadline)
+                if isinstance(told, ServerUnavailable | ModelNotFound):
+                    trouble = told
+                elif not isinstance(told, DeadlineExceeded):
+                    raise told from None
             except DeadlineExceeded:
-                raise shared.not_ready(trouble, self.url, self.options.wait) from None
+                raise shared.not_ready(trouble, self.options.wait) from None
             await asyncio.sleep(shared.READY_POLL_SECONDS)
+
+    async def _look(self, arguments: dict[str, Any]) -> None:
+        """As :meth:`AgeClient._look`."""
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            index = await self._call("get_model_repository_index", **arguments)
+        except InferenceServerException as error:
+            if not shared.refused(error):
+                raise
+            await self._call("get_model_config", self.model, self.version, **arguments)
+            return
+        if gone := shared.not_served(index, self.model, self.version, self.url):
+            raise gone
 
     async def _read_config(self) -> Served:
         from tritonclient.utils import InferenceServerException
@@ -220,8 +257,12 @@ class AsyncAgeClient(Session):
         attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
         while True:
             try:
-                response = await self._connected().get_model_config(
-                    self.model, self.version, headers=self._headers, client_timeout=deadline.left()
+                response = await self._call(
+                    "get_model_config",
+                    self.model,
+                    self.version,
+                    headers=self._headers,
+                    client_timeout=deadline.left(),
                 )
                 return Served.from_config(response.config, self.model)
             except InferenceServerException as error:

@@ -44,20 +44,41 @@ def label(face: Face) -> str:
 def write_picture(path: str | Path, picture: Picture) -> None:
     """Write an image file; its ending says the format. The file appears whole or not at all."""
     target = Path(path)
-    jpeg = target.suffix.lower() in (".jpg", ".jpeg")
-    try:
-        done, data = cv2.imencode(target.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 92] if jpeg else [])
-    except cv2.error:
-        done = False
-    if not done:
-        raise BadInput(f"{target}: OpenCV writes no {target.suffix!r} files, expected .jpg, .png, .webp, ...")
+    data = _encoded(picture, target.suffix)
+    if data is None:
+        check_format(target)
+        height, width = picture.shape[:2]
+        raise BadInput(
+            f"{target}: {width} x {height} pixels do not fit a {target.suffix} file "
+            "(the longest side of .jpg is 65500, of .webp 16383); .png holds more"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
     try:
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_format(path: str | Path) -> None:
+    """Raise :class:`BadInput` unless OpenCV writes pictures in the format that this name's ending says."""
+    suffix = Path(path).suffix
+    if _encoded(np.zeros((64, 64, 3), np.uint8), suffix) is None:
+        raise BadInput(f"{path}: OpenCV writes no {suffix!r} files, expected .jpg, .png, .webp, ...")
+
+
+def _encoded(picture: Picture, suffix: str) -> bytes | None:
+    """The file's bytes, or None if OpenCV cannot, which it then does not print."""
+    jpeg = suffix.lower() in (".jpg", ".jpeg")
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        done, data = cv2.imencode(suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 92] if jpeg else [])
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    return bytes(data.tobytes()) if done else None
 
 
 def _draw(canvas: Picture, face: Face) -> None:

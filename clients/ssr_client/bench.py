@@ -13,8 +13,9 @@ import os
 import platform
 import queue
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,6 +33,9 @@ from ssr_train.contract import IMAGE_SIZE
 
 MOST_UNDER_WAY = 10_000
 """Requests without an answer at which an open loop gives up: the server does not carry the rate."""
+
+SETTLE_SECONDS = 2.0
+"""How long a load that is interrupted or fails waits for the answers that are still to come."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,9 @@ def bench(
 
     ``rate`` above 0: an open loop of so many requests a second, ``concurrency`` is then not used.
     Raises :class:`BadInput` for settings that make no sense and :class:`ClientError` when answers are wrong
-    or the server does not carry the rate.
+    or the server does not carry the rate. Ctrl-C, or a signal's handler that raises, ends it soon.
     """
-    for name, value, least in (("concurrency", concurrency, 1), ("batch", batch, 1)):
-        if value < least:
-            raise BadInput(f"{name}: must be at least {least}, got {value}")
-    if not 0.1 <= seconds <= 3600 or not 0 <= warm_up <= 3600:
-        raise BadInput(
-            f"duration must be 0.1 to 3600 seconds and warm-up 0 to 3600, got {seconds} and {warm_up}"
-        )
-    if not 0 <= rate <= 1e6 or 0 < rate * seconds < 10:
-        raise BadInput(f"rate: must give at least 10 requests in {seconds:g} s, at most 1e6/s, got {rate:g}")
+    check_settings(concurrency, batch, seconds, warm_up, rate)
     if batch > client.max_batch_size:
         raise BadInput(f"batch: {client.model} takes at most {client.max_batch_size} crops a request")
     crops = np.random.default_rng(0).integers(0, 256, (batch, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
@@ -103,11 +99,11 @@ def bench(
             load.closed_loop(concurrency, duration)
 
     with _quick_threads():
-        run(warm_up)
+        load.aside(lambda: run(warm_up))
         load.forget()
         before, cpu = _statistics(client), time.process_time()
         begin = time.perf_counter()
-        run(seconds)
+        load.aside(lambda: run(seconds))
         wall, cpu = time.perf_counter() - begin, time.process_time() - cpu
     after = _statistics(client)
     images, executions, queue_ns, queued = (b - a for a, b in zip(before, after, strict=True))
@@ -132,6 +128,19 @@ def bench(
         late_p99_ms=float(np.percentile(load.late, 99)) * 1e3 if load.late else 0.0,
         machine=f"{platform.machine()}, {os.cpu_count()} CPUs",
     )
+
+
+def check_settings(concurrency: int, batch: int, seconds: float, warm_up: float, rate: float) -> None:
+    """Raise :class:`BadInput` for settings of :func:`bench` that make no sense with any server."""
+    for name, value, least in (("concurrency", concurrency, 1), ("batch", batch, 1)):
+        if value < least:
+            raise BadInput(f"{name}: must be at least {least}, got {value}")
+    if not 0.1 <= seconds <= 3600 or not 0 <= warm_up <= 3600:
+        raise BadInput(
+            f"duration must be 0.1 to 3600 seconds and warm-up 0 to 3600, got {seconds} and {warm_up}"
+        )
+    if not 0 <= rate <= 1e6 or 0 < rate * seconds < 10:
+        raise BadInput(f"rate: must give at least 10 requests in {seconds:g} s, at most 1e6/s, got {rate:g}")
 
 
 def validate(client: AgeClient, crops: Picture) -> NDArray[np.float32]:
@@ -160,48 +169,78 @@ class _Load:
         [self._crops] = shared.parts_of(crops, served.interface.input.colour, served)
         self._tensor = shared.tensor_of(self._crops, served) if client._memory is None else None
         self._arguments = shared.request_arguments(served, True, client.options.timeout)
-        self._done: queue.SimpleQueue[tuple[float, Region | None, Any, Any]] = queue.SimpleQueue()
+        # Of each answered request; None wakes whoever waits for one, since the load shall stop.
+        self._done: queue.SimpleQueue[tuple[float, Region | None, Any, Any] | None] = queue.SimpleQueue()
+        self._stopped = False
+        self._open = 0
 
     def forget(self) -> None:
         """Drop what the warm-up measured."""
         self.latencies.clear()
         self.late.clear()
 
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do ``work`` in a thread of its own while this one waits, and stop it if this one is interrupted.
+
+        Signals are handled in the main thread. What a handler raises inside gRPC's sending leaves a call that
+        nobody ends, and closing the channel then waits for it forever.
+        """
+        failures: list[BaseException] = []
+        finished = threading.Event()  # Thread.join takes a thread for finished if a signal interrupts it
+
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:
+                failures.append(error)
+                self._settle()
+            finally:
+                finished.set()
+
+        try:
+            threading.Thread(target=guarded, name="ssr-bench", daemon=True).start()
+            while not finished.wait(0.2):
+                pass  # a signal that another thread received is handled between two waits
+        except BaseException:
+            self._stopped = True
+            self._done.put(None)
+            finished.wait(SETTLE_SECONDS + 1)
+            raise
+        if failures:
+            raise failures[0]
+
     def closed_loop(self, under_way: int, seconds: float) -> None:
         """Keep ``under_way`` requests with the server until ``seconds`` are over."""
         end = time.perf_counter() + seconds
-        open_requests = 0
         while True:
             now = time.perf_counter()
-            while open_requests < under_way and now < end:
+            while self._open < under_way and now < end:
                 self._send(now)
-                open_requests += 1
-            if not open_requests:
+            if not self._open:
                 return
             self._await()
-            open_requests -= 1
 
     def open_loop(self, arrivals: Iterator[float]) -> None:
         """Send at each of ``arrivals`` (seconds from now, rising), then wait for the last answers."""
         begin = time.perf_counter()
-        sent = taken = 0
         for arrival in arrivals:
             due = begin + arrival
             while (pause := due - time.perf_counter()) > 0:
-                taken += self._take(pause)
+                self._take(pause)
             self._send(due)
             self.late.append(time.perf_counter() - due)
-            sent += 1
-            if sent - taken > MOST_UNDER_WAY:
+            if self._open > MOST_UNDER_WAY:
                 raise ClientError(
-                    f"{self._client.model}: {sent - taken} requests wait for their answers: the server does "
+                    f"{self._client.model}: {self._open} requests wait for their answers: the server does "
                     "not carry this rate"
                 )
-        for _ in range(sent - taken):
+        while self._open:
             self._await()
 
     def _send(self, since: float) -> None:
         """Send the request; its latency counts from ``since``."""
+        if self._stopped:
+            raise _Stopped
         client = self._client
         tensor, region = self._tensor, None
         if client._memory is not None:
@@ -221,6 +260,7 @@ class _Load:
             headers=client._headers,
             **self._arguments,
         )
+        self._open += 1
 
     def _register(self, region: Region) -> None:
         from tritonclient.utils import InferenceServerException
@@ -238,12 +278,12 @@ class _Load:
 
     def _take(self, patience: float) -> bool:
         """Check one answer, if one comes within ``patience`` seconds."""
-        try:
-            latency, region, result, error = self._done.get(timeout=patience)
-        except queue.Empty:
+        done = self._next(patience)
+        if self._stopped:
+            raise _Stopped
+        if done is None:
             return False
-        if region is not None and self._client._memory is not None:
-            self._client._memory.give(region)
+        latency, result, error = done
         if error is not None:
             raise shared.translate(error, self._client.url, Deadline(self._client.options.timeout)) from None
         name = self._served.interface.output.name
@@ -252,6 +292,31 @@ class _Load:
             raise ClientError(f"{self._client.model}: an answer differed under load")
         self.latencies.append(latency)
         return True
+
+    def _next(self, patience: float) -> tuple[float, Any, Any] | None:
+        """Latency, result and error of one request, if one ends within ``patience`` seconds."""
+        try:
+            done = self._done.get(timeout=patience)
+        except queue.Empty:
+            return None
+        if done is None:
+            return None
+        latency, region, result, error = done
+        self._open -= 1
+        if region is not None and self._client._memory is not None:
+            self._client._memory.give(region)
+        return latency, result, error
+
+    def _settle(self) -> None:
+        """Wait for what is under way, not for long. A server is spared the end of many calls at once: before
+        25.04 that can crash it (triton-inference-server/server#7368)."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while self._open and (left := deadline - time.monotonic()) > 0:
+            self._next(left)
+
+
+class _Stopped(Exception):
+    """Ends the load's thread when the one that waits for it was interrupted."""
 
 
 @contextmanager

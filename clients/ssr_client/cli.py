@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ssr_train.command import run
 from ssr_train.errors import SsrError
+
+if TYPE_CHECKING:
+    from ssr_client.client import AgeClient
 
 app = typer.Typer(
     help="Ask a served SSR-Net.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -25,6 +30,14 @@ Wait = Annotated[float, typer.Option(help="Seconds to wait for the server to be 
 Tls = Annotated[bool, typer.Option("--tls", help="Use TLS.")]
 RootCertificates = Annotated[Path | None, typer.Option(help="PEM file of root certificates, with --tls.")]
 Token = Annotated[str | None, typer.Option(help="Sent as a bearer token.", envvar="SSR_TOKEN")]
+Header = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        metavar="KEY=VALUE",
+        help="Sent with every request, such as the key of a restricted protocol. Repeat for more.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -38,7 +51,11 @@ SYNTHETIC = (
 
 @app.command()
 def image(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Image files.")],
+    photos: Annotated[
+        list[Path],
+        # Not readable=True, typer's default: one file that is not would be the end of all of them.
+        typer.Argument(metavar="PHOTO...", help="Image files.", readable=False),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="Write the annotated picture here; a folder if there are several photos."),
@@ -52,45 +69,56 @@ def image(
     tls: Tls = False,
     root_certificates: RootCertificates = None,
     token: Token = None,
+    header: Header = None,
     as_json: Json = False,
 ) -> None:
     """Print the age of every face in each photo, one line a face, left to right.
 
-    A photo without faces says so and is no failure. A file that is no image is one error line; the
-    other photos are still done, and the exit status is 1.
+    A photo without faces says so and is no failure. A file that is no image, or a picture that cannot be
+    written, is one error line; the other photos are still done, and the exit status is 1. When the server
+    fails, the photos that are left have its error; what was answered before is printed all the same.
     """
     from ssr_client.annotate import annotate, write_picture
-    from ssr_client.client import AgeClient
+    from ssr_client.errors import BadInput
     from ssr_client.preprocess import read_picture
 
+    with _usage():
+        opened = _client(
+            url, model, version, timeout, wait, tls, root_certificates, token, header, detector=detector
+        )
     targets = _targets(photos, out)
     results: list[dict[str, Any]] = []
-    options = _connection(timeout, wait, tls, root_certificates, token)
-    with (
-        warnings.catch_warnings(record=True) as caught,
-        AgeClient(url, model, version, detector=detector, **options) as client,
-    ):
+    failure: SsrError | None = None
+    with warnings.catch_warnings(record=True) as caught, opened as client:
         warnings.simplefilter("always")
         for photo, target in zip(photos, targets, strict=True):
+            result: dict[str, Any] = {"photo": str(photo), "faces": [], "error": None}
+            results.append(result)
+            if failure is not None:
+                result["error"] = str(failure)
+                continue
+            faces: list[Any] | None = None
             try:
                 picture = read_picture(photo)
-            except (SsrError, OSError) as error:
-                message = _reason(photo, error)
-                results.append({"photo": str(photo), "faces": [], "error": message})
-                print(f"ssr-client: {message}", file=sys.stderr)
-                continue
-            faces = client.predict_photo(picture)
+                faces = client.predict_photo(picture)
+                if target is not None:
+                    write_picture(target, annotate(picture, faces))
+                    result["annotated"] = str(target)
+            except (BadInput, OSError) as error:
+                result["error"] = _reason(photo, error)
+            except SsrError as error:
+                failure, result["error"] = error, str(error)
             for warning in caught:
                 print(f"ssr-client: {warning.message}", file=sys.stderr)
             caught.clear()
-            results.append({"photo": str(photo), "faces": [_face_json(f) for f in faces], "error": None})
-            if not as_json:
-                _print_faces(photo, faces, client.interface.output.unit)
-            if target is not None:
-                write_picture(target, annotate(picture, faces))
-                results[-1]["annotated"] = str(target)
+            if faces is not None:
+                result["faces"] = [_face_json(face) for face in faces]
                 if not as_json:
-                    print(f"{photo}: annotated picture in {target}")
+                    _print_faces(photo, faces, client.interface.output.unit)
+            if "annotated" in result and not as_json:
+                print(f"{photo}: annotated picture in {target}")
+            if result["error"] and failure is None:
+                print(f"ssr-client: {result['error']}", file=sys.stderr)
         last = client.last
     if as_json:
         summary = {
@@ -103,6 +131,8 @@ def image(
         print(json.dumps(summary, indent=2, ensure_ascii=False))
     if last is not None and last.synthetic:
         print(f"ssr-client: {SYNTHETIC}", file=sys.stderr)
+    if failure is not None:
+        raise failure
     if any(result["error"] for result in results):
         raise typer.Exit(1)
 
@@ -132,6 +162,7 @@ def bench(
     tls: Tls = False,
     root_certificates: RootCertificates = None,
     token: Token = None,
+    header: Header = None,
     as_json: Json = False,
 ) -> None:
     """Load the server and print images a second, latencies and the batches that it made.
@@ -147,10 +178,23 @@ def bench(
         ssr-client bench --batch 1 --rate 1500 --duration 20
     """
     from ssr_client.bench import bench as measure
-    from ssr_client.client import AgeClient
+    from ssr_client.bench import check_settings
 
-    options = _connection(timeout, wait, tls, root_certificates, token)
-    with AgeClient(url, model, version, shared_memory=shared_memory, **options) as client:
+    with _usage():
+        check_settings(concurrency, batch, duration, warm_up, rate)
+        opened = _client(
+            url,
+            model,
+            version,
+            timeout,
+            wait,
+            tls,
+            root_certificates,
+            token,
+            header,
+            shared_memory=shared_memory,
+        )
+    with opened as client:
         result = measure(client, concurrency, batch, duration, warm_up, rate=rate, seed=seed)
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
@@ -169,25 +213,60 @@ def bench(
         print(f"client sent     {result.late_p99_ms:.2f} ms late at p99, which the latencies contain")
 
 
-def _connection(
-    timeout: float, wait: float, tls: bool, root_certificates: Path | None, token: str | None
-) -> dict[str, Any]:
-    """The client's options as both commands take them."""
-    certificates = None if root_certificates is None else str(root_certificates)
-    return {
-        "timeout": timeout,
-        "wait": wait,
-        "ssl": tls,
-        "root_certificates": certificates,
-        "token": token,
-    }
+@contextmanager
+def _usage() -> Iterator[None]:
+    """What the client refuses before it asks anybody is an option's fault: exit status 2."""
+    from ssr_client.errors import BadInput
+
+    try:
+        yield
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _client(
+    url: str,
+    model: str,
+    version: str,
+    timeout: float,
+    wait: float,
+    tls: bool,
+    root_certificates: Path | None,
+    token: str | None,
+    header: list[str] | None,
+    **options: Any,
+) -> AgeClient:
+    """A client, not opened yet, from the options that both commands take."""
+    from ssr_client.client import AgeClient
+
+    headers = {}
+    for text in header or ():
+        key, is_whole, value = text.partition("=")
+        if not key or not is_whole:
+            raise typer.BadParameter(f"--header: expected KEY=VALUE, got {text!r}")
+        headers[key] = value
+    return AgeClient(
+        url,
+        model,
+        version,
+        timeout=timeout,
+        wait=wait,
+        ssl=tls,
+        root_certificates=None if root_certificates is None else str(root_certificates),
+        token=token,
+        headers=headers,
+        **options,
+    )
 
 
 def _targets(photos: list[Path], out: Path | None) -> list[Path | None]:
     """Where each annotated picture goes; faults of ``--out`` show before anything is asked."""
+    from ssr_client.annotate import check_format
+
     if out is None:
         return [None] * len(photos)
     if len(photos) == 1 and not out.is_dir() and out.suffix:
+        check_format(out)
         targets = [out]
     else:
         if out.is_file():
@@ -237,7 +316,7 @@ def _face_json(face: Any) -> dict[str, Any]:
 
 def _reason(photo: Path, error: Exception) -> str:
     if isinstance(error, OSError):
-        return f"{photo}: {error.strerror or error}"
+        return f"{error.filename or photo}: {error.strerror or error}"
     return str(error)
 
 

@@ -28,7 +28,7 @@ UNREGISTER_SECONDS = 2.0
 class AgeClient(Session):
     """Asks a served SSR-Net; use it as a context manager. Safe to use from several threads.
 
-    ``url``: host:port of gRPC. ``version``: empty for the newest. ``detector``: ``auto``, ``yunet``,
+    ``url``: host:port of gRPC. ``version``: None or empty for the newest. ``detector``: ``auto``, ``yunet``,
     ``haar`` or an object with :class:`ssr_client.detectors.Detector`'s members. Other keywords:
     :class:`ssr_client.served.Options`. Opening waits, bounded by ``wait``, until the model is ready,
     and reads its interface from the served configuration.
@@ -44,7 +44,7 @@ class AgeClient(Session):
         self,
         url: str = "localhost:8001",
         model: str = "ssrnet",
-        version: str | int = "",
+        version: str | int | None = None,
         *,
         detector: Detector | str = "auto",
         **options: Any,
@@ -158,15 +158,15 @@ class AgeClient(Session):
         else:
             pool = self._pool
             if pool is None:
-                raise ServerUnavailable(f"{self.url}: the client is closed")
+                raise self._closed()
             try:
                 jobs = [pool.submit(self._infer, part, served, only_value, deadline) for part in parts]
             except RuntimeError:  # the pool was shut down since
-                raise ServerUnavailable(f"{self.url}: the client is closed") from None
+                raise self._closed() from None
             try:
                 answers = [job.result() for job in jobs]
             except CancelledError:
-                raise ServerUnavailable(f"{self.url}: the client is closed") from None
+                raise self._closed() from None
             finally:
                 for job in jobs:
                     job.cancel()
@@ -250,21 +250,37 @@ class AgeClient(Session):
         trouble: Exception = ServerUnavailable(f"{self.url}: no answer")
         while True:
             try:
-                left = deadline.left()
-                ready = {"headers": self._headers, "client_timeout": left}
+                ready = {"headers": self._headers, "client_timeout": deadline.left()}
                 if self._connected().is_model_ready(self.model, self.version, **ready):
                     return
                 trouble = ServerUnavailable(f"{self.url}: model {self.model!r} is not ready")
-                index = self._connected().get_model_repository_index(**ready)
-                if gone := shared.not_served(index, self.model, self.version, self.url):
-                    raise gone
+                self._look(ready)
             except InferenceServerException as error:
-                trouble = shared.translate(error, self.url, deadline)
-                if not isinstance(trouble, ServerUnavailable | DeadlineExceeded | ModelNotFound):
-                    raise trouble from None
+                told = shared.translate(error, self.url, deadline)
+                if isinstance(told, ServerUnavailable | ModelNotFound):
+                    trouble = told
+                elif not isinstance(told, DeadlineExceeded):
+                    raise told from None
             except DeadlineExceeded:
-                raise shared.not_ready(trouble, self.url, self.options.wait) from None
+                raise shared.not_ready(trouble, self.options.wait) from None
             time.sleep(shared.READY_POLL_SECONDS)
+
+    def _look(self, arguments: dict[str, Any]) -> None:
+        """Of a model that is not ready: raise what the server says of it, if it says anything.
+
+        A server may keep its index from clients; the model's configuration then shows whether it is known.
+        """
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            index = self._connected().get_model_repository_index(**arguments)
+        except InferenceServerException as error:
+            if not shared.refused(error):
+                raise
+            self._connected().get_model_config(self.model, self.version, **arguments)
+            return
+        if gone := shared.not_served(index, self.model, self.version, self.url):
+            raise gone
 
     def _read_config(self) -> Served:
         from tritonclient.utils import InferenceServerException

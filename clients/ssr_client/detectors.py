@@ -16,6 +16,7 @@ import cv2
 import cv2.data
 import numpy as np
 
+from ssr_client.errors import BadInput
 from ssr_client.faces import Box, Detection
 from ssr_client.preprocess import Picture
 from ssr_train.errors import SsrError
@@ -128,9 +129,9 @@ class Haar:
 
 
 def check_name(name: str) -> None:
-    """Raise :class:`SsrError` unless ``name`` is a detector's."""
+    """Raise :class:`BadInput` unless ``name`` is a detector's."""
     if name not in NAMES:
-        raise SsrError(f"detector {name!r} is unknown, expected one of {', '.join(NAMES)}")
+        raise BadInput(f"detector {name!r} is unknown, expected one of {', '.join(NAMES)}")
 
 
 def open_detector(name: str = "auto") -> Detector:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,8 @@ class Options:
     the server's queue timeout; ``wait``: seconds to wait for a server and its model at the start;
     ``retries``: extra attempts of a request answered UNAVAILABLE; ``in_flight``: requests at once when
     a large input is split; ``ssl`` and the three PEM files, or ``creds`` (grpc.ChannelCredentials);
-    ``token``: sent as ``authorization: Bearer``; ``headers``: sent with every request;
+    ``token``: sent as ``authorization: Bearer``; ``headers``: sent with every request (keys in lower case,
+    values printable ASCII; bytes for keys that end in ``-bin``);
     ``shared_memory``: crops go through memory that a server on this machine shares (same user or root, same
     /dev/shm), not through the connection.
     """
@@ -65,9 +68,12 @@ class Options:
     creds: Any = None
     token: str | None = None
     shared_memory: bool = False
-    headers: dict[str, str] | None = None
+    headers: Mapping[str, str | bytes] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("timeout", "wait"):
+            if not isinstance(getattr(self, name), Real):
+                raise BadInput(f"{name}: expected seconds, got {getattr(self, name)!r}")
         if not 0 < self.timeout <= LONGEST_SECONDS:
             raise BadInput(f"timeout: must be seconds above 0, at most {LONGEST_SECONDS}, got {self.timeout}")
         if not 0 <= self.wait <= LONGEST_SECONDS:
@@ -78,8 +84,18 @@ class Options:
                 raise BadInput(f"{name}: is for an encrypted connection, ask for one (ssl, --tls)")
             if path is not None and not Path(path).is_file():
                 raise BadInput(f"{name}: {path}: no such file")
-        if self.retries < 0 or self.in_flight < 1:
-            raise BadInput("retries must be at least 0 and in_flight at least 1")
+        for name, least in (("retries", 0), ("in_flight", 1)):
+            number = getattr(self, name)
+            if not isinstance(number, Integral) or number < least:
+                raise BadInput(f"{name}: expected a whole number of at least {least}, got {number!r}")
+        if self.token is not None and not (isinstance(self.token, str) and _printable(self.token)):
+            raise BadInput("token: expected printable ASCII; is there a line break at its end?")
+        if self.headers is not None and not isinstance(self.headers, Mapping):
+            raise BadInput(
+                f"headers: expected a mapping of names to values, got {type(self.headers).__name__}"
+            )
+        for key, value in (self.headers or {}).items():
+            _check_header(key, value)
 
     def channel(self, url: str) -> dict[str, Any]:
         """Keywords for both kinds of ``InferenceServerClient``."""
@@ -95,11 +111,26 @@ class Options:
             "channel_args": [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if local else 1)],
         }
 
-    def metadata(self) -> dict[str, str] | None:
+    def metadata(self) -> dict[str, str | bytes] | None:
         headers = dict(self.headers or {})
         if self.token:
             headers["authorization"] = f"Bearer {self.token}"
         return headers or None
+
+
+def _check_header(key: Any, value: Any) -> None:
+    """Refuse by name what gRPC refuses without one. Values may be secret: no message shows them."""
+    if not isinstance(key, str) or not re.fullmatch(r"[0-9a-z_.-]+", key):
+        raise BadInput(f"headers: {key!r}: expected a name of a-z, 0-9, '-', '_' and '.', in lower case")
+    if key.endswith("-bin"):
+        if not isinstance(value, bytes):
+            raise BadInput(f"headers: {key!r}: its value must be bytes, got {type(value).__name__}")
+    elif not isinstance(value, str) or not _printable(value):
+        raise BadInput(f"headers: {key!r}: its value must be printable ASCII")
+
+
+def _printable(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 @dataclass(frozen=True)
@@ -209,16 +240,27 @@ class Attempts:
         return pause
 
 
+def _told(error: Exception) -> tuple[str, str]:
+    """gRPC's status, such as ``NOT_FOUND`` (empty without one), and the message on one line."""
+    status = str(getattr(error, "status", lambda: None)() or "").removeprefix("StatusCode.")
+    return status, " ".join(str(getattr(error, "message", lambda: error)() or error).split())
+
+
+def refused(error: Exception) -> bool:
+    """Whether tritonclient's exception says that this client may not ask that."""
+    status, message = _told(error)
+    return "protocol is restricted" in message or status in ("UNAUTHENTICATED", "PERMISSION_DENIED")
+
+
 def translate(error: Exception, url: str, deadline: Deadline) -> Exception:
     """tritonclient's exception as one of the client's own."""
-    status = str(getattr(error, "status", lambda: None)() or "").removeprefix("StatusCode.")
-    message = " ".join(str(getattr(error, "message", lambda: error)() or error).split())
+    status, message = _told(error)
     if "shared memory region" in message and ("open" in message or "register" in message):
         return ClientError(
             f"{url}: the server does not reach this machine's shared memory (it runs elsewhere, in a "
             f"container with a /dev/shm of its own, or as another user); leave shared_memory off: {message}"
         )
-    if "protocol is restricted" in message:
+    if refused(error):
         return ClientError(f"{url}: access refused: {message}")
     if status == "UNAVAILABLE" and "timeout expired" in message.lower():
         return deadline.exceeded("it waited in the server's queue")
@@ -228,12 +270,13 @@ def translate(error: Exception, url: str, deadline: Deadline) -> Exception:
         return ServerUnavailable(f"{url}: the call was cancelled, the client or the server is closing")
     if status in ("DEADLINE_EXCEEDED", "CANCELLED"):
         return deadline.exceeded()
+    if status == "NOT_FOUND" and "no available versions" in message:
+        # Of a model that the server knows: it starts, reloads or stops.
+        return ServerUnavailable(f"{url}: {message}")
     if status == "NOT_FOUND":
-        return ModelNotFound(message)
+        return ModelNotFound(f"{url}: {message}")
     if status == "INVALID_ARGUMENT":
-        return BadInput(message)
-    if status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
-        return ClientError(f"{url}: access refused: {message}")
+        return BadInput(f"{url}: {message}")
     return ClientError(f"{url}: {status or type(error).__name__}: {message}")
 
 
@@ -338,10 +381,8 @@ def not_served(index: Any, model: str, version: str, url: str) -> ModelNotFound 
     return None
 
 
-def not_ready(trouble: Exception, url: str, wait: float) -> Exception:
+def not_ready(trouble: Exception, wait: float) -> Exception:
     """What to raise when the wait for readiness is over and ``trouble`` was seen last."""
-    if isinstance(trouble, DeadlineExceeded):
-        trouble = ServerUnavailable(f"{url}: no answer")
     if isinstance(trouble, ServerUnavailable):
         return ServerUnavailable(f"{trouble}, waited {wait:g} s; is the server running? (ssr-serve run)")
     return trouble

@@ -8,7 +8,7 @@ from typing import Any
 
 from ssr_client import served as shared
 from ssr_client.detectors import Detector
-from ssr_client.errors import ServerUnavailable
+from ssr_client.errors import BadInput, ServerUnavailable
 from ssr_client.memory import Region, Regions
 from ssr_client.photo import Finder
 from ssr_client.preprocess import Picture
@@ -25,12 +25,21 @@ class Session:
         self,
         url: str = "localhost:8001",
         model: str = "ssrnet",
-        version: str | int = "",
+        version: str | int | None = None,
         *,
         detector: Detector | str = "auto",
         **options: Any,
     ) -> None:
-        self.url, self.model, self.version = url, model, str(version)
+        for name, value in (("url", url), ("model", model)):
+            if not isinstance(value, str) or not value:
+                what = "host:port" if name == "url" else "a name"
+                raise BadInput(f"{name}: expected {what}, got {value!r}")
+        number = "" if version is None else str(version)
+        if number and not (number.isascii() and number.isdigit()):
+            raise BadInput(
+                f"version: expected a version's number, or nothing for the newest, got {version!r}"
+            )
+        self.url, self.model, self.version = url, model, number
         self.options = Options(**options)
         self._headers = self.options.metadata()
         self._finder = Finder(detector)
@@ -90,5 +99,8 @@ class Session:
     def _connected(self) -> Any:
         client = self._client
         if client is None:
-            raise ServerUnavailable(f"{self.url}: the client is closed")
+            raise self._closed()
         return client
+
+    def _closed(self) -> ServerUnavailable:
+        return ServerUnavailable(f"{self.url}: the client is closed")
