@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,22 @@ SHARED = Path(os.environ.get("SSR_SHARED", ROOT.parent / "shared"))
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RELEASED = ("morph2", "megaface_asian", "imdb_gender_models")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What takes minutes to compile begins now, beside the tests that come before."""
+    if session.config.option.collectonly or not any(
+        i.path.name == "test_native_cpp.py" for i in session.items
+    ):
+        return
+    from native_programs import RACING, SANITIZED, build_ahead
+
+    build_ahead(SANITIZED, RACING)
+
+
+def pytest_sessionfinish() -> None:
+    if programs := sys.modules.get("native_programs"):
+        programs.stop_building()
 
 
 def material(relative: str) -> Path:

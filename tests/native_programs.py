@@ -4,27 +4,106 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+BUILD_SECONDS = 1100
 
 
-def build(folder: str, targets: list[str], *options: str) -> Path:
-    """Compile ``targets`` in ``build/<folder>``, kept between runs; returns where the programs are."""
+@dataclass(frozen=True)
+class Programs:
+    """``targets`` of tests/cpp in ``build/<folder>``, which is kept between runs."""
+
+    folder: str
+    targets: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+SANITIZED = Programs(
+    "cpp",
+    (
+        "cuda_on_cpu_test",
+        "concurrency_test",
+        "guard_test",
+        "words_test",
+        "backend_test",
+        "bundle_fuzz_driver",
+    ),
+    ("-DSSR_SANITIZE=address,undefined",),
+)
+RACING = Programs("cpp-thread", ("concurrency_test", "cuda_on_cpu_test"), ("-DSSR_SANITIZE=thread",))
+
+_builder = ThreadPoolExecutor(1, "native-programs")
+_ahead: dict[Programs, Future[Path]] = {}
+_compiling: set[subprocess.Popen[str]] = set()
+_stopped = threading.Event()
+
+
+def build_ahead(*wanted: Programs) -> None:
+    """Compile at low priority while other tests run: it takes minutes, and most tests leave a core free."""
+    for programs in wanted:
+        _ahead[programs] = _builder.submit(_build, programs)
+
+
+def stop_building() -> None:
+    """End what :func:`build_ahead` began and nobody will ask for."""
+    _stopped.set()
+    _builder.shutdown(wait=False, cancel_futures=True)
+    for process in list(_compiling):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def build(programs: Programs) -> Path:
+    """Where the compiled programs are; skips where there is no CMake."""
+    return _ahead[programs].result() if programs in _ahead else _build(programs)
+
+
+def _build(programs: Programs) -> Path:
     cmake = shutil.which("cmake", path=PATH)
     if cmake is None:
         pytest.skip("cmake is not installed")
-    where = ROOT / "build" / folder
-    configure = [cmake, "-S", ROOT, "-B", where, "-DSSR_TESTS=ON", "-DSSR_PYTHON=OFF", "-DSSR_CUDA=OFF"]
-    configure += [f"-DPython_EXECUTABLE={sys.executable}", *options]
-    for command in (configure, [cmake, "--build", where, "--parallel", "2", "--target", *targets]):
-        run(*command, timeout=1100)
+    where = ROOT / "build" / programs.folder
+    configure = [cmake, "-S", str(ROOT), "-B", str(where), "-DSSR_TESTS=ON", "-DSSR_PYTHON=OFF"]
+    configure += ["-DSSR_CUDA=OFF", f"-DPython_EXECUTABLE={sys.executable}", *programs.options]
+    for command in (
+        configure,
+        [cmake, "--build", str(where), "--parallel", "2", "--target", *programs.targets],
+    ):
+        _compile(["nice", "-n", "19", *command])
     return where / "tests"
+
+
+def _compile(command: list[str]) -> None:
+    with subprocess.Popen(
+        command,
+        env=os.environ | {"PATH": PATH},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # one group to end
+    ) as process:
+        _compiling.add(process)
+        if _stopped.is_set():
+            process.kill()
+        try:
+            said, _ = process.communicate(timeout=BUILD_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            _compiling.discard(process)
+    assert process.returncode == 0, said[-8000:]
 
 
 def run(*command: str | Path, timeout: float = 280) -> str:

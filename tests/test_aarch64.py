@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, ReleasedBundles
-from native_programs import build, run
+from native_programs import Programs, build, run
 from random_bundles import quantized_bundle
 
 from ssr_train.contract import Architecture
@@ -26,8 +26,8 @@ def programs() -> Path:
             f"{' and '.join(missing)} not installed (apt-get install g++-aarch64-linux-gnu qemu-user)"
         )
     toolchain = ROOT / "cmake" / "aarch64-linux-gnu.cmake"
-    targets = [*PROGRAMS, "replay_golden"]
-    return build("aarch64", targets, f"-DCMAKE_TOOLCHAIN_FILE={toolchain}")
+    targets = (*PROGRAMS, "replay_golden")
+    return build(Programs("aarch64", targets, (f"-DCMAKE_TOOLCHAIN_FILE={toolchain}",)))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -6,20 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
-from native_programs import build, run
+from native_programs import BUILD_SECONDS, RACING, SANITIZED, build, run
 from random_bundles import quantized_bundle, random_bundle
 
 from ssr_train.contract import Architecture, Interval
 
-pytestmark = pytest.mark.timeout(1200)  # of building, on a slow machine
+pytestmark = pytest.mark.timeout(2 * BUILD_SECONDS)
 
 
 @pytest.fixture(scope="session")
 def programs() -> Path:
     """The folder of the programs, under the address and undefined-behaviour sanitizers."""
-    targets = ["cuda_on_cpu_test", "concurrency_test", "guard_test", "words_test", "backend_test"]
-    targets += ["bundle_fuzz_driver"]
-    return build("cpp", targets, "-DSSR_SANITIZE=address,undefined")
+    return build(SANITIZED)
 
 
 ARCHITECTURES = {
@@ -58,7 +56,7 @@ def test_backend_against_a_fake_server(programs: Path) -> None:
 
 def test_nothing_races(tmp_path: Path) -> None:
     """Concurrent predictions, engines that come and go, and CUDA's blocks, under the thread sanitizer."""
-    programs = build("cpp-thread", ["concurrency_test", "cuda_on_cpu_test"], "-DSSR_SANITIZE=thread")
+    programs = build(RACING)
     bundle = quantized_bundle(tmp_path / "bundle", TINY)
     randomness = Path("/proc/sys/vm/mmap_rnd_bits")
     # GCC's sanitizer gives up where addresses are more random than it knows.
