@@ -303,11 +303,13 @@ def _check_file(path: Path, entry: File) -> None:
 
 def _of_a_run(folder: Path) -> str:
     """Of the folder of a training run: where its bundle lies."""
-    if not (folder / "settings.json").is_file():
+    from ssr_train.run_folder import RunFolder
+
+    run = RunFolder(folder)
+    if not run.settings_file.is_file():
         return ""
-    inner = folder / "bundle"
-    if (inner / CONTRACT_FILE).is_file():
-        return f"; it is a run, its bundle is {inner}"
+    if (run.bundle / CONTRACT_FILE).is_file():
+        return f"; it is a run, its bundle is {run.bundle}"
     return "; it is a run without a bundle, unfinished or of another system than SSR-Net"
 
 

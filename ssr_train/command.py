@@ -7,11 +7,34 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
+
+import typer
 
 from ssr_train.errors import SsrError
+
+Header = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        metavar="KEY=VALUE",
+        help="Sent to the server with every request, such as the key of a restricted API. Repeat for more.",
+    ),
+]
+
+
+def headers_of(given: Sequence[str] | None) -> dict[str, str]:
+    """What :data:`Header` was given, by key; a usage error for what is no KEY=VALUE."""
+    headers = {}
+    for text in given or ():
+        key, is_whole, value = text.partition("=")
+        if not key or not is_whole:
+            raise typer.BadParameter(f"--header: expected KEY=VALUE, got {text!r}")
+        headers[key] = value
+    return headers
 
 
 def run(app: Callable[[], object], name: str) -> None:

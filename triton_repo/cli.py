@@ -46,14 +46,6 @@ Url = Annotated[
     str | None,
     typer.Option("--url", metavar="HOST:PORT", help="HTTP address of a running server to talk to as well."),
 ]
-Header = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--header",
-        metavar="KEY=VALUE",
-        help="Sent to --url with every request: the key of a restricted API. Repeat for more.",
-    ),
-]
 Wait = Annotated[float, typer.Option(help="Seconds to wait for the server at --url to follow.")]
 
 
@@ -183,7 +175,7 @@ def publish_command(
     repo: Repo,
     model: Annotated[str | None, typer.Option(help="Model name, if not the contract's.")] = None,
     url: Url = None,
-    header: Header = None,
+    header: command.Header = None,
     wait: Wait = 60.0,
 ) -> None:
     """Add a bundle as a model's newest version, which then serves.
@@ -216,7 +208,7 @@ def rollback_command(
     repo: Repo,
     to: Annotated[int | None, typer.Option(help="Version to return to; else the good one before.")] = None,
     url: Url = None,
-    header: Header = None,
+    header: command.Header = None,
     wait: Wait = 60.0,
 ) -> None:
     """Return to the previous good version. Nothing is deleted.
@@ -247,12 +239,9 @@ def _control(url: str | None, header: list[str] | None) -> Control | None:
     nothing is changed for one that would refuse afterwards; None without a ``url``."""
     from triton_repo.control import Control
 
-    headers = {}
-    for text in header or ():
-        key, is_whole, value = text.partition("=")
-        if not key or not is_whole or not text.isascii() or not text.isprintable():
-            raise typer.BadParameter(f"--header: expected KEY=VALUE, got {text!r}")
-        headers[key] = value
+    headers = command.headers_of(header)
+    if not all(text.isascii() and text.isprintable() for text in header or ()):
+        raise typer.BadParameter("--header: expected printable ASCII")
     if url is None:
         if headers:
             raise typer.BadParameter("--header goes to the server at --url, which is not given")
@@ -287,7 +276,7 @@ def _follow(control: Control, model: str, wait: float, done: Callable[[], bool],
 def versions_command(
     repo: Repo,
     url: Url = None,
-    header: Header = None,
+    header: command.Header = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """List every version: its weights, where they come from, its state, and what a live server says.
@@ -491,7 +480,7 @@ def tune_command(
     seconds: Annotated[float, typer.Option(min=5, max=86_400, help="How long to search, about.")] = 120.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing.")] = False,
     url: Url = None,
-    header: Header = None,
+    header: command.Header = None,
     wait: Wait = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssr_train.command import run
+from ssr_train.command import Header, headers_of, run
 from ssr_train.errors import SsrError
 
 if TYPE_CHECKING:
@@ -30,14 +30,6 @@ Wait = Annotated[float, typer.Option(help="Seconds to wait for the server to be 
 Tls = Annotated[bool, typer.Option("--tls", help="Use TLS.")]
 RootCertificates = Annotated[Path | None, typer.Option(help="PEM file of root certificates, with --tls.")]
 Token = Annotated[str | None, typer.Option(help="Sent as a bearer token.", envvar="SSR_TOKEN")]
-Header = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--header",
-        metavar="KEY=VALUE",
-        help="Sent with every request, such as the key of a restricted protocol. Repeat for more.",
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -239,12 +231,6 @@ def _client(
     """A client, not opened yet, from the options that both commands take."""
     from ssr_client.client import AgeClient
 
-    headers = {}
-    for text in header or ():
-        key, is_whole, value = text.partition("=")
-        if not key or not is_whole:
-            raise typer.BadParameter(f"--header: expected KEY=VALUE, got {text!r}")
-        headers[key] = value
     return AgeClient(
         url,
         model,
@@ -254,7 +240,7 @@ def _client(
         ssl=tls,
         root_certificates=None if root_certificates is None else str(root_certificates),
         token=token,
-        headers=headers,
+        headers=headers_of(header),
         **options,
     )
 

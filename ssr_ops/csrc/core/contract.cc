@@ -3,7 +3,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/json_depth.h"
@@ -166,8 +165,7 @@ Status ParseInterface(const json& value, Model* model, std::string* canonical) {
   std::vector<double> clip;
   std::string unit;
   SSR_RETURN_IF_ERROR(output.Numbers("clip", &clip));
-  const auto in_float32 = [](double value) { return std::fabs(value) <= std::numeric_limits<float>::max(); };
-  if (clip.size() != 2 || !in_float32(clip[0]) || !in_float32(clip[1]) ||
+  if (clip.size() != 2 || !Representable<float>(clip[0]) || !Representable<float>(clip[1]) ||
       !(static_cast<float>(clip[0]) < static_cast<float>(clip[1]))) {
     return Bad("interface.output.clip: expected two rising numbers of float32, got " +
                output.value["clip"].dump());

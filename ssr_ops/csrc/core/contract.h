@@ -1,6 +1,8 @@
 // contract.json, parsed and checked as ssr_train.contract does.
 #pragma once
 
+#include <cmath>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,6 +28,12 @@ std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& 
 
 // Side of the feature map that a tap at `level` (1..4) reads.
 int LevelSize(int level);
+
+// Whether converting `value` to T gives a finite number.
+template <typename T>
+bool Representable(double value) {
+  return std::isfinite(value) && std::fabs(value) <= std::numeric_limits<T>::max();
+}
 
 // A double as Python's repr writes it: the shortest digits that read back as the same value.
 std::string PythonRepr(double value);

@@ -1,8 +1,6 @@
 // The operator's boundary: validation, and the choice of the kernel.
 #include "cpu/regression.h"
 
-#include <cmath>
-#include <limits>
 #include <string>
 
 #include "core/contract.h"
@@ -13,11 +11,6 @@ namespace ssr {
 namespace {
 
 Status Invalid(const std::string& message) { return {Code::kInvalidArgument, message}; }
-
-template <typename T>
-bool Representable(double value) {
-  return std::isfinite(value) && std::fabs(value) <= std::numeric_limits<T>::max();
-}
 
 template <typename T>
 Status CheckShape(const RegressionShape& shape, int64_t rows) {
