@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # (setuptools: tensorrt-rtx-cu13 comes as source, and is installed without build isolation like the rest.)
 BUILD_TOOLS := scikit-build-core pybind11 nlohmann-json cmake ninja setuptools
+# A file's tests stay together, for they share servers; more processes than four would wait for each other.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # Everything that the compiled part is made from: the editable install does not rebuild by itself.
 NATIVE := pyproject.toml constraints.txt CMakeLists.txt $(shell find ssr_ops/csrc -type f)
 PACKAGES := ssr_train ssr_ops triton_repo clients/ssr_client
@@ -19,7 +21,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 
 help:
 	@echo "make demo              serve on a real tritonserver and ask for the ages in a photo (PHOTO=path for yours)"
-	@echo "make test              the whole test suite (adds PyTorch; ARGS='-k engine' to choose)"
+	@echo "make test              the whole test suite (adds PyTorch; ARGS='-k engine' to choose, ARGS='-n 0' for one process)"
 	@echo "make lint              ruff, mypy, clang-format"
 	@echo "make bench             every benchmark; tables go to benchmarks/results/"
 	@echo "make peers             install the runtimes that make bench compares with (1 GB; optional)"
@@ -30,7 +32,7 @@ demo: $(VENV)/.demo
 	@$(BIN)/python -m triton_repo.demo $(if $(PHOTO),--photo "$(PHOTO)") --out "$(OUT)"
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .

@@ -17,7 +17,8 @@ latencies at half of it.
 
 Why there is a tail: requests that arrive by chance wait for each other. What the CPU time that client and
 server spend on a request would give if any core took the next one at once, an ideal queue (M/D/c), stands
-beside the measured ratio.
+beside the measured ratio. On a virtual machine others make a tail as well: a run in which the hypervisor took
+more than half a percent of the cores' time is repeated (``load/calm.py``).
 
     python benchmarks/serving.py [--bundle BUNDLE] [--seconds 8] [--only int8:amx] [--no-tail]
 """
@@ -37,8 +38,9 @@ from typing import Any, NamedTuple
 
 import _report
 import numpy as np
-from load.generator import Generator, Run, compile_generator
-from load.queue import ideal_latency
+from load.calm import CALM, TRIES
+from load.generator import Generator, compile_generator
+from load.tail import RUNS, SHARES, UNDER_WAY, Latency, Served, Tail, measure_tails
 from ssr_client import AgeClient
 from ssr_client.bench import bench
 
@@ -51,13 +53,10 @@ from triton_repo.server import Server
 from triton_repo.trial import cpu_seconds, usable_cores
 
 BATCH = 64
-UNDER_WAY = 8
-TAIL_RUNS = 5
-SHARES = (0.25, 0.5, 0.75)
 WIRES = ("gRPC", "shared memory")
 WAYS = {
     "1 instance, merged": {"instances": 1},
-    "1 instance, held back 50 us": {"instances": 1, "queue_delay_us": 50},
+    "1 instance, held back 400 us": {"instances": 1, "queue_delay_us": 400},
     "1 instance, as sent": {"instances": 1, "dynamic_batching": False},
     f"{usable_cores()} instances, as sent": {"instances": usable_cores(), "dynamic_batching": False},
 }
@@ -71,35 +70,6 @@ class Turn(NamedTuple):
     ratio: float
     client: float
     server: float
-
-
-class Latency(NamedTuple):
-    """Milliseconds at some share of the capacity, and CPU shares; medians over the runs."""
-
-    p50: float
-    p99: float
-    ratio: float
-    late: float
-    client: float
-    server: float
-
-
-class Tail(NamedTuple):
-    """Requests of one crop: how many a second in a closed loop, sent by the generator (``capacity``) or by
-    one Python client (``client``); latencies at :data:`SHARES` of the first, and at half of the second."""
-
-    capacity: float
-    client: float
-    at: dict[float, Latency]
-    at_half_client: Latency
-
-    @property
-    def ideal(self) -> float:
-        """p99 over p50 at half of the capacity if the requests waited for nothing but each other."""
-        half = self.at[0.5]
-        rate = 0.5 * self.capacity
-        p50, p99 = ideal_latency(rate, (half.client + half.server) / rate, usable_cores())
-        return p99 / p50
 
 
 class Measured(NamedTuple):
@@ -165,7 +135,7 @@ def measure(bundle: Bundle, precision: str, implementation: str, seconds: float,
                 rate = result.images_per_second
                 turns[wire].append(Turn(rate, rate / alone[-1], result.client_cpu, share))
         version = str(server.control.metadata()["version"])
-    tails = measure_tails(bundle, precision, implementation, engine, images, seconds) if tail else {}
+    tails = tails_of(bundle, precision, implementation, engine, images, seconds) if tail else {}
     return Measured(precision, engine.implementation, alone, turns, tails, version)
 
 
@@ -187,51 +157,22 @@ def engine_turn(engine: Engine, images: Any, seconds: float) -> float:
     return calls * BATCH / (time.perf_counter() - begin)
 
 
-def measure_tails(
+def tails_of(
     bundle: Bundle, precision: str, implementation: str, engine: Engine, images: Any, seconds: float
 ) -> dict[str, Tail]:
-    """Single crops by each of :data:`WAYS`, which take turns: capacity in a closed loop, then open loops."""
-    length = max(0.5, seconds / 5)
+    """Single crops by each of :data:`WAYS`, each from a server of its own."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(forced(implementation))
-        served: dict[str, tuple[Server, Any, Generator]] = {}
+        served: dict[str, Served] = {}
         for way, options in WAYS.items():
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             build([("ssrnet", bundle.path)], folder, Options(precision=precision, **options))
             server = stack.enter_context(Server(folder, watch=False))
             client = stack.enter_context(AgeClient(server.grpc_url))
             check_bits(client, engine, images)
-            served[way] = server, client, stack.enter_context(Generator(client, images[:1]))
-        closed: dict[str, list[float]] = {way: [] for way in served}
-        python: dict[str, list[float]] = {way: [] for way in served}
-        for _ in range(TAIL_RUNS):
-            for way, (_, client, generator) in served.items():
-                closed[way].append(generator.closed(UNDER_WAY, length).rate)
-                python[way].append(bench(client, UNDER_WAY, 1, length / 2, 0.1).images_per_second)
-        capacity = {way: statistics.median(rates) for way, rates in closed.items()}
-        users = {way: statistics.median(rates) for way, rates in python.items()}
-        rates = {way: [*(share * capacity[way] for share in SHARES), users[way] / 2] for way in served}
-        runs: dict[str, list[list[tuple[Run, float]]]] = {way: [[] for _ in rates[way]] for way in served}
-        for seed in range(TAIL_RUNS):
-            for k in range(len(SHARES) + 1):
-                for way, (server, _, generator) in served.items():
-                    before, begin = cpu_seconds(server.pid), time.perf_counter()
-                    run = generator.open(rates[way][k], length, seed)
-                    used = (cpu_seconds(server.pid) - before) / (time.perf_counter() - begin)
-                    runs[way][k].append((run, used))
-    tails = {}
-    for way in served:
-        *at, half = map(latency, runs[way])
-        tails[way] = Tail(capacity[way], users[way], dict(zip(SHARES, at, strict=True)), half)
-    return tails
-
-
-def latency(runs: list[tuple[Run, float]]) -> Latency:
-    rows = []
-    for run, server in runs:
-        p50, p99 = run.percentile(50), run.percentile(99)
-        rows.append((p50, p99, p99 / p50, float(np.percentile(run.late, 99)), run.cpu, server))
-    return Latency(*(statistics.median(column) for column in zip(*rows, strict=True)))
+            generator = stack.enter_context(Generator(client, images[:1]))
+            served[way] = Served(server, client, generator)
+        return measure_tails(served, max(0.5, seconds / 5))
 
 
 def main() -> None:
@@ -267,7 +208,7 @@ def main() -> None:
     best = max(statistics.median(t.ratio for t in turns) for turns in fastest.wires.values())
     faults = [f"ratio {best:.2f} is below {options.bar}"] if best < options.bar else []
     for way, tail in fastest.tails.items():
-        if (ratio := tail.at[0.5].ratio) > options.tail_bar:
+        if (ratio := tail.at[0.5].median("ratio")) > options.tail_bar:
             faults.append(f"{way}: p99 is {ratio:.2f} times p50, above {options.tail_bar}")
     if faults:
         sys.exit(f"serving, {fastest.precision} {fastest.implementation}: {'; '.join(faults)}")
@@ -275,11 +216,17 @@ def main() -> None:
 
 def summary(m: Measured) -> str:
     ratios = ", ".join(f"{wire} {statistics.median(t.ratio for t in m.wires[wire]):.2f}" for wire in WIRES)
-    tails = "; ".join(f"{way} {tail.at[0.5].ratio:.2f}" for way, tail in m.tails.items())
+    tails = "; ".join(f"{way} {tail.at[0.5].median('ratio'):.2f}" for way, tail in m.tails.items())
     return (
         f"{m.precision} {m.implementation}: engine {statistics.median(m.engine):,.0f} crops/s; {ratios}"
         + (f"; p99/p50 at half of the capacity: {tails}" if tails else "")
     )
+
+
+def pair(latency: Latency, names: str) -> str:
+    """Two medians, with what stands between their names."""
+    first, sign, second = names.split()
+    return f"{latency.median(first):.2f} {sign} {latency.median(second):.2f}"
 
 
 def report(bundle: Bundle, measured: list[Measured]) -> str:
@@ -294,17 +241,12 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
             cells += [f"{rate:,.0f}", f"{ratio:.2f}", f"{client:.2f} + {server:.2f}"]
         throughput.append([name, *cells])
         for way, tail in m.tails.items():
+            half, slow = tail.at[0.5], tail.at_half_client
             cells = [f"{name}: {way}", f"{tail.capacity:,.0f}"]
-            cells += [f"{at.p50:.2f} / {at.p99:.2f}" for at in tail.at.values()]
-            half = tail.at[0.5]
-            cells += [
-                f"{half.ratio:.2f}",
-                f"{tail.ideal:.2f}",
-                f"{half.late:.2f}",
-                f"{half.client:.2f} + {half.server:.2f}",
-            ]
-            slow = tail.at_half_client
-            cells += [f"{tail.client:,.0f}", f"{slow.p50:.2f} / {slow.p99:.2f}", f"{slow.ratio:.2f}"]
+            cells += [pair(at, "p50 / p99") for at in tail.at.values()]
+            cells += [f"{half.median('ratio'):.2f}", f"{tail.ideal:.2f}", f"{half.median('late'):.2f}"]
+            cells += [pair(half, "client + server"), f"{half.stolen:.1%}", f"{tail.client:,.0f}"]
+            cells += [pair(slow, "p50 / p99"), f"{slow.median('ratio'):.2f}"]
             tails.append(cells)
     header = ["one instance, one thread", "engine"]
     for wire in WIRES:
@@ -323,17 +265,22 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
         "",
     ]
     if tails:
+        runs = sum(tail.runs for m in measured for tail in m.tails.values())
+        repeated = sum(tail.tries for m in measured for tail in m.tails.values()) - runs
         columns = [f"at {share:.0%}: p50 / p99" for share in SHARES]
-        columns += ["at 50%: p99 / p50", "ideal queue", "sent late, p99", "CPU client + server"]
+        columns += ["at 50%: p99 / p50", "ideal queue", "sent late, p99", "CPU client + server", "stolen"]
         columns += ["Python client", "at half of it: p50 / p99", "p99 / p50"]
         lines += [
             "Requests of one crop over gRPC, by the way they are served (merged and held back: dynamic "
             "batching without and with a queue delay; as sent: no dynamic batching): capacity with "
-            f"{UNDER_WAY} under way (requests/s), then Poisson arrivals at shares of that way's own. "
+            f"{UNDER_WAY} under way (requests/s), and right after it Poisson arrivals at shares of it. "
             "Milliseconds from the moment each request was due, the generator's lateness in sending "
-            f"included; medians of {TAIL_RUNS} runs. The generator (`load/grpc_load.cc`) works on the "
+            f"included; medians of {RUNS} turns. The generator (`load/grpc_load.cc`) works on the "
             "server's cores. Ideal queue: p99 / p50 if the CPU time that client and server spend on a "
-            "request were one job, and any core took the next at once (`load/queue.py`). Last, what one "
+            "request were one job, and any core took the next at once (`load/queue.py`). Stolen: the "
+            f"largest share of the cores' time that the hypervisor took in one of the {RUNS}; a run in "
+            f"which it took more than {CALM:.1%} was repeated, {TRIES} runs at most, and the one in which it "
+            f"took least counts ({repeated:,} repetitions for {runs:,} runs; `load/calm.py`). Last, what one "
             "process of the Python client reaches in the same closed loop, and the generator's latencies at "
             "half of that rate.",
             "",

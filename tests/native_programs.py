@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,12 +78,26 @@ def _build(programs: Programs) -> Path:
     where = ROOT / "build" / programs.folder
     configure = [cmake, "-S", str(ROOT), "-B", str(where), "-DSSR_TESTS=ON", "-DSSR_PYTHON=OFF"]
     configure += ["-DSSR_CUDA=OFF", f"-DPython_EXECUTABLE={sys.executable}", *programs.options]
-    for command in (
-        configure,
-        [cmake, "--build", str(where), "--parallel", "2", "--target", *programs.targets],
-    ):
-        _compile(["nice", "-n", "19", *command])
+    make = [cmake, "--build", str(where), "--parallel", "2", "--target", *programs.targets]
+    with _alone(where):
+        for command in (configure, make):
+            _compile(["nice", "-n", "19", *command])
     return where / "tests"
+
+
+@contextmanager
+def _alone(where: Path) -> Iterator[None]:
+    """Of the processes that run tests side by side one compiles; it leaves the others nothing to do."""
+    where.mkdir(parents=True, exist_ok=True)
+    with (where / ".lock").open("w") as lock:
+        while not _stopped.is_set():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _stopped.wait(0.2)
+            else:
+                break
+        yield
 
 
 def _compile(command: list[str]) -> None:

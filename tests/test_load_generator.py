@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,35 @@ def test_the_ideal_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tail > 3 * median
     assert ideal_latency(rate=1.6, work=1.0, cores=2)[1] < 0.6 * tail, "two cores behind one queue"
     assert ideal_latency(rate=2.0, work=1.0, cores=2) == (float("inf"), float("inf")), "it never ends"
+
+
+def test_calm_runs_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is chosen by what the hypervisor took, never by its result."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from load import calm
+
+    from ssr_train.machine import stolen_seconds
+
+    before = stolen_seconds()
+    assert stolen_seconds() >= before >= 0
+
+    def of(*shares: float) -> tuple[str, float, int]:
+        seconds = os.cpu_count() or 1
+        clock, taken, runs = [0.0], [0.0], iter(enumerate(shares))
+
+        def run() -> str:
+            k, share = next(runs)
+            clock[0] += 1
+            taken[0] += share * seconds
+            return f"run {k}"
+
+        monkeypatch.setattr(calm, "stolen_seconds", lambda: taken[0])
+        monkeypatch.setattr(calm.time, "perf_counter", lambda: clock[0])
+        return calm.calm(run)
+
+    assert of(0.0, 0.9) == ("run 0", 0, 1)
+    assert of(0.1, 0.004, 0.0) == ("run 1", pytest.approx(0.004), 2)
+    assert of(0.3, 0.2, 0.02, 0.04, 0.5, 0.03, 0.0) == ("run 2", pytest.approx(0.02), calm.TRIES)
 
 
 @pytest.mark.server
