@@ -9,7 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # (setuptools: tensorrt-rtx-cu13 comes as source, and is installed without build isolation like the rest.)
 BUILD_TOOLS := scikit-build-core pybind11 nlohmann-json cmake ninja setuptools
 # A file's tests stay together, for they share servers; more processes than four would wait for each other.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# Threads of one that wait for work leave the core to another.
+PYTEST := env OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # Everything that the compiled part is made from: the editable install does not rebuild by itself.
 NATIVE := pyproject.toml constraints.txt CMakeLists.txt $(shell find ssr_ops/csrc -type f)
 PACKAGES := ssr_train ssr_ops triton_repo clients/ssr_client

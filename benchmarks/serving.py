@@ -54,9 +54,12 @@ from triton_repo.trial import cpu_seconds, usable_cores
 
 BATCH = 64
 WIRES = ("gRPC", "shared memory")
+EVEN = "1 instance, held back 400 us"
+"""The way whose tail is held to a bar: the delay is a large part of every latency. The others answer sooner
+at the median, and an ideal queue of their work alone comes to the bar or breaks it."""
 WAYS = {
     "1 instance, merged": {"instances": 1},
-    "1 instance, held back 400 us": {"instances": 1, "queue_delay_us": 400},
+    EVEN: {"instances": 1, "queue_delay_us": 400},
     "1 instance, as sent": {"instances": 1, "dynamic_batching": False},
     f"{usable_cores()} instances, as sent": {"instances": usable_cores(), "dynamic_batching": False},
 }
@@ -182,8 +185,12 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=default_bundle())
     parser.add_argument("--seconds", type=float, default=8.0, help="of measuring throughput, for each row")
     parser.add_argument("--only", metavar="PRECISION:IMPLEMENTATION", help="one row; writes no table")
-    parser.add_argument("--bar", type=float, default=0.9, help="smallest ratio to the engine of the last row")
-    parser.add_argument("--tail-bar", type=float, default=3.0, help="largest p99 over p50 at half capacity")
+    parser.add_argument(
+        "--bar", type=float, default=0.9, help="smallest ratio to the engine, of the fastest row"
+    )
+    parser.add_argument(
+        "--tail-bar", type=float, default=3.0, help="largest p99 over p50 at half capacity, held back"
+    )
     parser.add_argument("--no-tail", action="store_true", help="throughput only")
     options = parser.parse_args()
     if not options.no_tail:
@@ -206,12 +213,16 @@ def main() -> None:
         print(f"written to {_report.write('serving', text)}")
     fastest = max(measured, key=lambda m: statistics.median(m.engine))
     best = max(statistics.median(t.ratio for t in turns) for turns in fastest.wires.values())
-    faults = [f"ratio {best:.2f} is below {options.bar}"] if best < options.bar else []
-    for way, tail in fastest.tails.items():
-        if (ratio := tail.at[0.5].median("ratio")) > options.tail_bar:
-            faults.append(f"{way}: p99 is {ratio:.2f} times p50, above {options.tail_bar}")
+    name = f"{fastest.precision} {fastest.implementation}"
+    faults = [f"{name}: ratio {best:.2f} is below {options.bar}"] if best < options.bar else []
+    for m in measured:
+        half = m.tails[EVEN].at[0.5] if m.tails else None
+        if half is not None and (ratio := half.median("ratio")) > options.tail_bar:
+            fault = f"{m.precision} {m.implementation}, {EVEN}: p99 is {ratio:.2f} times p50"
+            disturbed = f", and the hypervisor took up to {half.stolen:.1%}" if half.stolen > CALM else ""
+            faults.append(f"{fault}, above {options.tail_bar}{disturbed}")
     if faults:
-        sys.exit(f"serving, {fastest.precision} {fastest.implementation}: {'; '.join(faults)}")
+        sys.exit(f"serving: {'; '.join(faults)}")
 
 
 def summary(m: Measured) -> str:

@@ -95,6 +95,30 @@ def test_open_and_closed_loop(load, serve: Serve, shared_memory: bool) -> None: 
 
 
 @pytest.mark.server
+def test_the_tail_of_two_ways(load, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    from load import tail
+
+    monkeypatch.setattr(tail, "RUNS", 2)
+    server = serve({"ssrnet": default_bundle()})
+    crop = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    with AgeClient(server.grpc_url) as client, load.Generator(client, crop) as generator:
+        served = tail.Served(server, client, generator)
+        tails = tail.measure_tails({"one": served, "other": served}, 0.3)
+    assert list(tails) == ["one", "other"]
+    for found in tails.values():
+        assert min(found.capacities) <= found.capacity <= max(found.capacities)
+        assert found.client > 0
+        assert list(found.at) == list(tail.SHARES)
+        for latency in (*found.at.values(), found.at_half_client):
+            assert len(latency) == 2
+            assert all(0 < run.p50 <= run.p99 and run.late < run.p99 for run in latency)
+            assert all(run.client > 0 and run.server > 0 and 0 <= run.stolen <= 1 for run in latency)
+            assert latency.stolen == max(run.stolen for run in latency)
+        assert found.runs == 2 * (2 + len(tail.SHARES) + 1) <= found.tries
+        assert found.ideal >= 1
+
+
+@pytest.mark.server
 def test_a_wrong_answer_ends_the_run(load, serve: Serve) -> None:  # type: ignore[no-untyped-def]
     server = serve({"ssrnet": default_bundle()})
     crop = np.zeros((1, 64, 64, 3), np.uint8)
