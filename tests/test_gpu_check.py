@@ -163,14 +163,14 @@ def test_operator_benchmark_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_gpu, "medians", _report.medians)
     monkeypatch.setattr(torch, "compile", refused)
     cpu, notes = torch.device("cpu"), set[str]()
-    measured = benchmark.measure(8192, cpu, 0.05, notes)
+    measured = benchmark.measure(8192, cpu, 0.5, notes)
     assert [line[0] for line in measured.lines] == [
         f"8,192, {step}, {name}"
         for step in ("forward", "forward + backward")
         for name in ("PyTorch eager", "**fused**")
     ]
     assert measured.share > 0
-    assert measured.ratio > 0
+    assert measured.ratio > 1
     assert notes == {"torch.compile did not run here: RuntimeError: no compiler"}
 
     leaves = benchmark.inputs(8192, cpu)
