@@ -50,7 +50,7 @@ from ssr_train.errors import SsrError
 from triton_repo.config import PRECISIONS, Options
 from triton_repo.repository import build
 from triton_repo.server import Server
-from triton_repo.trial import cpu_seconds, usable_cores
+from triton_repo.trial import CpuMeter, usable_cores
 
 BATCH = 64
 WIRES = ("gRPC", "shared memory")
@@ -132,10 +132,9 @@ def measure(bundle: Bundle, precision: str, implementation: str, seconds: float,
         while len(alone) < 5 or time.monotonic() < end:
             alone.append(engine_turn(engine, images, length))
             for wire in WIRES:
-                before, begin = cpu_seconds(server.pid), time.perf_counter()
+                cpu = CpuMeter(server.pid)
                 result = bench(clients[wire], UNDER_WAY, BATCH, length, 0.0)
-                share = (cpu_seconds(server.pid) - before) / (time.perf_counter() - begin)
-                rate = result.images_per_second
+                share, rate = cpu.share, result.images_per_second
                 turns[wire].append(Turn(rate, rate / alone[-1], result.client_cpu, share))
         version = str(server.control.metadata()["version"])
     tails = tails_of(bundle, precision, implementation, engine, images, seconds) if tail else {}
@@ -234,10 +233,8 @@ def summary(m: Measured) -> str:
     )
 
 
-def pair(latency: Latency, names: str) -> str:
-    """Two medians, with what stands between their names."""
-    first, sign, second = names.split()
-    return f"{latency.median(first):.2f} {sign} {latency.median(second):.2f}"
+def waits(latency: Latency) -> str:
+    return f"{latency.median('p50'):.2f} / {latency.median('p99'):.2f}"
 
 
 def report(bundle: Bundle, measured: list[Measured]) -> str:
@@ -254,10 +251,10 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
         for way, tail in m.tails.items():
             half, slow = tail.at[0.5], tail.at_half_client
             cells = [f"{name}: {way}", f"{tail.capacity:,.0f}"]
-            cells += [pair(at, "p50 / p99") for at in tail.at.values()]
+            cells += [waits(at) for at in tail.at.values()]
             cells += [f"{half.median('ratio'):.2f}", f"{tail.ideal:.2f}", f"{half.median('late'):.2f}"]
-            cells += [pair(half, "client + server"), f"{half.stolen:.1%}", f"{tail.client:,.0f}"]
-            cells += [pair(slow, "p50 / p99"), f"{slow.median('ratio'):.2f}"]
+            cells += [f"{half.median('client'):.2f} + {half.median('server'):.2f}", f"{half.stolen:.1%}"]
+            cells += [f"{tail.client:,.0f}", waits(slow), f"{slow.median('ratio'):.2f}"]
             tails.append(cells)
     header = ["one instance, one thread", "engine"]
     for wire in WIRES:

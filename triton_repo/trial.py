@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,13 +153,12 @@ class Bench:
         assert self._server is not None
         client = self._client(trial.settings)
         warm_up = 0.0 if trial.rounds else 0.2
-        before = cpu_seconds(self._server.pid)
+        cpu = CpuMeter(self._server.pid)
         load = self._workload
         result = bench(
             client, load.concurrency, load.crops, seconds, warm_up, rate=load.rate, seed=len(trial.rounds)
         )
-        # The warm-up's CPU time is counted, and so is its time, near enough.
-        share = (cpu_seconds(self._server.pid) - before) / (result.seconds + warm_up)
+        server_cpu = cpu.share
         trial.engine = result.engine
         trial.rounds.append(
             Round(
@@ -166,7 +166,7 @@ class Bench:
                 result.p50_ms,
                 result.p99_ms,
                 result.mean_batch,
-                share,
+                server_cpu,
                 result.client_cpu,
             )
         )
@@ -203,10 +203,21 @@ class Bench:
             self._server.stop()
 
 
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used, all its threads together."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+class CpuMeter:
+    """How much of one core a process uses, all its threads together, from here on."""
+
+    def __init__(self, pid: int) -> None:
+        self._file = Path(f"/proc/{pid}/stat")
+        self._used, self._begin = self._seconds(), time.perf_counter()
+
+    @property
+    def share(self) -> float:
+        """Of one core, until now: 2.0 where it kept two busy."""
+        return (self._seconds() - self._used) / (time.perf_counter() - self._begin)
+
+    def _seconds(self) -> float:
+        fields = self._file.read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def usable_cores() -> int:

@@ -4,7 +4,6 @@ loops at shares of that."""
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,7 @@ from load.calm import calm
 from load.generator import Generator
 from load.queue import ideal_latency
 from triton_repo.server import Server
-from triton_repo.trial import cpu_seconds, usable_cores
+from triton_repo.trial import CpuMeter, usable_cores
 
 UNDER_WAY = 8
 RUNS = 5
@@ -36,15 +35,13 @@ class Served(NamedTuple):
 
 
 class OpenLoop(NamedTuple):
-    """One run: milliseconds, the generator's lateness in sending (99th percentile), shares of one core, and
-    the share of all cores' time that the hypervisor took."""
+    """One run: milliseconds, the generator's lateness in sending (99th percentile), shares of one core."""
 
     p50: float
     p99: float
     late: float
     client: float
     server: float
-    stolen: float
 
     @property
     def ratio(self) -> float:
@@ -52,16 +49,17 @@ class OpenLoop(NamedTuple):
 
 
 class Latency(list[OpenLoop]):
-    """Runs of one load."""
+    """Runs of one load; ``stolen``: the most of all cores' time that the hypervisor took in one of them."""
+
+    stolen = 0.0
+
+    def add(self, run: OpenLoop, stolen: float) -> None:
+        self.append(run)
+        self.stolen = max(self.stolen, stolen)
 
     def median(self, name: str) -> float:
         """Of a field or property of :class:`OpenLoop`."""
         return statistics.median(getattr(run, name) for run in self)
-
-    @property
-    def stolen(self) -> float:
-        """The most that the hypervisor took in one of them."""
-        return max(run.stolen for run in self)
 
 
 @dataclass
@@ -103,8 +101,7 @@ class Tail:
         self.clients.append(users)
         loads = [(self.at[share], share * capacity) for share in SHARES]
         for latency, rate in [*loads, (self.at_half_client, users / 2)]:
-            run, stolen = self._calm(partial(_open_loop, served, rate, seconds, seed))
-            latency.append(run._replace(stolen=stolen))
+            latency.add(*self._calm(partial(_open_loop, served, rate, seconds, seed)))
 
     def _calm(self, measure: Callable[[], Result]) -> tuple[Result, float]:
         result, stolen, tries = calm(measure)
@@ -123,8 +120,7 @@ def measure_tails(ways: Mapping[str, Served], seconds: float) -> dict[str, Tail]
 
 
 def _open_loop(served: Served, rate: float, seconds: float, seed: int) -> OpenLoop:
-    before, begin = cpu_seconds(served.server.pid), time.perf_counter()
+    cpu = CpuMeter(served.server.pid)
     run = served.generator.open(rate, seconds, seed)
-    used = (cpu_seconds(served.server.pid) - before) / (time.perf_counter() - begin)
-    late = float(np.percentile(run.late, 99))
-    return OpenLoop(run.percentile(50), run.percentile(99), late, run.cpu, used, 0.0)
+    share, late = cpu.share, float(np.percentile(run.late, 99))
+    return OpenLoop(run.percentile(50), run.percentile(99), late, run.cpu, share)
