@@ -24,6 +24,7 @@ from _report import RESULTS, table
 from numpy.typing import NDArray
 
 from ssr_ops import quantized
+from ssr_train import command
 from ssr_train.bundle import Bundle, copy_bundle, default_bundle, read_bundle, write_bundle
 from ssr_train.contract import PRECISIONS, Quantization, convolution_widths
 from ssr_train.data.synthetic import draw_faces
@@ -180,4 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main, "drift")

@@ -33,8 +33,8 @@ from peers.report import Cell, Results, write
 from peers.tuning import PAUSE, choose, survey
 
 from ssr_ops.engine import Engine
+from ssr_train import command
 from ssr_train.bundle import Bundle, default_bundle, read_bundle
-from ssr_train.errors import SsrError
 
 PRECISIONS = ("fp32", "bf16", "int8")
 CALIBRATION, FRESH = 300, 256
@@ -216,7 +216,4 @@ def measure_scaling(results: Results, images: Images, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SsrError as error:
-        raise SystemExit(f"engine: {error}") from None
+    command.run(main, "engine")

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from ssr_ops.engine import Engine
+from ssr_train import command
 from ssr_train.bundle import Bundle, default_bundle, load_model, read_bundle
 from ssr_train.tolerances import tolerance
 
@@ -78,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main, "engine_gpu")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ssr_ops import reference
 from ssr_ops.op import implementation, soft_stagewise_regression
+from ssr_train import command
 from ssr_train.contract import Architecture
 from ssr_train.model import expression
 
@@ -153,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main, "fused_operator")

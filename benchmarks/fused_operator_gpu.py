@@ -30,6 +30,7 @@ from fused_operator import (
 from torch import Tensor
 
 from ssr_ops import reference
+from ssr_train import command
 from ssr_train.tolerances import operator_scale, operator_tolerance
 
 REQUIRED_BANDWIDTH = 0.80
@@ -180,4 +181,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main, "fused_operator_gpu")

@@ -20,6 +20,7 @@ import numpy as np
 
 from ssr_ops import _native
 from ssr_ops.engine import Engine
+from ssr_train import command
 from ssr_train.bundle import Bundle, default_bundle, read_bundle
 from ssr_train.contract import Architecture
 
@@ -142,4 +143,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main, "layers")

@@ -28,6 +28,7 @@ import tritonclient.grpc as grpcclient
 from _quantized import quantized
 
 from ssr_ops import Engine, implementations
+from ssr_train import command
 from ssr_train.bundle import Bundle, default_bundle, read_bundle
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.errors import SsrError
@@ -198,7 +199,4 @@ def report(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SsrError as error:
-        raise SystemExit(f"loading: {error}") from None
+    command.run(main, "loading")

@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from ssr_train import command
 from ssr_train.bundle import Bundle, default_bundle, read_bundle
 from ssr_train.contract import IMAGE_SIZE
 from ssr_train.export import build_onnx
@@ -151,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main, "onnx_layout")

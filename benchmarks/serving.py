@@ -45,6 +45,7 @@ from ssr_client import AgeClient
 from ssr_client.bench import bench
 
 from ssr_ops import Engine, implementations
+from ssr_train import command
 from ssr_train.bundle import Bundle, default_bundle, read_bundle
 from ssr_train.errors import SsrError
 from triton_repo.config import PRECISIONS, Options
@@ -301,7 +302,4 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except SsrError as error:
-        sys.exit(f"serving: {error}")
+    command.run(main, "serving")

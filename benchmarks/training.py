@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from ssr_train import command
 from ssr_train.contract import BLOCKS
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import make_split
@@ -352,4 +353,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main, "training")

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from ssr_train.errors import SsrError
+from ssr_train.signals import once_per_request
 
 Header = Annotated[
     list[str] | None,
@@ -45,7 +46,7 @@ def run(app: Callable[[], object], name: str) -> None:
     ``SSR_TRACEBACK=1`` shows the traceback as well, for a bug report. Of the processes of ``torchrun``, which
     refuse alike, the first on each machine says why.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, once_per_request(_Terminate()))
     _streams()
     try:
         app()
@@ -78,10 +79,17 @@ def speaks() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Leave by way of every ``finally``; a second signal ends the process at once."""
-    signal.signal(number, signal.SIG_DFL)
-    raise SystemExit(128 + number)
+class _Terminate:
+    """Leave by way of every ``finally``; when asked again, end the process at once."""
+
+    _asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._asked = True
+        raise SystemExit(128 + number)
 
 
 def _one_line(error: BaseException) -> str:

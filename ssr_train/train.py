@@ -30,6 +30,7 @@ from ssr_train.errors import Interrupted, SsrError
 from ssr_train.progress import Reporter
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.schedule import learning_rate
+from ssr_train.signals import once_per_request
 from ssr_train.training import output
 from ssr_train.training.logs import Log, open_log
 from ssr_train.training.memory import keep_freed_memory
@@ -373,7 +374,7 @@ def _stop_signals(trainer: Trainer) -> Iterator[None]:
         heard.add(number)
         trainer.asked = number
 
-    before = {number: signal.signal(number, ask) for number in _STOPPING}
+    before = {number: signal.signal(number, once_per_request(ask)) for number in _STOPPING}
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from conftest import RELEASED, ROOT, ReleasedBundles, material
 
 from ssr_train.bundle import default_bundle, read_bundle
+from ssr_train.signals import ECHO
 
 BLOCK = """
 import sys
@@ -218,23 +220,53 @@ def test_help_teaches_by_example_without_any_package(command: str) -> None:
     assert f"ssr-train {command}" in result.stdout
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_leave_nothing_behind(tmp_path: Path, number: int, status: int) -> None:
-    """Temporary folders go and servers are stopped, whichever signal ends a command."""
-    busy = (
+def busy(folder: Path, clean_up: float = 0) -> subprocess.Popen[str]:
+    """A command that works in a folder within ``folder``, and has something to clean up when it ends."""
+    program = (
         "import sys, tempfile, time; from ssr_train.command import run\n"
         "def app():\n"
         "    with tempfile.TemporaryDirectory(dir=sys.argv[1]):\n"
-        "        print('ready', flush=True); time.sleep(60)\n"
+        "        try: print('ready', flush=True); time.sleep(60)\n"
+        "        finally: time.sleep(float(sys.argv[2]))\n"
         "run(app, 'ssr-train')"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", busy, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, folder, str(clean_up)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_leave_nothing_behind(tmp_path: Path, number: int, status: int) -> None:
+    """Temporary folders go and servers are stopped, whichever signal ends a command."""
+    process = busy(tmp_path)
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == status
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_wish_to_stop_may_arrive_twice(tmp_path: Path) -> None:
+    """``timeout`` signals a command and then its group: the second is no second request."""
+    process = busy(tmp_path, clean_up=0.3)
+    for _ in range(3):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_wish_ends_at_once(tmp_path: Path) -> None:
+    process = busy(tmp_path, clean_up=60)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(2 * ECHO)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM

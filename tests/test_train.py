@@ -269,7 +269,9 @@ def test_a_signal_saves_and_says_how_to_go_on(
     deadline = time.monotonic() + 60
     while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(process.pid, number)
+    for _ in range(2):  # as `timeout` does: to the command, then to its group
+        os.kill(process.pid, number)
+        time.sleep(0.05)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == status, errors
     assert "--resume" in errors

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from ssr_train import command
 from ssr_train.errors import SsrError
+from ssr_train.signals import once_per_request
 
 if TYPE_CHECKING:
     from triton_repo.control import Control
@@ -411,7 +412,7 @@ def run_command(
         if not started:
             raise _Stopped
 
-    previous = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    previous = {n: signal.signal(n, once_per_request(on_signal)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         server.start()
         started = True
