@@ -299,12 +299,21 @@ def command(many: Path, out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "ssr_train.cli", "prepare", *options]
 
 
-def stop(many: Path, out: Path, how: signal.Signals, blocks: int, *more: str) -> subprocess.Popen[str]:
+Send = Callable[[int, int], None]
+
+
+def stop(
+    many: Path, out: Path, how: signal.Signals, blocks: int, *more: str, send: Send = os.kill
+) -> subprocess.Popen[str]:
     """Run the command until ``blocks`` more are in the journal, send the signal, and wait for its end."""
     journal = out / "journal.jsonl"
     before = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
     process = subprocess.Popen(
-        command(many, out, *more), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command(many, out, *more),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 60
     while not journal.exists() or journal.read_bytes().count(b"\n") - 1 < before + blocks:
@@ -312,7 +321,7 @@ def stop(many: Path, out: Path, how: signal.Signals, blocks: int, *more: str) ->
         assert time.monotonic() < deadline
         time.sleep(0.002)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    process.send_signal(how)
+    send(process.pid, how)
     process.wait(60)
     assert children or blocks == 0
     while any(_alive(int(child)) for child in children):
@@ -349,11 +358,13 @@ def test_killed_and_resumed_gives_the_same_bytes(many: Path, whole: dict[str, by
     assert files(out) == whole
 
 
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["process", "group"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_says_how_to_go_on(
-    number: signal.Signals, status: int, many: Path, whole: dict[str, bytes], tmp_path: Path
+    number: signal.Signals, status: int, send: Send, many: Path, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    process = stop(many, tmp_path / "out", number, 2)
+    """Ctrl-C in a terminal and ``timeout`` reach the working processes as well."""
+    process = stop(many, tmp_path / "out", number, 2, send=send)
     assert process.returncode == status
     assert process.stderr is not None
     message = process.stderr.read()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
+import pickle
+import queue
 import signal
 import threading
-from collections import deque
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
-from typing import TypeVar
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from types import TracebackType
+from typing import Any, Generic, TypeVar
 
 import cv2
 
@@ -22,43 +25,143 @@ Result = TypeVar("Result")
 
 _AHEAD = 4
 """Items a process that may be under way or wait to be taken: bounds memory."""
+_PATIENCE = 5.0
+"""Seconds for a process to end by itself."""
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item], processes: int) -> Iterator[Result]:
     """``work`` of each item, in the items' order; with one process in this one.
 
-    ``work`` and what it takes and gives must be picklable. Call it under ``if __name__ == "__main__"``.
-    Ctrl-C reaches this process alone; the others end with it, also when it is killed.
+    ``work`` and what it takes, gives and raises must be picklable. Call it under ``if __name__ ==
+    "__main__"``. A process that dies is told by :class:`SsrError`. Ctrl-C and SIGTERM, to this process or to
+    its group, end this one; the others end with it, also when it is killed.
     """
     if processes <= 1:
         yield from map(work, items)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's thread pools
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
-    under_way: deque[Future[Result]] = deque()
+    waiting = enumerate(items)
+    given = 0
+    done: dict[int, Result] = {}
+    with _Team(work, processes) as team:
+        for wanted in itertools.count():
+            for item in itertools.islice(waiting, wanted + _AHEAD * processes - given):
+                team.give(item)
+                given += 1
+            if wanted == given:
+                return
+            while wanted not in done:
+                done.update(team.take())
+            yield done.pop(wanted)
+
+
+class _Member:
+    """A process with a pipe of its own: one that dies in the middle of a result ends its pipe, where a pipe
+    that all share (``concurrent.futures``) would leave the reader waiting for the other half."""
+
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy torch's thread pools
+        self.pipe, theirs = context.Pipe()
+        self.under_way = 0
+        self.process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+        self.process.start()
+        theirs.close()
+
+
+class _Team(Generic[Item, Result]):
+    """Processes that do one kind of work on numbered items."""
+
+    def __init__(self, work: Callable[[Item], Result], processes: int) -> None:
+        self._members: dict[Connection, _Member] = {}
+        try:
+            for _ in range(processes):
+                member = _Member(work)
+                self._members[member.pipe] = member
+        except BaseException:
+            self._end()
+            raise
+
+    def give(self, item: tuple[int, Item]) -> None:
+        """To whoever has the least to do."""
+        member = min(self._members.values(), key=lambda m: m.under_way)
+        member.under_way += 1
+        with _speaking():
+            member.pipe.send(item)
+
+    def take(self) -> dict[int, Result]:
+        """Results that are ready, one at least, by number. Raises what the work raised."""
+        results = {}
+        ready = set(wait(list(self._members)))
+        for pipe, member in self._members.items():
+            if pipe not in ready:
+                continue
+            with _speaking():
+                message = pipe.recv_bytes()
+            number, result, error, told = pickle.loads(message)
+            if error is not None:
+                raise error from RuntimeError(told)
+            member.under_way -= 1
+            results[number] = result
+        return results
+
+    def __enter__(self) -> _Team[Item, Result]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        for pipe in self._members:
+            pipe.close()
+        for member in self._members.values():
+            member.process.join(_PATIENCE)
+            member.process.kill()
+            member.process.join()
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    """Tells the end of a pipe, in whatever part of a message it comes, as what it is."""
     try:
-        for item in items:
-            under_way.append(pool.submit(work, item))
-            if len(under_way) >= _AHEAD * processes:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-    except BrokenProcessPool:
+        yield
+    except (EOFError, OSError):
         raise SsrError(
             "a working process died, killed for memory or by a fault in a decoder; fewer --workers take less"
         ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin() -> None:
+def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
+    """In a process of its own: the work of what comes through the pipe, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    items: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, items), daemon=True).start()
+    while True:
+        number, item = items.get()
+        message = _answer(number, work, item)
+        try:
+            pipe.send_bytes(message)
+        except OSError:  # nobody reads any more
+            os._exit(0)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+def _answer(number: int, work: Callable[[Any], Any], item: Any) -> bytes:
+    """Pickled: number, result, and None or what was raised, with its traceback."""
+    try:
+        return pickle.dumps((number, work(item), None, ""), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        told = f"in a working process:\n{traceback.format_exc()}"
+        try:
+            return pickle.dumps((number, None, error, told))
+        except Exception:
+            return pickle.dumps((number, None, RuntimeError(told), told))
+
+
+def _receive(pipe: Connection, items: queue.SimpleQueue[tuple[int, Any]]) -> None:
+    """Take items at once, so that giving never waits for the work; at the pipe's end, so does the process."""
+    try:
+        while True:
+            items.put(pipe.recv())
+    except (EOFError, OSError):
+        os._exit(0)
