@@ -25,6 +25,8 @@ Result = TypeVar("Result")
 
 _AHEAD = 4
 """Items a process that may be under way or wait to be taken: bounds memory."""
+_AT_ONCE = 2
+"""Items with a process: one at work and the next; more would wait for it at the end while another is idle."""
 _PATIENCE = 5.0
 """Seconds for a process to end by itself."""
 
@@ -44,12 +46,12 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], processes: i
     done: dict[int, Result] = {}
     with _Team(work, processes) as team:
         for wanted in itertools.count():
-            for item in itertools.islice(waiting, wanted + _AHEAD * processes - given):
-                team.give(item)
-                given += 1
-            if wanted == given:
-                return
             while wanted not in done:
+                for item in itertools.islice(waiting, min(team.room, wanted + _AHEAD * processes - given)):
+                    team.give(item)
+                    given += 1
+                if wanted == given:
+                    return
                 done.update(team.take())
             yield done.pop(wanted)
 
@@ -79,6 +81,11 @@ class _Team(Generic[Item, Result]):
         except BaseException:
             self._end()
             raise
+
+    @property
+    def room(self) -> int:
+        """Items that may be given now."""
+        return sum(_AT_ONCE - member.under_way for member in self._members.values())
 
     def give(self, item: tuple[int, Item]) -> None:
         """To whoever has the least to do."""
