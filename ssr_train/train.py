@@ -362,7 +362,7 @@ class Trainer:
 
 @contextmanager
 def _stop_signals(trainer: Trainer) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the current step and save; the same signal again ends at once."""
+    """Let SIGINT and SIGTERM end the current step and save; when asked again, end at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -373,7 +373,8 @@ def run_command(
 
     The server is the one that TRITONSERVER names, else the one on PATH, else a pinned one, fetched once.
     Every version is verified first and only good ones are loaded; what fails is listed and does not stop
-    the others. Publishes and rollbacks are followed while it runs. A second signal ends it at once.
+    the others. Publishes and rollbacks are followed while it runs. A second signal, half a second later or
+    more, ends it at once.
     Arguments after -- go to tritonserver.
 
     Examples:
