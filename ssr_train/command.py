@@ -47,6 +47,8 @@ def run(app: Callable[[], object], name: str) -> None:
     refuse alike, the first on each machine says why.
     """
     signal.signal(signal.SIGTERM, once_per_request(_Terminate()))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
+        signal.signal(signal.SIGINT, once_per_request(signal.default_int_handler))
     _streams()
     try:
         app()

@@ -220,6 +220,9 @@ def test_help_teaches_by_example_without_any_package(command: str) -> None:
     assert f"ssr-train {command}" in result.stdout
 
 
+STOPPING = pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+
+
 def busy(folder: Path, clean_up: float = 0) -> subprocess.Popen[str]:
     """A command that works in a folder within ``folder``, and has something to clean up when it ends."""
     program = (
@@ -241,7 +244,7 @@ def busy(folder: Path, clean_up: float = 0) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@STOPPING
 def test_signals_leave_nothing_behind(tmp_path: Path, number: int, status: int) -> None:
     """Temporary folders go and servers are stopped, whichever signal ends a command."""
     process = busy(tmp_path)
@@ -252,21 +255,23 @@ def test_signals_leave_nothing_behind(tmp_path: Path, number: int, status: int) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_wish_to_stop_may_arrive_twice(tmp_path: Path) -> None:
+@STOPPING
+def test_one_wish_to_stop_may_arrive_twice(tmp_path: Path, number: int, status: int) -> None:
     """``timeout`` signals a command and then its group: the second is no second request."""
     process = busy(tmp_path, clean_up=0.3)
     for _ in range(3):
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         time.sleep(0.05)
     process.communicate(timeout=30)
-    assert process.returncode == 143
+    assert process.returncode == status
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_wish_ends_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_a_second_wish_ends_at_once(tmp_path: Path, number: int, status: int) -> None:
     process = busy(tmp_path, clean_up=60)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     time.sleep(2 * ECHO)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     process.communicate(timeout=30)
-    assert process.returncode == -signal.SIGTERM
+    assert process.returncode == status
