@@ -8,7 +8,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -56,6 +57,16 @@ def die(number: int) -> int:
     if number == 9:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def die_speaking(number: int) -> bytes:
+    def cut(self: Connection, message: bytes) -> None:
+        os.write(self.fileno(), bytes(message)[: len(message) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if number == 9:
+        Connection._send = cut  # type: ignore[attr-defined]
+    return big(number)
 
 
 @pytest.fixture(autouse=True)
@@ -109,14 +120,16 @@ def test_what_the_work_raises() -> None:
         list(in_order(unpicklable, [1], 2))
 
 
-def test_a_process_that_dies_at_work() -> None:
+@pytest.mark.parametrize("work", [die, die_speaking])
+def test_a_process_that_dies(work: Callable[[int], object]) -> None:
+    """At work, or in the middle of a result: with a pipe that processes share, whoever reads that would wait
+    for the other half for good."""
     with pytest.raises(SsrError, match="a working process died"):
-        list(in_order(die, range(20), 2))
+        list(in_order(work, range(20), 2))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_process_that_dies_in_the_middle_of_a_result(number: signal.Signals) -> None:
-    """With a pipe that processes share, whoever reads would wait for the other half for good."""
+def test_a_process_that_is_killed(number: signal.Signals) -> None:
     results = in_order(big, iter(int, 1), 2)
     next(results)
     victim = multiprocessing.active_children()[0]
