@@ -26,6 +26,7 @@ from ssr_client.faces import Box
 from ssr_client.preprocess import Picture, crop_faces, read_picture
 
 from ssr_ops import Engine
+from ssr_train import command
 from ssr_train.bundle import write_bundle
 from ssr_train.contract import Crop
 from ssr_train.fetch import fetch
@@ -162,4 +163,4 @@ def apply(adapter: NDArray[np.float64], box: Box) -> Box:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main, "haar_adapter")

@@ -9,7 +9,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -39,16 +38,16 @@ def headers_of(given: Sequence[str] | None) -> dict[str, str]:
 
 
 def run(app: Callable[[], object], name: str) -> None:
-    """Run a typer application under the project's error convention.
+    """Run a typer application, or a benchmark's ``main``, under the project's error convention.
 
     Exit status: 0 success, 1 failure (``SsrError``, ``OSError``), 2 usage (typer's own),
     130 after Ctrl-C, 143 after SIGTERM, with temporary files removed and servers stopped in both cases.
     ``SSR_TRACEBACK=1`` shows the traceback as well, for a bug report. Of the processes of ``torchrun``, which
     refuse alike, the first on each machine says why.
     """
-    signal.signal(signal.SIGTERM, once_per_request(_Terminate()))
+    signal.signal(signal.SIGTERM, once_per_request(_terminate))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
-        signal.signal(signal.SIGINT, once_per_request(signal.default_int_handler))
+        signal.signal(signal.SIGINT, once_per_request(_interrupt))
     _streams()
     try:
         app()
@@ -81,17 +80,16 @@ def speaks() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-class _Terminate:
+def _terminate(number: int, again: bool) -> None:
     """Leave by way of every ``finally``; when asked again, end the process at once."""
+    if again:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+    raise SystemExit(128 + number)
 
-    _asked = False
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self._asked = True
-        raise SystemExit(128 + number)
+def _interrupt(number: int, again: bool) -> None:
+    raise KeyboardInterrupt
 
 
 def _one_line(error: BaseException) -> str:

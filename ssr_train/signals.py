@@ -9,12 +9,11 @@ from types import FrameType
 ECHO = 0.5
 """Seconds."""
 
-Handler = Callable[[int, FrameType | None], None]
 
+def once_per_request(handler: Callable[[int, bool], None]) -> Callable[[int, FrameType | None], None]:
+    """A signal handler that calls ``handler`` with the signal's number and whether it has come before.
 
-def once_per_request(handler: Handler) -> Handler:
-    """``handler`` without the echoes: the same signal again within :data:`ECHO` is no second request.
-
+    Echoes are left out: the same signal again within :data:`ECHO` is no second request.
     ``timeout`` signals a command and then the command's process group, and ``torchrun`` passes on what its
     workers were sent already: one wish to stop arrives twice, and must not end what a first one has begun.
     """
@@ -23,7 +22,8 @@ def once_per_request(handler: Handler) -> Handler:
     def on_signal(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if now - heard.get(number, float("-inf")) >= ECHO:
+            again = number in heard
             heard[number] = now
-            handler(number, frame)
+            handler(number, again)
 
     return on_signal

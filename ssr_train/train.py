@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -366,12 +365,10 @@ def _stop_signals(trainer: Trainer) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard: set[int] = set()
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        if number in heard:
+    def ask(number: int, again: bool) -> None:
+        if again:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-        heard.add(number)
         trainer.asked = number
 
     before = {number: signal.signal(number, once_per_request(ask)) for number in _STOPPING}

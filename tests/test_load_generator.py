@@ -112,8 +112,8 @@ def test_the_tail_of_two_ways(load, serve: Serve, monkeypatch: pytest.MonkeyPatc
         for latency in (*found.at.values(), found.at_half_client):
             assert len(latency) == 2
             assert all(0 < run.p50 <= run.p99 and run.late < run.p99 for run in latency)
-            assert all(run.client > 0 and run.server > 0 for run in latency)
-            assert 0 <= latency.stolen <= 1
+            assert all(run.client > 0 and run.server > 0 and 0 <= run.stolen <= 1 for run in latency)
+            assert latency.stolen == max(run.stolen for run in latency)
         assert found.runs == 2 * (2 + len(tail.SHARES) + 1) <= found.tries
         assert found.ideal >= 1
 

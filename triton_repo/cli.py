@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -404,7 +403,7 @@ def run_command(
     )
     started = False
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, again: bool) -> None:
         if stopping.is_set():
             console.print("killed", markup=False)
             server.kill()

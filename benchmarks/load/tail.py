@@ -14,7 +14,7 @@ from ssr_client import AgeClient
 from ssr_client.bench import bench
 
 from load.calm import calm
-from load.generator import Generator
+from load.generator import Generator, Run
 from load.queue import ideal_latency
 from triton_repo.server import Server
 from triton_repo.trial import CpuMeter, usable_cores
@@ -35,13 +35,15 @@ class Served(NamedTuple):
 
 
 class OpenLoop(NamedTuple):
-    """One run: milliseconds, the generator's lateness in sending (99th percentile), shares of one core."""
+    """One run: milliseconds, the generator's lateness in sending (99th percentile), shares of one core, and
+    the share of all cores' time that the hypervisor took."""
 
     p50: float
     p99: float
     late: float
     client: float
     server: float
+    stolen: float
 
     @property
     def ratio(self) -> float:
@@ -49,17 +51,16 @@ class OpenLoop(NamedTuple):
 
 
 class Latency(list[OpenLoop]):
-    """Runs of one load; ``stolen``: the most of all cores' time that the hypervisor took in one of them."""
-
-    stolen = 0.0
-
-    def add(self, run: OpenLoop, stolen: float) -> None:
-        self.append(run)
-        self.stolen = max(self.stolen, stolen)
+    """Runs of one load."""
 
     def median(self, name: str) -> float:
         """Of a field or property of :class:`OpenLoop`."""
         return statistics.median(getattr(run, name) for run in self)
+
+    @property
+    def stolen(self) -> float:
+        """The most that the hypervisor took in one of them."""
+        return max(run.stolen for run in self)
 
 
 @dataclass
@@ -101,7 +102,9 @@ class Tail:
         self.clients.append(users)
         loads = [(self.at[share], share * capacity) for share in SHARES]
         for latency, rate in [*loads, (self.at_half_client, users / 2)]:
-            latency.add(*self._calm(partial(_open_loop, served, rate, seconds, seed)))
+            (run, server), stolen = self._calm(partial(_open_loop, served, rate, seconds, seed))
+            p50, p99, late = run.percentile(50), run.percentile(99), float(np.percentile(run.late, 99))
+            latency.append(OpenLoop(p50, p99, late, run.cpu, server, stolen))
 
     def _calm(self, measure: Callable[[], Result]) -> tuple[Result, float]:
         result, stolen, tries = calm(measure)
@@ -119,8 +122,8 @@ def measure_tails(ways: Mapping[str, Served], seconds: float) -> dict[str, Tail]
     return tails
 
 
-def _open_loop(served: Served, rate: float, seconds: float, seed: int) -> OpenLoop:
+def _open_loop(served: Served, rate: float, seconds: float, seed: int) -> tuple[Run, float]:
+    """The run, and the server's share of one core meanwhile."""
     cpu = CpuMeter(served.server.pid)
     run = served.generator.open(rate, seconds, seed)
-    share, late = cpu.share, float(np.percentile(run.late, 99))
-    return OpenLoop(run.percentile(50), run.percentile(99), late, run.cpu, share)
+    return run, cpu.share

@@ -11,9 +11,8 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection, wait
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import cv2
@@ -44,7 +43,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], processes: i
     waiting = enumerate(items)
     given = 0
     done: dict[int, Result] = {}
-    with _Team(work, processes) as team:
+    with closing(_Team(work, processes)) as team:
         for wanted in itertools.count():
             while wanted not in done:
                 for item in itertools.islice(waiting, min(team.room, wanted + _AHEAD * processes - given)):
@@ -73,23 +72,22 @@ class _Team(Generic[Item, Result]):
     """Processes that do one kind of work on numbered items."""
 
     def __init__(self, work: Callable[[Item], Result], processes: int) -> None:
-        self._members: dict[Connection, _Member] = {}
+        self._members: list[_Member] = []
         try:
             for _ in range(processes):
-                member = _Member(work)
-                self._members[member.pipe] = member
+                self._members.append(_Member(work))
         except BaseException:
-            self._end()
+            self.close()
             raise
 
     @property
     def room(self) -> int:
         """Items that may be given now."""
-        return sum(_AT_ONCE - member.under_way for member in self._members.values())
+        return sum(_AT_ONCE - member.under_way for member in self._members)
 
     def give(self, item: tuple[int, Item]) -> None:
         """To whoever has the least to do."""
-        member = min(self._members.values(), key=lambda m: m.under_way)
+        member = min(self._members, key=lambda m: m.under_way)
         member.under_way += 1
         with _speaking():
             member.pipe.send(item)
@@ -97,12 +95,10 @@ class _Team(Generic[Item, Result]):
     def take(self) -> dict[int, Result]:
         """Results that are ready, one at least, by number. Raises what the work raised."""
         results = {}
-        ready = set(wait(list(self._members)))
-        for pipe, member in self._members.items():
-            if pipe not in ready:
-                continue
+        ready = wait([member.pipe for member in self._members])
+        for member in (m for m in self._members if m.pipe in ready):
             with _speaking():
-                message = pipe.recv_bytes()
+                message = member.pipe.recv_bytes()
             number, result, error, told = pickle.loads(message)
             if error is not None:
                 raise error from RuntimeError(told)
@@ -110,18 +106,11 @@ class _Team(Generic[Item, Result]):
             results[number] = result
         return results
 
-    def __enter__(self) -> _Team[Item, Result]:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
-
-    def _end(self) -> None:
-        for pipe in self._members:
-            pipe.close()
-        for member in self._members.values():
+    def close(self) -> None:
+        """End the processes, whatever they are at."""
+        for member in self._members:
+            member.pipe.close()
+        for member in self._members:
             member.process.join(_PATIENCE)
             member.process.kill()
             member.process.join()
