@@ -7,13 +7,12 @@ OUT ?= demo/annotated.jpg
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # (setuptools: tensorrt-rtx-cu13 comes as source, and is installed without build isolation like the rest.)
-BUILD_TOOLS := scikit-build-core pybind11 nlohmann-json cmake ninja setuptools
+BUILD_TOOLS := scikit-build-core pybind11 nlohmann-json cmake ninja setuptools hatchling editables
 # A file's tests stay together, for they share servers; more processes than four would wait for each other.
 # Threads of one that wait for work leave the core to another.
 PYTEST := env OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # Everything that the compiled part is made from: the editable install does not rebuild by itself.
-NATIVE := pyproject.toml constraints.txt CMakeLists.txt $(shell find ssr_ops/csrc -type f)
-PACKAGES := ssr_train ssr_ops triton_repo clients/ssr_client
+NATIVE := pyproject.toml clients/pyproject.toml constraints.txt CMakeLists.txt $(shell find ssr_ops/csrc -type f)
 # The environment's own tools (cmake, ninja) come before the machine's.
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -30,7 +29,7 @@ help:
 	@echo "make clean             remove the environment and the build folders"
 
 demo: $(VENV)/.demo
-	@$(BIN)/python -m triton_repo.demo $(if $(PHOTO),--photo "$(PHOTO)") --out "$(OUT)"
+	@$(BIN)/python demo.py $(if $(PHOTO),--photo "$(PHOTO)") --out "$(OUT)"
 
 test: $(VENV)/.test
 	@$(PYTEST) $(ARGS)
@@ -54,7 +53,7 @@ bench: $(VENV)/.test
 
 peers: $(VENV)/.test
 	@echo "installing OpenVINO, NNCF, LiteRT and its converter (1 GB)"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[bench]'
+	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[photo]' -e '.[bench]'
 	@touch $(VENV)/.peers
 
 $(BIN)/python:
@@ -72,12 +71,12 @@ $(VENV)/.tools: constraints.txt | $(BIN)/python
 
 $(VENV)/.demo: $(VENV)/.tools $(NATIVE)
 	@echo "building the native code and installing what serving needs (a minute or two)"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[import,serve,client]'
+	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[photo]' -e '.[import]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.tools $(NATIVE)
 	@echo "building the native code and installing what the tests need (PyTorch among it)"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e '.[dev]'
+	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[photo]' -e '.[dev]'
 	@touch $@ $(VENV)/.demo
 
 clean:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.bundle import Bundle, copy_bundle
+from ssr_bundle.bundle import Bundle, copy_bundle
 from ssr_train.quantize.calibrate import calibrate
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssr_train.machine import cpu_name, hardware, medians, versions
+from ssr_bundle.machine import cpu_name, hardware, medians, versions
 
 __all__ = ["RESULTS", "cpu_name", "cpu_slug", "hardware", "medians", "table", "versions", "write"]
 

@@ -22,16 +22,18 @@ from pathlib import Path
 import numpy as np
 from _report import RESULTS, table
 from numpy.typing import NDArray
+from ssr_client.gather import SUFFIXES, gather
 
+from ssr_bundle import commandline as command
+from ssr_bundle.bundle import Bundle, copy_bundle, read_bundle
+from ssr_bundle.contract import PRECISIONS, Quantization, convolution_widths
 from ssr_ops import quantized
-from ssr_train import command
-from ssr_train.bundle import Bundle, copy_bundle, default_bundle, read_bundle, write_bundle
-from ssr_train.contract import PRECISIONS, Quantization, convolution_widths
+from ssr_ops.drift import Drift, answers, reference_answers
+from ssr_ops.golden import write_bundle
+from ssr_ops.shipped import default_bundle
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.keras_import import import_keras
 from ssr_train.quantize.calibrate import calibrate
-from ssr_train.quantize.crops import SUFFIXES, gather
-from ssr_train.quantize.drift import Drift, answers, reference_answers
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SSR_SHARED", ROOT.parent / "shared"))

@@ -32,9 +32,10 @@ from peers.crops import drawn_crops, photographed_crops
 from peers.report import Cell, Results, write
 from peers.tuning import PAUSE, choose, survey
 
+from ssr_bundle import commandline as command
+from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_ops.engine import Engine
-from ssr_train import command
-from ssr_train.bundle import Bundle, default_bundle, read_bundle
+from ssr_ops.shipped import default_bundle
 
 PRECISIONS = ("fp32", "bf16", "int8")
 CALIBRATION, FRESH = 300, 256

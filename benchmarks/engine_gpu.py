@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ssr_bundle import commandline as command
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.tolerances import tolerance
 from ssr_ops.engine import Engine
-from ssr_train import command
-from ssr_train.bundle import Bundle, default_bundle, load_model, read_bundle
-from ssr_train.tolerances import tolerance
+from ssr_ops.shipped import default_bundle
+from ssr_train.model import load_model
 
 BATCHES = (1, 4, 16, 64, 256)
 

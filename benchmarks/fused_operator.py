@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssr_bundle import commandline as command
+from ssr_bundle.contract import Architecture
 from ssr_ops import reference
 from ssr_ops.op import implementation, soft_stagewise_regression
-from ssr_train import command
-from ssr_train.contract import Architecture
 from ssr_train.model import expression
 
 ARCHITECTURE = Architecture()

@@ -29,9 +29,10 @@ from fused_operator import (
 )
 from torch import Tensor
 
+from ssr_bundle import commandline as command
+from ssr_bundle.tolerances import operator_tolerance
 from ssr_ops import reference
-from ssr_train import command
-from ssr_train.tolerances import operator_scale, operator_tolerance
+from ssr_ops.magnitude import operator_scale
 
 REQUIRED_BANDWIDTH = 0.80
 REQUIRED_RATIO = 5.0

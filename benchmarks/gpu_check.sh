@@ -177,7 +177,7 @@ build_native() {
 
 run_cpp() {
   local bundle
-  bundle=$("$build/venv/bin/python" -c 'from ssr_train.bundle import default_bundle; print(default_bundle())')
+  bundle=$("$build/venv/bin/python" -c 'from ssr_ops.shipped import default_bundle; print(default_bundle())')
   "$build/native/tests/cuda_on_cpu_test" "$bundle"
   "$build/native/tests/concurrency_test" "$bundle"
   "$build/native/tests/backend_test"

@@ -25,11 +25,11 @@ from ssr_client.detectors import Haar, YuNet
 from ssr_client.faces import Box
 from ssr_client.preprocess import Picture, crop_faces, read_picture
 
+from ssr_bundle import commandline as command
+from ssr_bundle.contract import Crop
+from ssr_bundle.fetch import fetch
 from ssr_ops import Engine
-from ssr_train import command
-from ssr_train.bundle import write_bundle
-from ssr_train.contract import Crop
-from ssr_train.fetch import fetch
+from ssr_ops.golden import write_bundle
 from ssr_train.keras_import import import_keras
 
 ROOT = Path(__file__).resolve().parents[1]

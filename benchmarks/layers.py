@@ -18,11 +18,12 @@ from pathlib import Path
 import _report as report
 import numpy as np
 
+from ssr_bundle import commandline as command
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.contract import Architecture
 from ssr_ops import _native
 from ssr_ops.engine import Engine
-from ssr_train import command
-from ssr_train.bundle import Bundle, default_bundle, read_bundle
-from ssr_train.contract import Architecture
+from ssr_ops.shipped import default_bundle
 
 PRECISIONS = ("fp32", "bf16", "int8")
 AGREEMENT = {"fp32": 2e-3, "bf16": 0.75, "int8": 5.0}

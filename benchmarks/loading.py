@@ -27,11 +27,12 @@ import numpy as np
 import tritonclient.grpc as grpcclient
 from _quantized import quantized
 
+from ssr_bundle import commandline as command
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.errors import SsrError
 from ssr_ops import Engine, implementations
-from ssr_train import command
-from ssr_train.bundle import Bundle, default_bundle, read_bundle
+from ssr_ops.shipped import default_bundle
 from ssr_train.data.synthetic import draw_faces
-from ssr_train.errors import SsrError
 from triton_repo import ports
 from triton_repo.config import Options
 from triton_repo.control import Control

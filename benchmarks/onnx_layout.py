@@ -22,11 +22,12 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from ssr_train import command
-from ssr_train.bundle import Bundle, default_bundle, read_bundle
-from ssr_train.contract import IMAGE_SIZE
-from ssr_train.export import build_onnx
-from ssr_train.tolerances import required
+from ssr_bundle import commandline as command
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.contract import IMAGE_SIZE
+from ssr_bundle.tolerances import required
+from ssr_ops.export import build_onnx
+from ssr_ops.shipped import default_bundle
 
 BYTES, PLANES = "exported: bytes, n x 64 x 64 x 3", "the same from floats, n x 3 x 64 x 64"
 BATCHES = (1, 8, 32)

@@ -44,10 +44,11 @@ from load.tail import RUNS, SHARES, UNDER_WAY, Latency, Served, Tail, measure_ta
 from ssr_client import AgeClient
 from ssr_client.bench import bench
 
+from ssr_bundle import commandline as command
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.errors import SsrError
 from ssr_ops import Engine, implementations
-from ssr_train import command
-from ssr_train.bundle import Bundle, default_bundle, read_bundle
-from ssr_train.errors import SsrError
+from ssr_ops.shipped import default_bundle
 from triton_repo.config import PRECISIONS, Options
 from triton_repo.repository import build
 from triton_repo.server import Server

@@ -31,8 +31,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ssr_train import command
-from ssr_train.contract import BLOCKS
+from ssr_bundle import commandline as command
+from ssr_bundle.contract import BLOCKS
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import make_split
 from ssr_train.data.synthetic import draw_faces

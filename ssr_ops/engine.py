@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssr_train.contract import IMAGE_SIZE
-from ssr_train.errors import SsrError
+from ssr_bundle.contract import IMAGE_SIZE
+from ssr_bundle.errors import SsrError
 
 if TYPE_CHECKING:
-    from ssr_train.bundle import Bundle
+    from ssr_bundle.bundle import Bundle
 
 _native: Any = importlib.import_module("ssr_ops._native")
 
@@ -38,7 +38,7 @@ class Engine:
     on batch size, position or threads. ``SSR_FORCE_IMPLEMENTATION`` or ``implementation`` picks one of
     :func:`ssr_ops.implementations` for the CPU.
 
-    Raises :class:`ssr_train.errors.SsrError` (a ``ValueError``) naming the file that is missing, damaged
+    Raises :class:`ssr_bundle.errors.SsrError` (a ``ValueError``) naming the file that is missing, damaged
     or foreign, or the option that this machine or build cannot honour.
     """
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 if TYPE_CHECKING:
     from torch import Tensor

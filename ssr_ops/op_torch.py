@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
+from ssr_bundle.errors import SsrError
 from ssr_ops.op import call, check_shapes, native, shape_of
-from ssr_train.errors import SsrError
 
 Constants = tuple[tuple[int, ...], float, float, float, float]
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssr_bundle.contract import BLOCKS, FIRST_BLOCKS, Architecture, Quantization
 from ssr_ops import reference
 from ssr_ops.reference import Parameters, Stages
-from ssr_train.contract import BLOCKS, FIRST_BLOCKS, Architecture, Quantization
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]

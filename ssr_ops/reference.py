@@ -1,7 +1,7 @@
 """The readable ground truth, NumPy in float64: the operator, the network, the crop.
 
 Nothing here is fast. Every faster implementation (C++, CUDA, torch, ONNX, the served model) is held
-to it within ``ssr_train/tolerances.py``; it is itself held to the original network's printed outputs.
+to it within ``ssr_bundle/tolerances.py``; it is itself held to the original network's printed outputs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssr_train.contract import BLOCKS, IMAGE_SIZE, Architecture, Contract, Crop, Interval
+from ssr_bundle.contract import BLOCKS, IMAGE_SIZE, Architecture, Contract, Crop, Interval
 
 Array = NDArray[np.float64]
 Parameters = Mapping[str, NDArray[Any]]

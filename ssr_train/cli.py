@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ssr_train import command
-from ssr_train.errors import Interrupted, SsrError
+from ssr_bundle import commandline as command
+from ssr_bundle.errors import Interrupted, SsrError
 from ssr_train.evaluation import cli as judging
 from ssr_train.paper import cli as paper
 from ssr_train.run_folder import Settings
@@ -69,10 +69,10 @@ def fetch(
 
         ssr-train fetch morph2 --out weights
     """
-    from ssr_train import fetch as released
+    from ssr_bundle import fetch as released
 
     if list_:
-        from ssr_train.describe import table
+        from ssr_bundle.report import table
 
         table(released.available(), header=("name", "what it is", "where"))
         return
@@ -96,7 +96,7 @@ def import_keras_command(
 
     Example:  ssr-train import-keras ssrnet_morph2.h5 --out bundles/morph2
     """
-    from ssr_train.bundle import write_bundle
+    from ssr_ops.golden import write_bundle
     from ssr_train.keras_import import import_keras
 
     contract, parameters = import_keras(h5, name)
@@ -182,7 +182,7 @@ def doctor(
     from ssr_train.data import distributions
 
     if list_:
-        from ssr_train.describe import table
+        from ssr_bundle.report import table
 
         table(
             [(name, distributions.describe(name)) for name in distributions.NAMES],
@@ -191,8 +191,8 @@ def doctor(
         return
     if data is None or root is None:
         raise typer.BadParameter("give --data NAME and --root DIR, or --list")
+    from ssr_bundle.disk import check_folder
     from ssr_train.data.prepare import diagnose
-    from ssr_train.disk import check_folder
 
     check_folder(out)
     report = diagnose(data, root, workers=workers, labels_only=labels_only)
@@ -413,8 +413,8 @@ def export(
 
         ssr-train export bundles/morph2 --stages --out morph2-stages.onnx
     """
-    from ssr_train.export import PRECISIONS
-    from ssr_train.export import command as exporting
+    from ssr_bundle.report import table
+    from ssr_ops.export import PRECISIONS, write
 
     chosen = PRECISIONS if precision == "all" else tuple(dict.fromkeys(precision.split(",")))
     if unknown := [name for name in chosen if name not in PRECISIONS]:
@@ -423,7 +423,24 @@ def export(
         )
     if out is not None and len(chosen) > 1:
         raise typer.BadParameter("--out takes one file, so give one --precision with it")
-    exporting.export(bundle, chosen, out, stage_outputs=stages, force=force)
+    options = {"stage_outputs": stages, "force": force}
+    if out is None:
+        written = write.export(bundle, chosen, **options)
+    else:
+        written = [write.export_file(bundle, chosen[0], out, **options)]
+    rows = [
+        (
+            str(exported.path),
+            exported.replay.precision,
+            str(exported.opset),
+            f"{exported.bytes:,}",
+            f"{exported.replay.mean:.1e}",
+            f"{exported.replay.worst:.1e}",
+            f"{exported.replay.tolerance:.1e} {exported.replay.unit}",
+        )
+        for exported in written
+    ]
+    table(rows, header=("file", "precision", "opset", "bytes", "mean", "worst", "allowed on golden faces"))
 
 
 @app.command()
@@ -436,7 +453,7 @@ def info(
     Example:  ssr-train info bundles/morph2
     """
     if json:
-        from ssr_train.bundle import read_bundle
+        from ssr_bundle.bundle import read_bundle
 
         sys.stdout.write(read_bundle(bundle).contract.dumps())
         return
@@ -451,9 +468,9 @@ paper.register(app)
 
 def _describe(path: Path, full: bool) -> None:
     """Print what a bundle is, after checking it by its golden record."""
-    from ssr_train.bundle import read_bundle
+    from ssr_bundle.bundle import read_bundle
+    from ssr_ops.replay import replay_all
     from ssr_train.describe import describe
-    from ssr_train.replay import replay_all
 
     bundle = read_bundle(path)
     describe(bundle, replay_all(bundle), full=full)

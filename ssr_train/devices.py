@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 
 def check_device(device: str) -> None:

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from ssr_bundle.contract import IMAGE_SIZE
+from ssr_bundle.errors import Interrupted, SsrError, stopped_by
 from ssr_train import data as datasets
 from ssr_train import zoo
-from ssr_train.contract import IMAGE_SIZE
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, leak, make_split
-from ssr_train.errors import Interrupted, SsrError, stopped_by
 from ssr_train.progress import Reporter
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.schedule import batch_size, default_step

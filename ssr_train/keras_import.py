@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.bundle import hash_file
-from ssr_train.contract import BLOCKS, Architecture, Contract, Crop, Input, Interface, Output
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import hash_file
+from ssr_bundle.contract import BLOCKS, Architecture, Contract, Crop, Input, Interface, Output
+from ssr_bundle.errors import SsrError
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -53,7 +53,7 @@ def read_keras(path: Path) -> tuple[Architecture, Arrays]:
 
 
 def import_keras(path: Path, name: str | None = None, source: str | None = None) -> tuple[Contract, Arrays]:
-    """Contract and parameters of a released file, ready for :func:`ssr_train.bundle.write_bundle`."""
+    """Contract and parameters of a released file, ready for :func:`ssr_bundle.bundle.write_bundle`."""
     architecture, parameters = read_keras(path)
     output = Output.for_value_range(architecture.value_range)
     contract = Contract(

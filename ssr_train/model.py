@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ssr_train.contract import BLOCKS, Architecture
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.contract import BLOCKS, Architecture
 
 
 class Stages(NamedTuple):
@@ -166,3 +168,11 @@ def expression(p: Tensor, eta: Tensor, delta: Tensor, architecture: Architecture
         age = age + part.sum(1) / bins
         begin += s
     return a.value_range * age
+
+
+def load_model(bundle: Bundle | str | os.PathLike[str]) -> SSRNet:
+    """The network as a torch module in eval mode: float (N, 3, 64, 64), 0..255, to (N, 1), unclipped."""
+    opened = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+    model = SSRNet(opened.contract.architecture)
+    model.load_parameters({k: torch.from_numpy(v.copy()) for k, v in opened.parameters().items()})
+    return model.eval()

@@ -23,8 +23,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
 
-from ssr_train.disk import held, replace_file, room_for
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import RUN_BUNDLE, RUN_SETTINGS
+from ssr_bundle.disk import held, replace_file, room_for
+from ssr_bundle.errors import SsrError
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.settings_file = path / "settings.json"
+        self.settings_file = path / RUN_SETTINGS
         self.checkpoint_file = path / "checkpoint.pt"
         self.history_json = path / "history.json"
         self.history_csv = path / "history.csv"
@@ -107,7 +108,7 @@ class RunFolder:
         self.bad_batch = path / "bad_batch.npz"
         self.split_file = path / "split.json"
         self.logs = path / "logs"
-        self.bundle, self.bundle_last = path / "bundle", path / "bundle-last"
+        self.bundle, self.bundle_last = path / RUN_BUNDLE, path / "bundle-last"
         self.system, self.system_last = path / "system", path / "system-last"
 
     @property

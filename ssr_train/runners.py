@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.bundle import Bundle, read_bundle
-from ssr_train.contract import IMAGE_SIZE, Interface, Output
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.contract import IMAGE_SIZE, Interface, Output
+from ssr_bundle.errors import SsrError
 from ssr_train.devices import check_device
-from ssr_train.errors import SsrError
 
 if TYPE_CHECKING:
     from ssr_client import AgeClient
@@ -180,7 +180,7 @@ class OnnxRunner(Runner):
     """The graph that ``ssr-train export`` wrote into the bundle, in ONNX Runtime on the CPU."""
 
     def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
-        from ssr_train.export import check_onnx, onnx_name, open_onnx
+        from ssr_ops.export import check_onnx, onnx_name, open_onnx
 
         _years(bundle.contract.interface, str(bundle.path))
         name = onnx_name(precision)
@@ -245,7 +245,7 @@ class ServedRunner(Runner):
 
 
 def _torch(bundle: Bundle, device: str) -> TorchRunner:
-    from ssr_train.bundle import load_model
+    from ssr_train.model import load_model
     from ssr_train.zoo.ssrnet import SSRNetSystem
 
     interface = bundle.contract.interface

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from ssr_bundle.errors import Interrupted, SsrError
+from ssr_bundle.signals import once_per_request
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split
 from ssr_train.data.transforms import random_matrices, to_network, warp
-from ssr_train.errors import Interrupted, SsrError
 from ssr_train.progress import Reporter
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.schedule import learning_rate
-from ssr_train.signals import once_per_request
 from ssr_train.training import output
 from ssr_train.training.logs import Log, open_log
 from ssr_train.training.memory import keep_freed_memory

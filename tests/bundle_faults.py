@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from ssr_train.bundle import Bundle, seal, write_bundle
-from ssr_train.contract import Contract
+from ssr_bundle.bundle import Bundle, seal
+from ssr_bundle.contract import Contract
+from ssr_ops.golden import write_bundle
 
 
 def changed_weights(bundle: Bundle, path: Path, factor: float = 1.01) -> Path:

@@ -66,7 +66,7 @@ class ReleasedBundles:
         self.folder = folder
 
     def __call__(self, name: str) -> Path:
-        from ssr_train.bundle import write_bundle
+        from ssr_ops.golden import write_bundle
         from ssr_train.keras_import import import_keras
 
         path = self.folder / name

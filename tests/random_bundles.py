@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.bundle import Bundle, read_bundle, write_bundle
-from ssr_train.contract import (
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.contract import (
     PRECISIONS,
     Architecture,
     Contract,
@@ -19,6 +19,7 @@ from ssr_train.contract import (
     Quantization,
     convolution_widths,
 )
+from ssr_ops.golden import write_bundle
 
 
 def random_parameters(architecture: Architecture, seed: int = 0) -> dict[str, NDArray[Any]]:

@@ -16,8 +16,8 @@ from typing import Any
 import tritonclient.grpc as grpc
 from tritonclient.utils import InferenceServerException
 
+from ssr_bundle.bundle import read_bundle
 from ssr_ops import _native
-from ssr_train.bundle import read_bundle
 from triton_repo import config as model_config
 from triton_repo import ports
 from triton_repo.tritonserver import TritonServer

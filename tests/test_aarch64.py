@@ -11,7 +11,7 @@ from conftest import ROOT, ReleasedBundles
 from native_programs import Programs, build, run
 from random_bundles import quantized_bundle
 
-from ssr_train.contract import Architecture
+from ssr_bundle.contract import Architecture
 
 NETWORK = Architecture(stages=(2, 3, 2, 3), width_x=20, width_s=8, width_fusion=5)
 PROGRAMS = ["cuda_on_cpu_test", "concurrency_test", "guard_test", "words_test"]

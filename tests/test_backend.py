@@ -16,9 +16,10 @@ import pytest
 from random_bundles import random_contract, random_parameters
 from safetensors import numpy as safetensors
 
+from ssr_bundle.bundle import MODEL_FILE, read_bundle, seal
+from ssr_bundle.contract import Architecture, Interface, Interval, Output
 from ssr_ops import Engine, _native
-from ssr_train.bundle import MODEL_FILE, read_bundle, seal, write_bundle
-from ssr_train.contract import Architecture, Interface, Interval, Output
+from ssr_ops.golden import write_bundle
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient is not installed (extra: serve)")
 
@@ -470,7 +471,7 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 def set_interface(config: Any, interface: Interface) -> None:
     """The interface of another bundle, consistent in itself."""
-    from ssr_train.contract import canonical_json
+    from ssr_bundle.contract import canonical_json
 
     config.parameters["interface"].string_value = canonical_json(interface.to_json())
     config.parameters["interface_sha256"].string_value = interface.sha256

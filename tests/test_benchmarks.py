@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssr_train.bundle import default_bundle, read_bundle
+from ssr_bundle.bundle import read_bundle
+from ssr_ops.shipped import default_bundle
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -99,7 +100,7 @@ def test_onnx_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import onnx_layout
 
-    from ssr_train.export import build_onnx
+    from ssr_ops.export import build_onnx
 
     bundle = read_bundle(default_bundle())
     exported = build_onnx(bundle)

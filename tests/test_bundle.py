@@ -14,8 +14,7 @@ import pytest
 from random_bundles import random_bundle, random_contract, random_parameters
 from safetensors import numpy as safetensors
 
-from ssr_ops import reference
-from ssr_train.bundle import (
+from ssr_bundle.bundle import (
     GOLDEN_FILE,
     MODEL_FILE,
     BundleError,
@@ -26,9 +25,10 @@ from ssr_train.bundle import (
     replace_contract,
     seal,
     without,
-    write_bundle,
 )
-from ssr_train.contract import Architecture, Crop, Input, Interface, Interval, Output
+from ssr_bundle.contract import Architecture, Crop, Input, Interface, Interval, Output
+from ssr_ops import reference
+from ssr_ops.golden import write_bundle
 
 Edit = Callable[[Path], object]
 
@@ -245,7 +245,7 @@ def test_golden_follows_colour_and_crop(tmp_path: Path, good: Path) -> None:
     assert (golden["crops"] != other["crops"][..., ::-1]).any()
 
 
-@pytest.mark.parametrize("module", ["ssr_train.bundle", "ssr_train.contract", "ssr_ops.reference"])
+@pytest.mark.parametrize("module", ["ssr_bundle.bundle", "ssr_bundle.contract", "ssr_ops.reference"])
 def test_light_modules_need_no_torch_and_no_native_code(module: str) -> None:
     code = f"import sys; sys.modules['torch'] = sys.modules['ssr_ops._native'] = None; import {module}"
     subprocess.run([sys.executable, "-c", code], check=True)

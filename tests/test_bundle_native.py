@@ -15,10 +15,10 @@ import pytest
 from random_bundles import random_bundle, random_parameters
 from safetensors.numpy import load_file, save_file
 
+from ssr_bundle.bundle import seal
+from ssr_bundle.contract import Architecture, Contract, canonical_json
+from ssr_bundle.errors import SsrError
 from ssr_ops.engine import Engine
-from ssr_train.bundle import seal
-from ssr_train.contract import Architecture, Contract, canonical_json
-from ssr_train.errors import SsrError
 
 ARCHITECTURE = Architecture(stages=(2,), width_x=4, width_s=4, width_fusion=2)
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from conftest import RELEASED, ROOT, ReleasedBundles, material
 
-from ssr_train.bundle import default_bundle, read_bundle
-from ssr_train.signals import ECHO
+from ssr_bundle.bundle import read_bundle
+from ssr_bundle.signals import ECHO
+from ssr_ops.shipped import default_bundle
 
 BLOCK = """
 import sys
@@ -226,7 +227,7 @@ STOPPING = pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143),
 def busy(folder: Path, clean_up: float = 0) -> subprocess.Popen[str]:
     """A command that works in a folder within ``folder``, and has something to clean up when it ends."""
     program = (
-        "import sys, tempfile, time; from ssr_train.command import run\n"
+        "import sys, tempfile, time; from ssr_bundle.commandline import run\n"
         "def app():\n"
         "    with tempfile.TemporaryDirectory(dir=sys.argv[1]):\n"
         "        try: print('ready', flush=True); time.sleep(60)\n"

@@ -24,9 +24,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, ReleasedBundles, Serve, material
 
+from ssr_bundle.bundle import read_bundle
+from ssr_bundle.contract import Crop, Input, Interval
 from ssr_ops import Engine, reference
-from ssr_train.bundle import default_bundle, read_bundle, write_bundle
-from ssr_train.contract import Crop, Input, Interval
+from ssr_ops.golden import write_bundle
+from ssr_ops.shipped import default_bundle
 
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("tritonclient.grpc")

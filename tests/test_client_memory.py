@@ -23,7 +23,7 @@ from ssr_client import AgeClient, AsyncAgeClient, ClientError, memory
 from ssr_client.bench import bench
 
 from ssr_ops import Engine
-from ssr_train.bundle import default_bundle
+from ssr_ops.shipped import default_bundle
 from triton_repo.repository import build
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer

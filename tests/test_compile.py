@@ -22,12 +22,13 @@ from bundle_faults import changed_weights
 from random_bundles import random_bundle
 from typer.testing import CliRunner
 
-from ssr_train.bundle import Bundle, default_bundle, hash_file, read_bundle
-from ssr_train.contract import Architecture
-from ssr_train.errors import SsrError
-from ssr_train.export import build_onnx
-from ssr_train.export.names import network_sha256
-from ssr_train.tolerances import required
+from ssr_bundle.bundle import Bundle, hash_file, read_bundle
+from ssr_bundle.contract import Architecture
+from ssr_bundle.errors import SsrError
+from ssr_bundle.tolerances import required
+from ssr_ops.export import build_onnx
+from ssr_ops.export.names import network_sha256
+from ssr_ops.shipped import default_bundle
 from triton_repo import cli, doctor
 from triton_repo.compile import (
     BATCHES,

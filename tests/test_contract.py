@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ssr_train.contract import (
+from ssr_bundle.contract import (
     Architecture,
     Contract,
     ContractError,

@@ -27,7 +27,7 @@ def demo(folder: Path, *arguments: object, **environment: str) -> subprocess.Com
     """Run it in ``folder``, with no network, an empty cache of weights, and torch made unimportable."""
     (folder / "torch.py").write_text("raise ImportError('the demo needs no torch')")
     return subprocess.run(
-        [sys.executable, "-m", "triton_repo.demo", *map(str, arguments)],
+        [sys.executable, ROOT / "demo.py", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import pytest
 
-from ssr_train import disk
-from ssr_train.errors import SsrError
+from ssr_bundle import disk
+from ssr_bundle.errors import SsrError
 
 
 def names(folder: Path) -> list[str]:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from distributions import IMDB, Writer, build, datenum, grey, imdb_wiki_struct
 
+from ssr_bundle.errors import SsrError
 from ssr_train.data import distributions
 from ssr_train.data.cutting import Cut, Cutter
 from ssr_train.data.distributions.imdb_wiki import ages_of
 from ssr_train.data.records import REMARKS, Problem, Record, Scan
-from ssr_train.errors import SsrError
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "datasets.md"
 

@@ -17,15 +17,16 @@ import pytest
 from conftest import RELEASED, ROOT, ReleasedBundles, material
 from numpy.typing import NDArray
 from random_bundles import quantized_bundle, random_bundle
+from ssr_client.gather import gather
 from tolerances import OFFICIAL, Tolerance, tolerance
 
+from ssr_bundle.bundle import Bundle, copy_bundle, read_bundle
+from ssr_bundle.contract import Architecture, Interval
+from ssr_bundle.errors import SsrError
 from ssr_ops import _native, implementations, quantized, reference
 from ssr_ops.engine import Engine, Stages
-from ssr_train.bundle import Bundle, copy_bundle, default_bundle, read_bundle
-from ssr_train.contract import Architecture, Interval
-from ssr_train.errors import SsrError
+from ssr_ops.shipped import default_bundle
 from ssr_train.quantize.calibrate import calibrate
-from ssr_train.quantize.crops import gather
 
 IMPLEMENTATIONS = ("avx512", "avx2", "portable")
 QUANTIZED = [
@@ -199,7 +200,7 @@ def test_other_architectures(
 
 def test_floor_below_float32_rounding(tmp_path: Path, plain_bundle: Path) -> None:
     """Delta = tanh(-20): 1 + Delta is 4e-18 in double and 0 in float32; the floor answers for both."""
-    from ssr_train.bundle import write_bundle
+    from ssr_ops.golden import write_bundle
 
     plain = read_bundle(plain_bundle)
     parameters = plain.parameters()

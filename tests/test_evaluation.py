@@ -19,15 +19,17 @@ from tolerances import required
 from typer.testing import CliRunner
 
 import ssr_ops
+from ssr_bundle.bundle import copy_bundle, read_bundle
+from ssr_bundle.contract import Architecture, Contract, Crop, Input, Interface, Output
+from ssr_bundle.disk import check_folder
+from ssr_bundle.errors import SsrError
 from ssr_ops import reference
-from ssr_train.bundle import copy_bundle, default_bundle, read_bundle, write_bundle
+from ssr_ops.golden import write_bundle
+from ssr_ops.shipped import default_bundle
 from ssr_train.cli import app
-from ssr_train.contract import Architecture, Contract, Crop, Input, Interface, Output
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import make_split
 from ssr_train.data.synthetic import draw_faces
-from ssr_train.disk import check_folder
-from ssr_train.errors import SsrError
 from ssr_train.evaluation import gate, gate_report, intervals, selection
 from ssr_train.evaluation.calibrate import RECORD, calibrate_bundle, halve
 from ssr_train.evaluation.card import card, write_card
@@ -49,7 +51,7 @@ def images() -> np.ndarray[Any, np.dtype[np.uint8]]:
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default bundle with an exported graph, then calibrated on drawn faces."""
-    from ssr_train.export import export
+    from ssr_ops.export import export
 
     folder = tmp_path_factory.mktemp("calibrated")
     shipped = read_bundle(default_bundle())
@@ -154,7 +156,7 @@ def test_parts_are_by_band_sex_and_group() -> None:
 
 
 def test_runners_agree_with_the_reference(images: Any, tmp_path: Path) -> None:
-    from ssr_train.export import export
+    from ssr_ops.export import export
 
     shipped = read_bundle(default_bundle())
     bundle = copy_bundle(shipped, shipped.contract, tmp_path / "bundle")
@@ -174,7 +176,7 @@ def test_runners_agree_with_the_reference(images: Any, tmp_path: Path) -> None:
 
 
 def test_runners_take_bgr_whatever_the_network_takes(images: Any, tmp_path: Path) -> None:
-    from ssr_train.export import export
+    from ssr_ops.export import export
 
     shipped = read_bundle(default_bundle())
     interface = dataclasses.replace(shipped.contract.interface, input=Input("rgb"))

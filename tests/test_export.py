@@ -19,14 +19,15 @@ from random_bundles import (
     random_parameters,
     random_quantization,
 )
+from ssr_client.gather import LEAST, gather
 from test_cli_train import refused, ssr_train
 from tolerances import REQUIRED, required, tolerance
 
+from ssr_bundle.bundle import Bundle, BundleError, copy_bundle, read_bundle
+from ssr_bundle.contract import Architecture, Input, Interface, Interval, Output
+from ssr_bundle.errors import SsrError
 from ssr_ops import quantized, reference
-from ssr_train.bundle import Bundle, BundleError, copy_bundle, default_bundle, read_bundle, write_bundle
-from ssr_train.contract import Architecture, Input, Interface, Interval, Output
-from ssr_train.errors import SsrError
-from ssr_train.export import (
+from ssr_ops.export import (
     PRECISIONS,
     ExportError,
     build_onnx,
@@ -36,8 +37,9 @@ from ssr_train.export import (
     onnx_name,
     replay_onnx,
 )
+from ssr_ops.golden import write_bundle
+from ssr_ops.shipped import default_bundle
 from ssr_train.quantize.calibrate import calibrate
-from ssr_train.quantize.crops import LEAST, gather
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -360,7 +362,7 @@ def test_out_is_no_file_that_the_bundle_pins(copied: Path, tmp_path: Path) -> No
 def test_a_folder_that_cannot_be_written_is_said_first(
     copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssr_train.export.write.build_onnx", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr("ssr_ops.export.write.build_onnx", lambda *_, **__: pytest.fail("work was done"))
     (tmp_path / "file").touch()
     with pytest.raises(SsrError, match="file: is a file, expected a folder for the graph"):
         export_file(copied, "fp32", tmp_path / "file" / "model.onnx")

@@ -1,4 +1,4 @@
-"""ssr_train.fetch against a real HTTP server on the loopback: resume, truncation, refusal, offline."""
+"""ssr_bundle.fetch against a real HTTP server on the loopback: resume, truncation, refusal, offline."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import SHARED, material
 
-from ssr_train import fetch as module
-from ssr_train.fetch import ASSETS, Asset, FetchError, available, cache_dir, fetch
+from ssr_bundle import fetch as module
+from ssr_bundle.fetch import ASSETS, Asset, FetchError, available, cache_dir, fetch
 
 CONTENT = bytes(range(256)) * 1500
 
@@ -263,7 +263,7 @@ def test_shared_material_matches_the_pins(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_needs_the_standard_library_only() -> None:
-    code = "import sys, ssr_train.fetch; print([m for m in ('numpy', 'rich', 'torch') if m in sys.modules])"
+    code = "import sys, ssr_bundle.fetch; print([m for m in ('numpy', 'rich', 'torch') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

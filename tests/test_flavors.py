@@ -21,11 +21,13 @@ from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
 import ssr_ops
-from ssr_train.bundle import Bundle, default_bundle, read_bundle, seal, write_bundle
-from ssr_train.contract import Crop, Interval
-from ssr_train.errors import SsrError
-from ssr_train.export import PRECISIONS, build_onnx, onnx_name
-from ssr_train.tolerances import required
+from ssr_bundle.bundle import Bundle, read_bundle, seal
+from ssr_bundle.contract import Crop, Interval
+from ssr_bundle.errors import SsrError
+from ssr_bundle.tolerances import required
+from ssr_ops.export import PRECISIONS, build_onnx, onnx_name
+from ssr_ops.golden import write_bundle
+from ssr_ops.shipped import default_bundle
 from triton_repo import cli, config, repository
 from triton_repo.compile import PLAN_FILE, SIDECAR, Plan, compile_plan
 from triton_repo.config import CUDA_GRAPH_SIZES, Options

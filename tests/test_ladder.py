@@ -16,17 +16,18 @@ import numpy as np
 import pytest
 from bundle_faults import broken_byte, changed_weights, foreign_weights
 from conftest import RELEASED, ROOT, ReleasedBundles, material
+from ssr_client.gather import gather
 from typer.testing import CliRunner
 
 import ssr_ops
+from ssr_bundle import tolerances
+from ssr_bundle.bundle import Bundle, copy_bundle, read_bundle, seal
+from ssr_bundle.errors import SsrError
+from ssr_bundle.tolerances import TABLE, Limits, required
 from ssr_ops import implementations, op
-from ssr_train import tolerances
-from ssr_train.bundle import Bundle, copy_bundle, default_bundle, read_bundle, seal
+from ssr_ops.shipped import default_bundle
 from ssr_train.data.synthetic import draw_faces
-from ssr_train.errors import SsrError
 from ssr_train.quantize import calibrate as calibration
-from ssr_train.quantize.crops import gather
-from ssr_train.tolerances import TABLE, Limits, required
 from triton_repo import cli, flavors, repository
 from triton_repo.compile import NotRunnable, gpu
 from triton_repo.config import Options
@@ -191,7 +192,7 @@ def test_the_table_for_people(tritonserver: TritonServer) -> None:
 
 def exported(bundle: Bundle, tamper: Callable[[Any], None]) -> None:
     """Put a graph into the bundle as `ssr-train export` does, but ``tamper`` with it first."""
-    from ssr_train.export import build_onnx
+    from ssr_ops.export import build_onnx
 
     graph = build_onnx(bundle)
     tamper(graph)
@@ -220,7 +221,7 @@ def test_a_weight_that_changed_after_the_export(copy: Bundle) -> None:
 
 
 def test_a_graph_of_another_bundle(copy: Bundle, default: Bundle, tmp_path: Path) -> None:
-    from ssr_train.export import build_onnx
+    from ssr_ops.export import build_onnx
 
     other = read_bundle(changed_weights(default, tmp_path / "other"))
     (copy.path / "model.onnx").write_bytes(build_onnx(other).SerializeToString())
@@ -344,7 +345,7 @@ def test_many_faces_are_held_to_more_than_few(default: Bundle) -> None:
     [
         ("torch", "torch", "torch is not installed: pip install 'ssr-serve[train]'"),
         ("onnxruntime", "onnx", "onnxruntime is not installed"),
-        ("tritonclient.grpc", "served", "is not installed: pip install 'ssr-serve[serve,client]'"),
+        ("tritonclient.grpc", "served", "is not installed: pip install 'ssr-client[photo]'"),
     ],
 )
 def test_a_missing_library_is_told_and_no_failure(

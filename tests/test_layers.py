@@ -10,8 +10,8 @@ import pytest
 from conftest import ROOT
 from random_bundles import quantized_bundle, random_bundle
 
+from ssr_bundle.contract import Architecture
 from ssr_ops import _native
-from ssr_train.contract import Architecture
 
 NAMES = ["x.0 s.0", "x.1", "s.1", "x.2", "s.2", "x.3", "s.3"]
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, Serve
 from ssr_client import AgeClient
 
-from ssr_train.bundle import default_bundle
+from ssr_ops.shipped import default_bundle
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_calm_runs_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from load import calm
 
-    from ssr_train.machine import stolen_seconds
+    from ssr_bundle.machine import stolen_seconds
 
     before = stolen_seconds()
     assert stolen_seconds() >= before >= 0

@@ -9,7 +9,7 @@ import pytest
 from native_programs import BUILD_SECONDS, RACING, SANITIZED, build, run
 from random_bundles import quantized_bundle, random_bundle
 
-from ssr_train.contract import Architecture, Interval
+from ssr_bundle.contract import Architecture, Interval
 
 pytestmark = pytest.mark.timeout(2 * BUILD_SECONDS)
 

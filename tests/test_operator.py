@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tolerances import operator_scale, operator_tolerance
 
+from ssr_bundle.contract import Architecture
+from ssr_bundle.errors import SsrError
 from ssr_ops import reference
 from ssr_ops.op import MAX_STAGES, implementation, implementations, native, soft_stagewise_regression
-from ssr_train.contract import Architecture
-from ssr_train.errors import SsrError
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 from ssr_train.model import SSRNet, expression  # noqa: E402
@@ -468,7 +468,7 @@ def test_numpy_needs_no_torch() -> None:
 
 
 def test_golden_operator_rows(forced: str, released_bundle: Path) -> None:
-    from ssr_train.bundle import read_bundle
+    from ssr_bundle.bundle import read_bundle
 
     bundle = read_bundle(released_bundle)
     a, golden = bundle.contract.architecture, bundle.golden()
@@ -599,7 +599,8 @@ def test_constants_go_by_value() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_traced_network_answers_as_the_network() -> None:
-    from ssr_train.bundle import default_bundle, load_model
+    from ssr_ops.shipped import default_bundle
+    from ssr_train.model import load_model
 
     model = load_model(default_bundle())
     images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -91,7 +92,8 @@ def test_wheel_serves_from_an_empty_environment(wheel: Path, tmp_path: Path) -> 
     where = "import ssr_ops, ssr_client, triton_repo; print(ssr_ops.__file__)"
     found = subprocess.run([python, "-c", where], cwd=tmp_path, env=clean, check=True, capture_output=True)
     assert str(environment) in found.stdout.decode()
-    demo = [python, "-m", "triton_repo.demo", "--bundle", "default", "--out", tmp_path / "annotated.jpg"]
+    program = shutil.copy(ROOT / "demo.py", tmp_path)  # in the checkout it would import the checkout
+    demo = [python, program, "--bundle", "default", "--out", tmp_path / "annotated.jpg"]
     run = subprocess.run(demo, cwd=tmp_path, env=clean, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "age" in run.stdout

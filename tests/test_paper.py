@@ -18,13 +18,13 @@ from conftest import material
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from ssr_bundle.errors import Interrupted, SsrError
 from ssr_ops import Engine
 from ssr_train import zoo
 from ssr_train.cli import app
 from ssr_train.data import load
 from ssr_train.data.prepared import ABOUT, FORMAT, IMAGES, INDEX, write_index
 from ssr_train.data.protocols import random_parts
-from ssr_train.errors import Interrupted, SsrError
 from ssr_train.paper.ablation import ablation
 from ssr_train.paper.figure2 import read_official
 from ssr_train.paper.figure3 import figure3

@@ -23,9 +23,11 @@ from ssr_client.detectors import Haar, YuNet, to_convention
 from ssr_client.preprocess import crop_faces, read_picture
 from typer.testing import CliRunner
 
-from ssr_train.bundle import hash_file
+from ssr_bundle.bundle import hash_file
+from ssr_bundle.contract import Crop
+from ssr_bundle.disk import replace_file
+from ssr_bundle.errors import SsrError
 from ssr_train.cli import app
-from ssr_train.contract import Crop
 from ssr_train.data import distributions, load
 from ssr_train.data.alignment import TEMPLATE, align, similarity
 from ssr_train.data.cutting import Cut, Cutter, Made
@@ -34,8 +36,6 @@ from ssr_train.data.prepare import diagnose, prepare
 from ssr_train.data.prepared import open_prepared, read_index, write_index
 from ssr_train.data.records import Problem, Record
 from ssr_train.data.synthetic import draw
-from ssr_train.disk import replace_file
-from ssr_train.errors import SsrError
 
 ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
 PUBLISHED = Cut(detector="none")

@@ -8,10 +8,10 @@ import json
 import numpy as np
 import pytest
 
+from ssr_bundle.errors import SsrError
 from ssr_train.data import Dataset, load
-from ssr_train.data.persons import draw_person
 from ssr_train.data.protocols import PROTOCOLS, Leak, Split, folds, leak, make_split
-from ssr_train.errors import SsrError
+from ssr_train.data.synthetic.persons import draw_person
 
 
 def dataset(subjects: list[str], splits: list[str] | None = None, ages: list[float] | None = None) -> Dataset:

@@ -12,20 +12,21 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, material
+from ssr_client.gather import LEAST, gather
 from test_cli_train import refused, ssr_train
 from tolerances import required
 
 import ssr_ops
+from ssr_bundle.bundle import Bundle, copy_bundle, read_bundle
+from ssr_bundle.contract import PRECISIONS, Architecture, ContractError, Quantization, convolution_widths
+from ssr_bundle.errors import SsrError
 from ssr_ops import quantized, reference
-from ssr_train.bundle import Bundle, copy_bundle, default_bundle, read_bundle
-from ssr_train.contract import PRECISIONS, Architecture, ContractError, Quantization, convolution_widths
-from ssr_train.errors import SsrError
+from ssr_ops.drift import Drift
+from ssr_ops.replay import ReplayError
+from ssr_ops.shipped import default_bundle
 from ssr_train.quantize import calibrate as calibration
 from ssr_train.quantize.command import Source, quantize
-from ssr_train.quantize.crops import LEAST, gather
-from ssr_train.quantize.drift import Drift
 from ssr_train.quantize.rounding import learn_rounding
-from ssr_train.replay import ReplayError
 
 ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
 FEW = 128
@@ -210,8 +211,8 @@ def test_what_lies_beside_and_graphs_of_before(
 ) -> None:
     """Calibration itself left out, for time: it finds what the shipped bundle holds, then something else."""
     pytest.importorskip("onnx")
-    from ssr_train.export import PRECISIONS as GRAPHS
-    from ssr_train.export import export, onnx_name
+    from ssr_ops.export import PRECISIONS as GRAPHS
+    from ssr_ops.export import export, onnx_name
 
     shipped = read_bundle(default_bundle())
     same = shipped.contract.quantization

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from ssr_bundle.bundle import read_bundle
+from ssr_bundle.contract import PRECISIONS, Quantization, convolution_widths
 from ssr_ops import quantized, reference
 from ssr_ops.quantized import Layer
-from ssr_train.bundle import default_bundle, read_bundle
-from ssr_train.contract import PRECISIONS, Quantization, convolution_widths
+from ssr_ops.shipped import default_bundle
 
 
 def layer(weights: list[float], bias: float) -> Layer:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from random_bundles import random_parameters
 from tolerances import OFFICIAL
 
+from ssr_bundle.bundle import read_bundle
+from ssr_bundle.contract import Architecture, Crop
 from ssr_ops import reference
-from ssr_train.bundle import load_model, read_bundle
-from ssr_train.contract import Architecture, Crop
+from ssr_train.model import load_model
 
 OUTPUTS = "golden/official_outputs.npz"
 

@@ -28,11 +28,13 @@ from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
 import ssr_ops
-from ssr_train import replay
-from ssr_train.bundle import Bundle, default_bundle, read_bundle, write_bundle
-from ssr_train.contract import Crop, Interval
-from ssr_train.disk import exchange
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.contract import Crop, Interval
+from ssr_bundle.disk import exchange
+from ssr_bundle.errors import SsrError
+from ssr_ops import replay
+from ssr_ops.golden import write_bundle
+from ssr_ops.shipped import default_bundle
 from triton_repo import cli, config, repository
 from triton_repo.config import Options
 from triton_repo.control import Control, ControlError, Unreachable

@@ -28,8 +28,9 @@ from tritonclient.utils import InferenceServerException
 from typer.testing import CliRunner
 
 import ssr_ops
-from ssr_train.bundle import Bundle, default_bundle, read_bundle
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.errors import SsrError
+from ssr_ops.shipped import default_bundle
 from triton_repo import cli, repository
 from triton_repo import tritonserver as finder
 from triton_repo.config import PRECISIONS, Options

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from ssr_bundle.errors import SsrError
 from ssr_train.data import load
 from ssr_train.data.synthetic import OLDEST, Faces, draw, draw_faces
-from ssr_train.errors import SsrError
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,17 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install 'ssr-serve[train]'")
 
+from ssr_bundle.bundle import read_bundle  # noqa: E402
+from ssr_bundle.contract import Architecture, Contract, Interface  # noqa: E402
+from ssr_bundle.errors import Interrupted, SsrError  # noqa: E402
 from ssr_ops import reference  # noqa: E402
+from ssr_ops.golden import write_bundle  # noqa: E402
+from ssr_ops.shipped import default_bundle  # noqa: E402
 from ssr_train import fitting, train  # noqa: E402
-from ssr_train.bundle import default_bundle, load_model, read_bundle, write_bundle  # noqa: E402
-from ssr_train.contract import Architecture, Contract, Interface  # noqa: E402
 from ssr_train.data.protocols import random_parts  # noqa: E402
 from ssr_train.data.synthetic import draw_faces  # noqa: E402
 from ssr_train.data.transforms import augment, random_matrices, to_network, warp  # noqa: E402
-from ssr_train.errors import Interrupted, SsrError  # noqa: E402
-from ssr_train.model import SSRNet  # noqa: E402
+from ssr_train.model import SSRNet, load_model  # noqa: E402
 from ssr_train.run_folder import RunFolder  # noqa: E402
 from ssr_train.schedule import default_step, learning_rate  # noqa: E402
 

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="training needs torch: pip install 'ssr-serve[train]'")
 
+from ssr_bundle.bundle import hash_file, read_bundle  # noqa: E402
+from ssr_bundle.errors import SsrError  # noqa: E402
 from ssr_train import fitting, train, zoo  # noqa: E402
-from ssr_train.bundle import hash_file, read_bundle  # noqa: E402
 from ssr_train.data import Dataset, prepared  # noqa: E402
 from ssr_train.data.protocols import make_split  # noqa: E402
 from ssr_train.data.synthetic import draw_faces  # noqa: E402
-from ssr_train.errors import SsrError  # noqa: E402
 from ssr_train.run_folder import Settings  # noqa: E402
 from ssr_train.schedule import batch_size  # noqa: E402
 from ssr_train.training import processes, supply  # noqa: E402

@@ -15,9 +15,10 @@ from ssr_client import AgeClient
 from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
+from ssr_bundle.bundle import read_bundle
+from ssr_bundle.errors import SsrError
 from ssr_ops import Engine
-from ssr_train.bundle import default_bundle, read_bundle
-from ssr_train.errors import SsrError
+from ssr_ops.shipped import default_bundle
 from triton_repo import cli, config, repository, trial, tune_report
 from triton_repo.config import Options
 from triton_repo.server import Server

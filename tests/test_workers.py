@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 
 import pytest
 
+from ssr_bundle.errors import SsrError
 from ssr_train.data.workers import in_order
-from ssr_train.errors import SsrError
 
 BIG = 4 << 20
 """Bytes of a result that no pipe takes at once."""

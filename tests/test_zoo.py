@@ -15,12 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ssr_bundle.bundle import MODEL_FILE, read_bundle
+from ssr_bundle.contract import Architecture
+from ssr_bundle.errors import SsrError
+from ssr_ops.golden import write_bundle
+from ssr_ops.shipped import default_bundle
 from ssr_train import zoo
-from ssr_train.bundle import MODEL_FILE, default_bundle, load_model, read_bundle, write_bundle
-from ssr_train.contract import Architecture
 from ssr_train.data.synthetic import draw_faces
-from ssr_train.errors import SsrError
-from ssr_train.model import SSRNet
+from ssr_train.model import SSRNet, load_model
 from ssr_train.zoo import count
 from ssr_train.zoo.backbones import BACKBONES, MobileNet, NiuNet, backbone
 from ssr_train.zoo.backbones.series import Basic, Layer, Series
@@ -486,7 +488,7 @@ def _edit_header(folder: Path, **changes: Any) -> None:
 
 def _replace_numbers(folder: Path, tensors: dict[str, Tensor]) -> None:
     """Put other numbers in, with a hash that fits them."""
-    from ssr_train.bundle import hash_file
+    from ssr_bundle.bundle import hash_file
 
     save_file(tensors, folder / MODEL_FILE)
     written = hash_file(folder / MODEL_FILE)

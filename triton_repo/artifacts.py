@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ssr_train.bundle import Bundle, seal
-from ssr_train.replay import replay
+from ssr_bundle.bundle import Bundle, seal
+from ssr_ops.replay import replay
 from triton_repo.flavors import ONNX, TENSORRT, Flavor, FlavorError
 
 Say = Callable[[str], None]
@@ -51,9 +51,9 @@ def check(flavor: Flavor, bundle: Bundle, precision: str, max_batch: int) -> Non
 
 
 def _make_onnx(bundle: Bundle, precision: str) -> dict[str, bytes]:
-    """Nothing to add if the bundle has the graph: :func:`ssr_train.export.export` put it there."""
+    """Nothing to add if the bundle has the graph: :func:`ssr_ops.export.export` put it there."""
     try:
-        from ssr_train.export import build_onnx, replay_onnx
+        from ssr_ops.export import build_onnx, replay_onnx
     except ModuleNotFoundError as error:
         raise FlavorError(
             f"flavor onnx: {error.name} is not installed: pip install 'ssr-serve[onnx]'"
@@ -69,7 +69,7 @@ def _make_onnx(bundle: Bundle, precision: str) -> dict[str, bytes]:
 
 def _check_graph(bundle: Bundle, name: str, precision: str) -> bytes:
     """The file's bytes, if it is this bundle's graph in that precision."""
-    from ssr_train.export import check_onnx
+    from ssr_ops.export import check_onnx
 
     path = bundle.path / name
     graph = path.read_bytes()

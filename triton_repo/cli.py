@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ssr_train import command
-from ssr_train.errors import SsrError
-from ssr_train.signals import once_per_request
+from ssr_bundle import commandline as command
+from ssr_bundle.errors import SsrError
+from ssr_bundle.signals import once_per_request
 
 if TYPE_CHECKING:
     from triton_repo.control import Control

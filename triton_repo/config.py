@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ssr_train.contract import IMAGE_SIZE, Contract, canonical_json
-from ssr_train.errors import SsrError
+from ssr_bundle.contract import IMAGE_SIZE, Contract, canonical_json
+from ssr_bundle.errors import SsrError
 from triton_repo.flavors import SSR, TENSORRT, Flavor, named
 
 BACKEND = SSR.backend
@@ -243,7 +243,7 @@ def _protobuf() -> Any:
     try:
         from tritonclient.grpc import model_config_pb2
     except ImportError:
-        raise ConfigError("tritonclient is not installed: pip install 'ssr-serve[serve]'") from None
+        raise ConfigError("tritonclient is not installed: pip install ssr-client") from None
     return model_config_pb2
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 
 class ControlError(SsrError):

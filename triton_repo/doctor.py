@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 from triton_repo.config import PRECISIONS
 
 State = Literal["ok", "optional", "missing"]
@@ -38,8 +38,8 @@ def examine() -> list[Finding]:
         _native,
         _backend,
         _tritonserver,
-        lambda: _package("tritonclient", "missing", "pip install 'ssr-serve[serve]'", "renders config.pbtxt"),
-        lambda: _package("cv2", "optional", "pip install 'ssr-serve[client]'", "photos", "opencv"),
+        lambda: _package("tritonclient", "missing", "pip install ssr-client", "renders config.pbtxt"),
+        lambda: _package("cv2", "optional", "pip install 'ssr-client[photo]'", "photos", "opencv"),
         lambda: _package("torch", "optional", "pip install 'ssr-serve[train]'", "training only"),
         _gpu,
         _tensorrt,
@@ -184,7 +184,7 @@ def _ports() -> Finding:
 
 
 def _cache() -> Finding:
-    from ssr_train.fetch import cache_dir
+    from ssr_bundle.fetch import cache_dir
 
     folder = cache_dir()
     existing = next((p for p in [folder, *folder.parents] if p.is_dir()), Path("/"))

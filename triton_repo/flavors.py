@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ssr_train import contract as contracts
-from ssr_train.errors import SsrError
-from ssr_train.export import PRECISIONS, onnx_name
+from ssr_bundle import contract as contracts
+from ssr_bundle.errors import SsrError
+from ssr_ops.export import PRECISIONS, onnx_name
 
 
 class FlavorError(SsrError):

@@ -6,7 +6,7 @@ import errno
 import socket
 from dataclasses import dataclass
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 
 class PortError(SsrError):

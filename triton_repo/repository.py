@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssr_train.bundle import Bundle, read_bundle
-from ssr_train.contract import Contract
-from ssr_train.disk import exchange
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.contract import Contract
+from ssr_bundle.disk import exchange
+from ssr_bundle.errors import SsrError
+from ssr_ops.shipped import default_bundle
 from triton_repo import artifacts
 from triton_repo import config as configuration
 from triton_repo.artifacts import Say
@@ -314,9 +315,7 @@ def model_folder(repository: str | os.PathLike[str], model: str) -> Path:
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     """A verified bundle; ``default`` means the one that the project ships."""
     if str(path) == "default" and not Path(path).exists():
-        from ssr_train import bundle as bundles
-
-        return read_bundle(bundles.default_bundle())
+        return read_bundle(default_bundle())
     return read_bundle(path)
 
 

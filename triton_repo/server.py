@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 from triton_repo import ports as port_chooser
 from triton_repo.control import Control, ControlError, Unreachable
 from triton_repo.tritonserver import TritonServer, find

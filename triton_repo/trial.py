@@ -13,7 +13,7 @@ from statistics import median
 from types import TracebackType
 from typing import Any
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 from triton_repo import config as configuration
 from triton_repo.config import CONFIG_FILE
 from triton_repo.server import Server

@@ -21,8 +21,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from ssr_train.errors import SsrError
-from ssr_train.fetch import cache_dir
+from ssr_bundle.errors import SsrError
+from ssr_bundle.fetch import cache_dir
 
 WHEEL = "nvidia-pytriton==0.7.0"
 WHEEL_SHA256 = "21f063ff93bb426d0c06b7a55e7eb9efcfe62c0dddd9a908e9877e18710128df"

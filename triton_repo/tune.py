@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssr_train.contract import IMAGE_SIZE, Contract
+from ssr_bundle.contract import IMAGE_SIZE, Contract
 from triton_repo import config as configuration
 from triton_repo import repository
 from triton_repo.config import CONFIG_FILE, Options

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from ssr_train.machine import stolen_seconds
+from ssr_bundle.machine import stolen_seconds
 
 CALM = 0.005
 """Share of the processors' time that the hypervisor may take in a run that counts at once."""

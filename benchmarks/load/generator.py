@@ -19,7 +19,7 @@ from ssr_client import served as shared
 from ssr_client.bench import validate
 from ssr_client.client import AgeClient
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 SOURCE = Path(__file__).with_name("grpc_load.cc")
 METHOD = "/inference.GRPCInferenceService/ModelInfer"

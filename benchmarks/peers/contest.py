@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from peers.contestant import Answers, Call, Contestant, Images, Plan
 from peers.tuning import PAUSE
+from ssr_bundle.bundle import Bundle
 from ssr_ops import _native
-from ssr_train.bundle import Bundle
 
 AGREEMENT = 2e-3
 """Years from the float64 reference on the golden record's face crops: fp32."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.bundle import Bundle
+from ssr_bundle.bundle import Bundle
 
 Images = NDArray[np.uint8]
 """(N, 64, 64, 3) in the contract's colour order."""

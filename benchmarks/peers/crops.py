@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from peers.contestant import Images
-from ssr_train.bundle import Bundle
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.errors import SsrError
 
 
 def drawn_crops(calibration: int, fresh: int, bundle: Bundle) -> tuple[Images, Images, str]:
@@ -24,7 +24,7 @@ def drawn_crops(calibration: int, fresh: int, bundle: Bundle) -> tuple[Images, I
 
 def photographed_crops(folder: Path, bundle: Bundle) -> tuple[Images, Images, str]:
     """The faces in the photos of ``folder``: of every other photo for calibration, of the rest for drift."""
-    from ssr_train.quantize.crops import gather
+    from ssr_client.gather import gather
 
     calibration, fresh = gather(folder, bundle.contract.interface, jitter=7).split(2)
     if not (len(calibration.images) and len(fresh.images)):

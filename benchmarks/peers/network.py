@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from peers.contestant import Material
-from ssr_train.bundle import load_model
-from ssr_train.contract import BLOCKS
-from ssr_train.model import Stages, expression
+from ssr_bundle.contract import BLOCKS
+from ssr_train.model import Stages, expression, load_model
 
 ORDERS = ("as exported", "pools first")
 """The network as torch exports it, or with each max-pool moved before its tanh: the same answers (tanh is

@@ -12,7 +12,7 @@ from peers import PACKAGES, Absent
 from peers.contest import Drift, Scaling, Timing
 from peers.contestant import Contestant, Plan
 from peers.plot import Bar, draw
-from ssr_train.bundle import Bundle
+from ssr_bundle.bundle import Bundle
 
 MULTIPLY_ADDS = 4_981_824 + 9_031_680 + 1_658_880 + 184_320 + 353_280 + 2_380
 """Of one image: the four levels' convolutions without outputs that no pool reads, the 1x1 convolutions under

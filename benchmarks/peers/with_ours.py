@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import ssr_ops
 from peers import Absent
 from peers.contestant import Answers, Call, Contestant, Images, Material, Session
+from ssr_bundle.errors import SsrError
 from ssr_ops.engine import Engine
-from ssr_train.errors import SsrError
 
 TITLE = "ours"
 PRECISIONS = ("fp32", "bf16", "int8")

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.contract import IMAGE_SIZE
 from ssr_client import served as shared
 from ssr_client.client import AgeClient
 from ssr_client.errors import BadInput, ClientError, DeadlineExceeded
 from ssr_client.memory import Region
 from ssr_client.preprocess import Picture
 from ssr_client.served import Deadline
-from ssr_train.contract import IMAGE_SIZE
 
 MOST_UNDER_WAY = 10_000
 """Requests without an answer at which an open loop gives up: the server does not carry the rate."""

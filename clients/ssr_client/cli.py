@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssr_train.command import Header, headers_of, run
-from ssr_train.errors import SsrError
+from ssr_bundle.commandline import Header, headers_of, run
+from ssr_bundle.errors import SsrError
 
 if TYPE_CHECKING:
     from ssr_client.client import AgeClient

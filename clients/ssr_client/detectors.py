@@ -16,10 +16,10 @@ import cv2
 import cv2.data
 import numpy as np
 
+from ssr_bundle.errors import SsrError
 from ssr_client.errors import BadInput
 from ssr_client.faces import Box, Detection
 from ssr_client.preprocess import Picture
-from ssr_train.errors import SsrError
 
 NAMES = ("auto", "yunet", "haar")
 
@@ -44,7 +44,7 @@ class FallbackWarning(UserWarning):
 class YuNet:
     """OpenCV's FaceDetectorYN: boxes with five landmarks.
 
-    ``model``: path of the ONNX file, by default ``ssr_train.fetch``'s ``yunet``. Pictures larger than
+    ``model``: path of the ONNX file, by default ``ssr_bundle.fetch``'s ``yunet``. Pictures larger than
     ``SIDES`` are searched in smaller copies, a coarse one for large faces and a fine one for small.
     """
 
@@ -54,7 +54,7 @@ class YuNet:
 
     def __init__(self, model: str | Path | None = None, threshold: float = 0.7) -> None:
         if model is None:
-            from ssr_train.fetch import fetch
+            from ssr_bundle.fetch import fetch
 
             model = fetch("yunet")
         if not Path(model).is_file():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 
 class ClientError(SsrError):

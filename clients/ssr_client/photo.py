@@ -6,12 +6,12 @@ import threading
 import warnings
 from typing import Any
 
+from ssr_bundle.contract import Interface
 from ssr_client import detectors
 from ssr_client.detectors import BoxConventionWarning, Detector
 from ssr_client.faces import Box, Detection, Face
 from ssr_client.preprocess import Picture, crop_faces, in_colour
 from ssr_client.served import Arrays
-from ssr_train.contract import Interface
 
 
 class Finder:

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssr_bundle.contract import IMAGE_SIZE, Crop
 from ssr_client.errors import BadInput
-from ssr_train.contract import IMAGE_SIZE, Crop
 
 Picture = NDArray[np.uint8]
 """(H, W, 3) bytes."""

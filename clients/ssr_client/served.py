@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.contract import ContractError, Interface
 from ssr_client.errors import BadInput, ClientError, DeadlineExceeded, ModelNotFound, ServerUnavailable
 from ssr_client.memory import Region, left_behind
 from ssr_client.preprocess import Picture, in_colour
-from ssr_train.contract import ContractError, Interface
 
 Arrays = dict[str, NDArray[np.float32]]
 

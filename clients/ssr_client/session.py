@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ssr_bundle.contract import Interface
 from ssr_client import served as shared
 from ssr_client.detectors import Detector
 from ssr_client.errors import BadInput, ServerUnavailable
@@ -13,7 +14,6 @@ from ssr_client.memory import Region, Regions
 from ssr_client.photo import Finder
 from ssr_client.preprocess import Picture
 from ssr_client.served import Budget, Options, Served, Version
-from ssr_train.contract import Interface
 
 
 class Session:

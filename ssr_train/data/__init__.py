@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 NAMES = ("synthetic", "synthetic-persons")
 """Drawn sets: one picture of each person, and several. Every other set is a folder that ``ssr-train prepare``
@@ -95,7 +95,7 @@ def check(name: str, option: str = "--data") -> None:
     ``option`` named it.
     """
     if name in NAMES:
-        importlib.import_module("ssr_train.data.painter")
+        importlib.import_module("ssr_train.data.synthetic.painter")
         return
     from ssr_train.data import prepared
 
@@ -120,7 +120,8 @@ def load(
         from ssr_train.data.prepared import open_prepared
 
         return open_prepared(Path(name))
-    from ssr_train.data import persons, synthetic
+    from ssr_train.data import synthetic
+    from ssr_train.data.synthetic import persons
 
     who = undrawn(name, count).subjects
     drawn = f"drawn faces, generator version {synthetic.VERSION}"
@@ -151,7 +152,7 @@ def load(
 def undrawn(name: str, count: int) -> Dataset:
     """Who is on the pictures of drawn set ``name``, which is known before one is drawn: pictures of no
     pixels, no ages."""
-    from ssr_train.data.persons import PICTURES
+    from ssr_train.data.synthetic.persons import PICTURES
 
     each = PICTURES if name == "synthetic-persons" else 1
     return Dataset(

@@ -18,7 +18,8 @@ from ssr_client.faces import Box, Detection
 from ssr_client.photo import Finder
 from ssr_client.preprocess import crop_faces, decode_picture
 
-from ssr_train.contract import IMAGE_SIZE, Crop
+from ssr_bundle.contract import IMAGE_SIZE, Crop
+from ssr_bundle.errors import SsrError
 from ssr_train.data.alignment import align
 from ssr_train.data.records import (
     BOX_OUTSIDE,
@@ -31,7 +32,6 @@ from ssr_train.data.records import (
     Problem,
     Record,
 )
-from ssr_train.errors import SsrError
 
 Picture = NDArray[np.uint8]
 

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ssr_bundle.disk import replace_file
+from ssr_bundle.errors import SsrError
+from ssr_bundle.report import markdown, table
 from ssr_train.data.records import DUPLICATE_PICTURE, LABEL_CONFLICT, REMARKS, Problem, Record, Scan
-from ssr_train.describe import markdown, table
-from ssr_train.disk import replace_file
-from ssr_train.errors import SsrError
 
 EXAMPLES = 3
 """Cases shown of each kind of problem."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssr_bundle.disk import replace_file
+from ssr_bundle.errors import SsrError
 from ssr_train.data.records import Problem
-from ssr_train.disk import replace_file
-from ssr_train.errors import SsrError
 
 NAME = "journal.jsonl"
 

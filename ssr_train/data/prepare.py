@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from ssr_train.bundle import hash_file
+from ssr_bundle.bundle import hash_file
+from ssr_bundle.disk import held, replace_file, room_for
+from ssr_bundle.errors import Interrupted, SsrError, stopped_by
 from ssr_train.data import distributions, prepared
 from ssr_train.data.alignment import TEMPLATE
 from ssr_train.data.cutting import Cut, Cutter
@@ -26,8 +28,6 @@ from ssr_train.data.journal import NAME as JOURNAL
 from ssr_train.data.journal import Block, Journal, check_plan
 from ssr_train.data.records import Problem, Record, Scan
 from ssr_train.data.workers import in_order
-from ssr_train.disk import held, replace_file, room_for
-from ssr_train.errors import Interrupted, SsrError, stopped_by
 from ssr_train.progress import bar
 
 _HEADER = 128

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from ssr_train.contract import canonical_json
+from ssr_bundle.contract import canonical_json
+from ssr_bundle.errors import SsrError
 from ssr_train.data import SEXES, SPLITS, Dataset
-from ssr_train.errors import SsrError
 
 IMAGES, INDEX, ABOUT = "images.npy", "index.csv", "prepared.json"
 COLUMNS = ("path", "age", "subject", "sex", "group", "split")

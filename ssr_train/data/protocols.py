@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.errors import SsrError
 from ssr_train.data import Dataset, Texts
-from ssr_train.errors import SsrError
 
 PROTOCOLS = ("random", "subject-exclusive", "distributed", "leave-one-subject-out")
 

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import cv2
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

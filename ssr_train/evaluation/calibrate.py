@@ -14,8 +14,7 @@ from rich.console import Console
 from safetensors import numpy as safetensors
 
 import ssr_ops
-from ssr_ops import reference
-from ssr_train.bundle import (
+from ssr_bundle.bundle import (
     GOLDEN_FILE,
     Bundle,
     check_vacant,
@@ -25,15 +24,16 @@ from ssr_train.bundle import (
     seal,
     without,
 )
-from ssr_train.contract import PRECISIONS, Contract
-from ssr_train.describe import table
-from ssr_train.disk import check_folder
-from ssr_train.errors import SsrError
+from ssr_bundle.contract import PRECISIONS, Contract
+from ssr_bundle.disk import check_folder
+from ssr_bundle.errors import SsrError
+from ssr_bundle.report import table
+from ssr_ops import reference
+from ssr_ops.export.names import PRECISIONS as ONNX_PRECISIONS
+from ssr_ops.export.names import command, onnx_name
+from ssr_ops.replay import ReplayError, replay_all
 from ssr_train.evaluation.intervals import Coverage, band_names, calibrate, check_coverage, measure_coverage
 from ssr_train.evaluation.selection import Index, Origin, Selection, Source, ask, select
-from ssr_train.export.names import PRECISIONS as ONNX_PRECISIONS
-from ssr_train.export.names import command, onnx_name
-from ssr_train.replay import ReplayError, replay_all
 from ssr_train.runners import Years, open_runner
 
 RECORD = "interval_calibration"

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssr_train.bundle import Bundle, read_bundle
-from ssr_train.describe import drift_rows, markdown
-from ssr_train.disk import check_folder, replace_file, room_for
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.disk import check_folder, replace_file, room_for
+from ssr_bundle.errors import SsrError
+from ssr_bundle.report import markdown
+from ssr_train.describe import drift_rows
 from ssr_train.evaluation.calibrate import RECORD
 from ssr_train.evaluation.evaluate import Asked, evaluate
 from ssr_train.evaluation.intervals import Share, band_names

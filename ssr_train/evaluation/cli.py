@@ -98,7 +98,7 @@ def evaluate(
 
         ssr-train evaluate bundles/morph2 --data prepared/megaage --runner served --url age.lan:8001
     """
-    from ssr_train.disk import check_folder
+    from ssr_bundle.disk import check_folder
     from ssr_train.evaluation.evaluate import Asked
     from ssr_train.evaluation.evaluate import evaluate as judge
     from ssr_train.evaluation.selection import Source
@@ -188,7 +188,7 @@ def gate(
 
         ssr-train gate bundles/morph2 --data prepared/morph2 --age 21 --false-accept 0.02 --out gate-21
     """
-    from ssr_train.disk import check_folder
+    from ssr_bundle.disk import check_folder
     from ssr_train.evaluation.gate_report import measure_gate
     from ssr_train.evaluation.selection import Source
 

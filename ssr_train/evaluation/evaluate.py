@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from ssr_train.bundle import Bundle
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.errors import SsrError
 from ssr_train.evaluation.calibrate import RECORD
 from ssr_train.evaluation.intervals import Coverage, measure_coverage
 from ssr_train.evaluation.metrics import measure

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 from ssr_train.evaluation.intervals import EDGES, LEAST, TooFew, merge_bands
 
 SMALLEST = 1e-9

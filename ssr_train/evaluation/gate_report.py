@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ssr_train.bundle import read_bundle
-from ssr_train.describe import markdown, table
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import read_bundle
+from ssr_bundle.errors import SsrError
+from ssr_bundle.report import markdown, table
 from ssr_train.evaluation.calibrate import halve
 from ssr_train.evaluation.gate import (
     Flags,

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.contract import Interval
+from ssr_bundle.errors import SsrError
 from ssr_ops import reference
-from ssr_train.contract import Interval
-from ssr_train.errors import SsrError
 from ssr_train.evaluation.metrics import CONFIDENCE, band_name
 
 EDGES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0)

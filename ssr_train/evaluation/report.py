@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from ssr_train import describe
-from ssr_train.disk import check_folder, replace_file, room_for
+from ssr_bundle.disk import check_folder, replace_file, room_for
+from ssr_bundle.report import markdown, table
 from ssr_train.evaluation.intervals import Coverage
 from ssr_train.evaluation.metrics import CA_YEARS, CONFIDENCE, PERCENTILES, RESAMPLES, Bounds, Errors, Metrics
 from ssr_train.evaluation.selection import Selection
@@ -83,7 +83,7 @@ class Evaluation:
             console.print(line, markup=False)
         for heading, (header, rows) in self._tables():
             console.print(f"\n{heading}", markup=False)
-            describe.table(rows, header=header)
+            table(rows, header=header)
         for line in self._notes():
             console.print(f"\n{line}", markup=False)
 
@@ -92,8 +92,8 @@ class Evaluation:
         marks = "#" * level
         lines = [f"{marks} {self.title}", "", *(f"- {line}" for line in self.selection.lines)]
         lines += [f"- {line}" for line in self._asked()]
-        for heading, table in self._tables():
-            lines += ["", f"{marks}# {heading}", "", describe.markdown(*table)]
+        for heading, cells in self._tables():
+            lines += ["", f"{marks}# {heading}", "", markdown(*cells)]
         for line in self._notes():
             lines += ["", line]
         if picture is not None:

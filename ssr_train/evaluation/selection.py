@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, leak, make_split
-from ssr_train.errors import SsrError
 from ssr_train.evaluation.intervals import TooFew
 from ssr_train.progress import bar
 from ssr_train.runners import Runner, Years

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssr_train.bundle import Bundle, read_bundle
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.errors import SsrError
 from ssr_train.evaluation.selection import Origin
 from ssr_train.run_folder import RunFolder
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 if TYPE_CHECKING:
     from ssr_train.paper.report import Report
@@ -193,7 +193,7 @@ def figure3(
 
         ssr-train figure3 --out paper --classes 27,71,101
     """
-    from ssr_train.disk import check_folder
+    from ssr_bundle.disk import check_folder
     from ssr_train.paper import figure3 as module
 
     check_folder(out)
@@ -243,8 +243,8 @@ def _run(context: typer.Context, protocol: str, make: Callable[[Runs], Report | 
     """Make the report at the command's budget; the first process of ``torchrun`` prints and writes it."""
     from rich.console import Console
 
+    from ssr_bundle.errors import Interrupted
     from ssr_train.data import NAMES
-    from ssr_train.errors import Interrupted
     from ssr_train.paper.runs import Budget, Runs
     from ssr_train.progress import Reporter
     from ssr_train.training.processes import joined, speaks

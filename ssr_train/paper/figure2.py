@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ssr_bundle.errors import SsrError
 from ssr_train import zoo
-from ssr_train.errors import SsrError
 from ssr_train.paper.report import Report, Table
 from ssr_train.paper.runs import Run, Runs, entries
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 from ssr_train.paper.report import Report, Table
 from ssr_train.zoo.count import Count, orcnn, ssrnet, ssrnet_heads, stages_for
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssr_train.describe import markdown, table
+from ssr_bundle.report import markdown, table
 from ssr_train.evaluation.report import write_report
 
 if TYPE_CHECKING:

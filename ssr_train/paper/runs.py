@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ssr_bundle.disk import check_folder
+from ssr_bundle.errors import Interrupted, SsrError, stopped_by
 from ssr_train import data as datasets
 from ssr_train import zoo
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Leak, Split, leak, leak_between, make_split
 from ssr_train.devices import check_device
-from ssr_train.disk import check_folder
-from ssr_train.errors import Interrupted, SsrError, stopped_by
 from ssr_train.evaluation.metrics import CONFIDENCE, RESAMPLES, Errors, errors
 from ssr_train.fitting import is_of, recorded_split
 from ssr_train.paper.report import DRAWN

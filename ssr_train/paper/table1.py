@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ssr_bundle.machine import hardware, versions
 from ssr_train import zoo
-from ssr_train.machine import hardware, versions
 from ssr_train.paper.report import Report, Table, bounded, number
 from ssr_train.paper.runs import Measured, Runs, entries
 from ssr_train.paper.timing import NATIVE, milliseconds

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssr_train.bundle import read_bundle
+from ssr_bundle.bundle import read_bundle
+from ssr_bundle.errors import SsrError
+from ssr_bundle.machine import medians
+from ssr_bundle.tolerances import required
 from ssr_train.data.transforms import to_network
-from ssr_train.errors import SsrError
-from ssr_train.machine import medians
-from ssr_train.tolerances import required
 from ssr_train.zoo import System, load_system
 
 NATIVE = "native engine"

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.contract import BLOCKS, FIRST_BLOCKS, PRECISIONS, Architecture, Quantization
 from ssr_ops import quantized
 from ssr_ops.quantized import Layer
-from ssr_train.contract import BLOCKS, FIRST_BLOCKS, PRECISIONS, Architecture, Quantization
 from ssr_train.quantize.rounding import learn_rounding, sample_patches
 
 MOST = 384

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from ssr_client.gather import LEAST, Crops, enough, gather
 
-from ssr_train.bundle import Bundle, check_vacant, copy_bundle, read_bundle, replace_contract, without
-from ssr_train.contract import PRECISIONS, Contract
-from ssr_train.describe import drift_rows, table
-from ssr_train.disk import check_folder
-from ssr_train.errors import SsrError
-from ssr_train.export.names import command, onnx_name, outdated
+from ssr_bundle.bundle import Bundle, check_vacant, copy_bundle, read_bundle, replace_contract, without
+from ssr_bundle.contract import PRECISIONS, Contract
+from ssr_bundle.disk import check_folder
+from ssr_bundle.errors import SsrError
+from ssr_bundle.report import table
+from ssr_bundle.tolerances import required
+from ssr_ops.drift import Drift, answers
+from ssr_ops.export.names import command, onnx_name, outdated
+from ssr_ops.replay import ReplayError, replay_all
+from ssr_train.describe import drift_rows
 from ssr_train.progress import bar
 from ssr_train.quantize.calibrate import calibrate, steps_of_work
-from ssr_train.quantize.crops import LEAST, Crops, enough, gather
-from ssr_train.quantize.drift import Drift, answers
-from ssr_train.replay import ReplayError, replay_all
-from ssr_train.tolerances import required
 
 _HELD_OUT_EVERY = 5
 

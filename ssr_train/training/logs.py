@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 KINDS = ("csv", "tensorboard")
 """``csv``: history.csv and history.json alone, which every run writes."""

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ssr_bundle.contract import Contract, Crop, Input, Interface, Output
+from ssr_ops.golden import write_bundle
 from ssr_train import data as datasets
 from ssr_train import zoo
-from ssr_train.bundle import write_bundle
-from ssr_train.contract import Contract, Crop, Input, Interface, Output
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, leak
 from ssr_train.run_folder import RunFolder, Settings

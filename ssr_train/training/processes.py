@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 T = TypeVar("T")
 

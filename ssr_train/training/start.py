@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ssr_bundle.bundle import CONTRACT_FILE, MODEL_FILE, read_bundle
+from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
 from ssr_train import zoo
-from ssr_train.bundle import CONTRACT_FILE, MODEL_FILE, read_bundle
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, check_protocol, make_split
 from ssr_train.devices import check_device
-from ssr_train.errors import SsrError
 from ssr_train.run_folder import Settings
 from ssr_train.training.randomness import INITIAL, derive
 from ssr_train.zoo.ssrnet import SSRNetSystem, options_of

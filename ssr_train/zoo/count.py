@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from ssr_train.contract import Architecture
+from ssr_bundle.contract import Architecture
 
 
 @dataclass(frozen=True)

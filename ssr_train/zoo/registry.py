@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 from ssr_train.zoo import bulky, compact, ssrnet
 from ssr_train.zoo.system import Description, System
 

@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssr_train.bundle import Bundle, load_model
-from ssr_train.contract import IMAGE_SIZE, Architecture
-from ssr_train.errors import SsrError
-from ssr_train.model import SSRNet
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.contract import IMAGE_SIZE, Architecture
+from ssr_bundle.errors import SsrError
+from ssr_train.model import SSRNet, load_model
 from ssr_train.zoo.system import Description, System
 
 
@@ -59,7 +59,7 @@ def build(
     denominator_floor: float = 1e-3,
     batch_norm_epsilon: float = 1e-3,
 ) -> SSRNetSystem:
-    """SSR-Net with any ``stages`` that :class:`~ssr_train.contract.Architecture` knows.
+    """SSR-Net with any ``stages`` that :class:`~ssr_bundle.contract.Architecture` knows.
 
     ``dynamic_range`` off is the paper's ablation (section 4.4): no shift, no width change. ``widths`` are
     the channels of the ReLU stream, of the Tanh stream and of the fusion. A network that takes ``rgb``

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from ssr_train.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, move_into_place, read_bundle
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, move_into_place, read_bundle
+from ssr_bundle.errors import SsrError
 from ssr_train.zoo import registry, ssrnet
 from ssr_train.zoo.system import System
 

@@ -4,7 +4,7 @@
 ``run_plan`` runs it on the GPU at hand. TensorRT is imported only when a plan is built or run.
 """
 
-from ssr_train.export import PRECISIONS
+from ssr_ops.export import PRECISIONS
 from triton_repo.compile.compiler import BATCHES, compile_plan
 from triton_repo.compile.errors import (
     ArgumentError,

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ssr_train.disk import replace_file
+from ssr_bundle.disk import replace_file
 from triton_repo.compile import layers
 from triton_repo.compile.errors import CompileError
 from triton_repo.compile.layers import Layer

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ssr_train.fetch import cache_dir
+from ssr_bundle.fetch import cache_dir
 from triton_repo.compile.errors import PlanError
 from triton_repo.compile.plan import PLAN_FILE, Plan, Recipe, load_plan
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from ssr_train.bundle import Bundle, read_bundle
-from ssr_train.export import PRECISIONS
-from ssr_train.export.names import network_sha256
+from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_ops.export import PRECISIONS
+from ssr_ops.export.names import network_sha256
 from triton_repo.compile import builder, gpu
 from triton_repo.compile.builder import COMPATIBILITY, Watch
 from triton_repo.compile.cache import PlanCache, built
@@ -67,7 +67,7 @@ def compile_plan(
     if compatibility != "exact" and used.ahead_of_time:
         raise ArgumentError(f"compatibility: {used} takes targets instead, such as sm_86,sm_89")
     try:
-        from ssr_train.export import build_onnx, replay_onnx
+        from ssr_ops.export import build_onnx, replay_onnx
     except ModuleNotFoundError as error:
         raise NotInstalled(f"{error.name} is not installed: pip install 'ssr-serve[tensorrt]'") from None
 

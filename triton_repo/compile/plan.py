@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ssr_train.bundle import Bundle, hash_file, read_bundle
-from ssr_train.contract import canonical_json
-from ssr_train.disk import replace_file
-from ssr_train.export.names import network_sha256
+from ssr_bundle.bundle import Bundle, hash_file, read_bundle
+from ssr_bundle.contract import canonical_json
+from ssr_bundle.disk import replace_file
+from ssr_ops.export.names import network_sha256
 from triton_repo.compile import gpu
 from triton_repo.compile.errors import CompileError, NotInstalled, PlanError
 from triton_repo.compile.layers import Layer
@@ -178,7 +178,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
 
 def check_contract(plan: Plan, bundle: Bundle) -> None:
     """Raise :class:`PlanError` unless ``plan`` was built from ``bundle``'s interface, weights and, as
-    :func:`ssr_train.export.names.network_sha256` has it, the rest of its contract."""
+    :func:`ssr_ops.export.names.network_sha256` has it, the rest of its contract."""
     expected = {
         "interface_sha256": bundle.contract.interface.sha256,
         "weights_sha256": bundle.contract.weights_sha256,

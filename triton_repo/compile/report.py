@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from ssr_train.bundle import Bundle
+from ssr_bundle.bundle import Bundle
 from triton_repo.compile import PRECISIONS, NotRunnable, Plan, PlanReplay, compile_plan, replay_plan
 from triton_repo.compile.builder import Watch
 from triton_repo.compile.errors import ArgumentError, CompileError

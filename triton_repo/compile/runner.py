@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.bundle import Bundle
-from ssr_train.contract import IMAGE_SIZE
-from ssr_train.errors import SsrError
-from ssr_train.tolerances import required
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.contract import IMAGE_SIZE
+from ssr_bundle.errors import SsrError
+from ssr_bundle.tolerances import required
 from triton_repo.compile import gpu
 from triton_repo.compile.builder import logger
 from triton_repo.compile.errors import CompileError, NotRunnable, PlanError
@@ -89,7 +89,7 @@ class PlanReplay:
 def replay_plan(plan: Plan, bundle: Bundle) -> PlanReplay:
     """Hold ``plan`` to the bundle's golden record as it runs here.
 
-    Face crops are held to what ``ssr_train.tolerances`` requires of TensorRT in this precision; every other
+    Face crops are held to what ``ssr_bundle.tolerances`` requires of TensorRT in this precision; every other
     picture must give a number within the clip range. Raises :class:`PlanError` if one does not, and as
     :func:`run_plan` does.
     """

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
 
-from ssr_train.bundle import Bundle
-from ssr_train.contract import PRECISIONS as CALIBRATED
-from ssr_train.errors import SsrError
-from ssr_train.tolerances import TABLE
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.contract import PRECISIONS as CALIBRATED
+from ssr_bundle.errors import SsrError
+from ssr_bundle.tolerances import TABLE
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Rung
 
 _BATCH = 256
@@ -27,15 +28,16 @@ def recorded(bundle: Bundle) -> Rung:
 
 
 def torch_rung(bundle: Bundle) -> Rung:
-    """The network as it is trained, on the CPU."""
+    """The network as it is trained, on the CPU: what the entry point ``torch`` of ``ssr.networks`` loads."""
 
     def open_torch() -> Opened:
         try:
             import torch
-        except ImportError:
-            raise NotRun("torch is not installed: pip install 'ssr-serve[train]'") from None
-        from ssr_train.bundle import load_model
 
+            (entry,) = entry_points(group="ssr.networks", name="torch")
+            load_model = entry.load()
+        except (ImportError, ValueError):
+            raise NotRun("torch is not installed: pip install 'ssr-serve[train]'") from None
         model = load_model(bundle)
         clip = bundle.contract.interface.output.clip
 
@@ -96,8 +98,8 @@ def onnx_rung(bundle: Bundle, precision: str) -> Rung:
             import onnxruntime
         except ImportError as error:
             raise NotRun(f"{error.name} is not installed: pip install 'ssr-serve[onnx]'") from None
-        from ssr_train.export import build_onnx, check_onnx, onnx_name
-        from ssr_train.export.verify import run_onnx
+        from ssr_ops.export import build_onnx, check_onnx, onnx_name
+        from ssr_ops.export.verify import run_onnx
 
         name = onnx_name(precision)
         exported = name in bundle.contract.files

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from ssr_client.gather import LEAST, Crops
 
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.errors import SsrError
 from ssr_ops import reference
-from ssr_train.bundle import Bundle
-from ssr_train.errors import SsrError
-from ssr_train.quantize.crops import LEAST, Crops
 from triton_repo.ladder.rung import Images
 
 _BATCH = 16

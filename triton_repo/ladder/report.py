@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssr_train.errors import SsrError
-from ssr_train.quantize.crops import LEAST
+from ssr_client.gather import LEAST
+
+from ssr_bundle.errors import SsrError
 from triton_repo.ladder.row import Row
 from triton_repo.ladder.verify import Ladder
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssr_train.contract import Contract
-from ssr_train.errors import SsrError
-from ssr_train.quantize.drift import Drift
-from ssr_train.tolerances import Limits, required
+from ssr_bundle.contract import Contract
+from ssr_bundle.errors import SsrError
+from ssr_bundle.tolerances import Limits, required
+from ssr_ops.drift import Drift
 from triton_repo.ladder.pictures import Pictures
 from triton_repo.ladder.rung import NotRun, Opened, Rung
 

@@ -51,7 +51,7 @@ class Rung:
     """One thing to compare with the reference.
 
     ``by``: what is to compute. ``open`` raises :class:`NotRun` where this machine lacks what it takes, and
-    ``SsrError`` where something is wrong. ``held_to``: the step whose row of ``ssr_train.tolerances`` holds,
+    ``SsrError`` where something is wrong. ``held_to``: the step whose row of ``ssr_bundle.tolerances`` holds,
     if not its own.
     """
 

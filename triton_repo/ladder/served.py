@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssr_train.bundle import Bundle
-from ssr_train.errors import SsrError
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.errors import SsrError
 from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor
 from triton_repo.ladder.engines import need_calibration, need_gpu
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Predict, Rung
@@ -143,6 +143,6 @@ def _need_server() -> TritonServer:
 
         return find()
     except ImportError as error:
-        raise NotRun(f"{error.name} is not installed: pip install 'ssr-serve[serve,client]'") from None
+        raise NotRun(f"{error.name} is not installed: pip install 'ssr-client[photo]'") from None
     except TritonServerError as error:
         raise NotRun(f"no tritonserver: {error}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ssr_train.bundle import Bundle
+from ssr_bundle.bundle import Bundle
 from triton_repo.ladder.engines import need_calibration
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Rung
 

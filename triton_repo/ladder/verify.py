@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ssr_train.bundle import CONTRACT_FILE, Bundle, read_bundle
-from ssr_train.contract import Interface
-from ssr_train.errors import SsrError
-from ssr_train.quantize.crops import Crops, gather
+from ssr_client.gather import Crops, gather
+
+from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
+from ssr_bundle.contract import Interface
+from ssr_bundle.errors import SsrError
 from triton_repo import config as configuration
 from triton_repo import repository as repo
 from triton_repo.config import CONFIG_FILE
@@ -208,7 +209,7 @@ class _Climber:
             try:
                 import cv2  # noqa: F401
             except ImportError:
-                raise SsrError("--images: OpenCV is not installed: pip install 'ssr-serve[client]'") from None
+                raise SsrError("--images: OpenCV is not installed: pip install 'ssr-client[photo]'") from None
             title = f"faces in {folder}"
 
             def tick(done: int, total: int) -> None:

@@ -115,7 +115,7 @@ std::string Pair(const std::vector<double>& two) {
   return "[" + PythonRepr(two[0]) + "," + PythonRepr(two[1]) + "]";
 }
 
-// JSON with sorted keys and no spaces, numbers as Python writes them (ssr_train.contract.canonical_json).
+// JSON with sorted keys and no spaces, numbers as Python writes them (ssr_bundle.contract.canonical_json).
 std::string Canonical(const json& value) {
   std::string text;
   if (value.is_object()) {

@@ -1,4 +1,4 @@
-// contract.json, parsed and checked as ssr_train.contract does.
+// contract.json, parsed and checked as ssr_bundle.contract does.
 #pragma once
 
 #include <cmath>
@@ -23,7 +23,7 @@ struct FileEntry {
 // Fills every field of `model` but the parameters and weights_sha256. Messages do not name the file.
 Status ParseContract(const std::string& text, Model* model, std::map<std::string, FileEntry>* files);
 
-// Name and shape of every stored array, as ssr_train.contract.Architecture.parameter_shapes.
+// Name and shape of every stored array, as ssr_bundle.contract.Architecture.parameter_shapes.
 std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& architecture);
 
 // Side of the feature map that a tap at `level` (1..4) reads.

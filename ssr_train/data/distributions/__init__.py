@@ -11,9 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
+from ssr_bundle.errors import SsrError
 from ssr_train.data.distributions.about import About
 from ssr_train.data.records import Scan
-from ssr_train.errors import SsrError
 
 NAMES = (
     "imdb",

@@ -8,9 +8,9 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ssr_bundle.errors import SsrError
 from ssr_train.data.distributions.about import About
 from ssr_train.data.records import DUPLICATE, MISSING_FILE, UNLISTED_FILE, Problem
-from ssr_train.errors import SsrError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

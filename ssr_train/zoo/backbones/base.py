@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ssr_train.contract import IMAGE_SIZE
+from ssr_bundle.contract import IMAGE_SIZE
 
 KERAS_MOMENTUM = 0.01
 """Batch norm's momentum of the public code (Keras 0.99) in torch's sense."""

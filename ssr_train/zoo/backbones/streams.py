@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssr_train.contract import BLOCKS, LEVEL_SIZES, Architecture
+from ssr_bundle.contract import BLOCKS, LEVEL_SIZES, Architecture
 from ssr_train.model import Block
 from ssr_train.zoo.backbones.base import Backbone, initialise
 

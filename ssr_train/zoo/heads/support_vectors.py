@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 from ssr_train.zoo.heads.base import Head
 from ssr_train.zoo.system import Batches
 

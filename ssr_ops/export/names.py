@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ssr_train.contract import Contract, canonical_json
-from ssr_train.errors import SsrError
+from ssr_bundle.contract import Contract, canonical_json
+from ssr_bundle.errors import SsrError
 
 PRECISIONS = ("fp32", "fp16", "int8")
 """Arithmetic of the convolutions; the age arithmetic is float32 in every one."""

@@ -1,9 +1,9 @@
 """The bundle: the one folder that travels from training to the server.
 
 ``contract.json``, ``model.safetensors``, ``golden.safetensors``, and the ONNX files once exported
-(:mod:`ssr_train.export`).
+(:mod:`ssr_ops.export`).
 Reading checks every file against the contract's hashes; writing goes to a temporary folder that is
-renamed only when it is whole. No torch and no native module here; :func:`load_model` imports torch.
+renamed only when it is whole.
 """
 
 from __future__ import annotations
@@ -12,27 +12,26 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from ssr_train.contract import Contract, ContractError, File
-from ssr_train.disk import exchange
-from ssr_train.errors import SsrError
-
-if TYPE_CHECKING:
-    from ssr_train.model import SSRNet
+from ssr_bundle.contract import Contract, ContractError, File
+from ssr_bundle.disk import exchange
+from ssr_bundle.errors import SsrError
 
 CONTRACT_FILE = "contract.json"
 MODEL_FILE = "model.safetensors"
 GOLDEN_FILE = "golden.safetensors"
+
+RUN_SETTINGS, RUN_BUNDLE = "settings.json", "bundle"
+"""In the folder of a training run: the file that makes it one, and its bundle."""
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -55,7 +54,7 @@ class Bundle:
         return parameters
 
     def golden(self) -> Tensors:
-        """Recorded inputs and the float64 reference's outputs (see :mod:`ssr_train.golden`)."""
+        """Recorded inputs and the float64 reference's outputs (see :mod:`ssr_ops.golden`)."""
         return _load(self.path / GOLDEN_FILE)
 
 
@@ -92,17 +91,17 @@ def write_bundle(
     path: str | os.PathLike[str],
     contract: Contract,
     parameters: Mapping[str, NDArray[Any]],
+    record: Callable[[Contract, Tensors], Tensors],
     *,
     overwrite: bool = False,
 ) -> Bundle:
     """Write parameters, golden record and contract as a new bundle at ``path``.
 
+    ``record`` makes the golden record of the parameters (:func:`ssr_ops.golden.write_bundle` gives it).
     ``contract.files`` is filled in here. The folder appears whole or not at all. Raises
     :class:`BundleError` if ``path`` exists (unless ``overwrite`` and it is a bundle), or if the
     parameters are not the architecture's, or hold NaN or infinity.
     """
-    from ssr_train.golden import make_golden
-
     folder = Path(path)
     check_vacant(folder, overwrite=overwrite)
     arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in sorted(parameters.items())}
@@ -111,7 +110,7 @@ def write_bundle(
     temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
     try:
         safetensors.save_file(arrays, temporary / MODEL_FILE)
-        safetensors.save_file(make_golden(contract, arrays), temporary / GOLDEN_FILE)
+        safetensors.save_file(record(contract, arrays), temporary / GOLDEN_FILE)
         seal(temporary, contract)
         move_into_place(temporary, folder)
     finally:
@@ -265,23 +264,6 @@ def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract)
             raise BundleError(f"{MODEL_FILE}: {name} holds a negative variance")
 
 
-def default_bundle() -> Path:
-    """The bundle that ships with the project: trained on drawn faces, so that a demo works offline."""
-    return Path(str(resources.files("ssr_train"))) / "assets" / "default_bundle"
-
-
-def load_model(bundle: Bundle | str | os.PathLike[str]) -> SSRNet:
-    """The network as a torch module in eval mode: float (N, 3, 64, 64), 0..255, to (N, 1), unclipped."""
-    import torch
-
-    from ssr_train.model import SSRNet
-
-    opened = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
-    model = SSRNet(opened.contract.architecture)
-    model.load_parameters({k: torch.from_numpy(v.copy()) for k, v in opened.parameters().items()})
-    return model.eval()
-
-
 def hash_file(path: Path) -> File:
     digest = hashlib.sha256()
     with path.open("rb") as stream:
@@ -303,13 +285,10 @@ def _check_file(path: Path, entry: File) -> None:
 
 def _of_a_run(folder: Path) -> str:
     """Of the folder of a training run: where its bundle lies."""
-    from ssr_train.run_folder import RunFolder
-
-    run = RunFolder(folder)
-    if not run.settings_file.is_file():
+    if not (folder / RUN_SETTINGS).is_file():
         return ""
-    if (run.bundle / CONTRACT_FILE).is_file():
-        return f"; it is a run, its bundle is {run.bundle}"
+    if (folder / RUN_BUNDLE / CONTRACT_FILE).is_file():
+        return f"; it is a run, its bundle is {folder / RUN_BUNDLE}"
     return "; it is a run without a bundle, unfinished or of another system than SSR-Net"
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssr_train.bundle import Bundle, add_files, read_bundle
-from ssr_train.disk import check_folder, replace_file
-from ssr_train.export.graph import OPSET
-from ssr_train.export.names import ExportError, check_precision, onnx_name
-from ssr_train.export.network import build_onnx
-from ssr_train.export.verify import OnnxReplay, replay_onnx
+from ssr_bundle.bundle import Bundle, add_files, read_bundle
+from ssr_bundle.disk import check_folder, replace_file
+from ssr_ops.export.graph import OPSET
+from ssr_ops.export.names import ExportError, check_precision, onnx_name
+from ssr_ops.export.network import build_onnx
+from ssr_ops.export.verify import OnnxReplay, replay_onnx
 
 
 @dataclass(frozen=True)

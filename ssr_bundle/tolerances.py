@@ -9,15 +9,12 @@ for V = 101 and scaled by V / 101 for other V, by :func:`required` and :func:`to
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ssr_ops import reference
-from ssr_train.contract import Contract
+from ssr_bundle.contract import Contract
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Limits:
     """Bounds on answers less the reference's, on face crops; infinite: not bounded.
 
     ``max``, ``mean``, ``p99``: of the size; ``signed``: size of the mean with its sign. All but ``max`` are
-    of many crops (``LEAST`` of ``ssr_train.quantize.crops``), from photos that calibration never saw.
+    of many crops (``LEAST`` of ``ssr_client.gather``), from photos that calibration never saw.
     """
 
     reason: str
@@ -191,7 +188,8 @@ OPERATOR: dict[str, tuple[float, str]] = {
     ),
     "float64": (4e-15, "the same count of roundings of 1.1e-16, in another order than the reference's"),
 }
-"""The operator alone, relative to :func:`operator_scale`, for every implementation and by dtype."""
+"""The operator alone, for every implementation and by dtype, relative to
+:func:`ssr_ops.magnitude.operator_scale`."""
 
 
 def operator_tolerance(implementation: str, dtype: np.dtype[Any]) -> float:
@@ -199,30 +197,3 @@ def operator_tolerance(implementation: str, dtype: np.dtype[Any]) -> float:
     if implementation not in ("portable", "avx2", "avx512", "cuda"):
         raise KeyError(implementation)
     return OPERATOR[dtype.name][0]
-
-
-def operator_scale(
-    p: NDArray[Any],
-    eta: NDArray[Any],
-    delta: NDArray[Any],
-    stages: Sequence[int],
-    value_range: float,
-    lambda_index: float = 1.0,
-    lambda_width: float = 1.0,
-    denominator_floor: float = 1e-3,
-) -> NDArray[np.float64]:
-    """Sum of the magnitudes of Equation 7's terms, p_i i and p_i eta_i apart: what rounding scales with.
-
-    Plus the smallest normal number of the dtype, below which nothing keeps its relative precision.
-    """
-    sizes = reference.soft_stagewise_regression(
-        np.abs(p),
-        np.abs(eta),
-        delta,
-        stages,
-        abs(value_range),
-        abs(lambda_index),
-        lambda_width,
-        denominator_floor,
-    )
-    return np.asarray(sizes + float(np.finfo(p.dtype).tiny) / np.finfo(p.dtype).eps)

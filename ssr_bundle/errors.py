@@ -25,6 +25,6 @@ class Interrupted(SsrError):
 
 
 def stopped_by(stop: KeyboardInterrupt | SystemExit) -> int:
-    """The signal that raised ``stop``: SIGTERM, which :mod:`ssr_train.command` turns into SystemExit, or
+    """The signal that raised ``stop``: SIGTERM, which :mod:`ssr_bundle.commandline` turns into SystemExit, or
     SIGINT."""
     return signal.SIGTERM if isinstance(stop, SystemExit) else signal.SIGINT

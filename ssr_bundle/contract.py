@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal, cast
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 CONTRACT_VERSION = 1
 IMAGE_SIZE = 64

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ssr_ops
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.errors import SsrError
 from ssr_ops import quantized
-from ssr_train.bundle import Bundle
-from ssr_train.errors import SsrError
 
 _BATCH = 32
 

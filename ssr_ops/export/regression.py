@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from ssr_train.contract import Architecture, Interval, Output
-from ssr_train.export.graph import FLOAT, Graph, tensor
+from ssr_bundle.contract import Architecture, Interval, Output
+from ssr_ops.export.graph import FLOAT, Graph, tensor
 
 
 def regression(graph: Graph, architecture: Architecture, output: Output) -> onnx.ValueInfoProto:

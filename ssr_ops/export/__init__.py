@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ssr_train.export.names import PRECISIONS, ExportError, onnx_name
+from ssr_ops.export.names import PRECISIONS, ExportError, onnx_name
 
 if TYPE_CHECKING:
-    from ssr_train.export.network import build_onnx
-    from ssr_train.export.verify import OnnxReplay, check_onnx, open_onnx, replay_onnx, run_onnx
-    from ssr_train.export.write import Exported, export, export_file
+    from ssr_ops.export.network import build_onnx
+    from ssr_ops.export.verify import OnnxReplay, check_onnx, open_onnx, replay_onnx, run_onnx
+    from ssr_ops.export.write import Exported, export, export_file
 
 __all__ = [
     "PRECISIONS",
@@ -47,6 +47,6 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"ssr_train.export.{_HOME[name]}"), name)
+    value = getattr(importlib.import_module(f"ssr_ops.export.{_HOME[name]}"), name)
     globals()[name] = value
     return value

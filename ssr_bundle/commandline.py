@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from ssr_train.errors import SsrError
-from ssr_train.signals import once_per_request
+from ssr_bundle.errors import SsrError
+from ssr_bundle.signals import once_per_request
 
 Header = Annotated[
     list[str] | None,

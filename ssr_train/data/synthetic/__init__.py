@@ -6,20 +6,18 @@ many workers. Look at some: ``python -m ssr_train.data.synthetic --sheet faces.p
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.contract import IMAGE_SIZE
-from ssr_train.data.painter import paint
-from ssr_train.data.traits import sample
+from ssr_bundle.contract import IMAGE_SIZE
+from ssr_bundle.errors import SsrError
+from ssr_train.data.synthetic.painter import paint
+from ssr_train.data.synthetic.traits import sample
 from ssr_train.data.workers import in_order
-from ssr_train.errors import SsrError
 
 VERSION = 1
 """Goes up whenever the same (seed, index) would give another picture."""
@@ -74,27 +72,3 @@ def _draw_block(block: tuple[int, int, int]) -> Faces:
     seed, start, stop = block
     pairs = [draw(seed, index) for index in range(start, stop)]
     return Faces(np.stack([image for image, _ in pairs]), np.array([age for _, age in pairs], np.float32))
-
-
-def contact_sheet(seed: int = 0, columns: int = 16, rows: int = 11, zoom: int = 1) -> NDArray[np.uint8]:
-    """A picture of ``rows`` ages, 0 at the top to 100, each with ``columns`` different people."""
-    strips = []
-    for row in range(rows):
-        age = OLDEST * row / max(rows - 1, 1)
-        strips.append(np.hstack([draw(seed, row * columns + i, age)[0] for i in range(columns)]))
-    sheet = np.vstack(strips)
-    return np.repeat(np.repeat(sheet, zoom, axis=0), zoom, axis=1)
-
-
-def _main() -> None:
-    parser = argparse.ArgumentParser(description="Draw a contact sheet of faces, youngest at the top.")
-    parser.add_argument("--sheet", type=Path, required=True, help="PNG or JPEG to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--zoom", type=int, default=1)
-    options = parser.parse_args()
-    if not cv2.imwrite(str(options.sheet), contact_sheet(options.seed, zoom=options.zoom)):
-        parser.error(f"cannot write {options.sheet}")
-
-
-if __name__ == "__main__":
-    _main()

@@ -12,15 +12,18 @@ float32 as x, y, w, h, and ``crops`` (M, 64, 64, 3) uint8, all float arrays floa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from importlib import resources
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle import bundle
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.contract import IMAGE_SIZE, Contract
 from ssr_ops import reference
-from ssr_train.contract import IMAGE_SIZE, Contract
+from ssr_ops.shipped import ASSETS
 
 OPERATOR_ROWS = 64
 _SEED = 20180713
@@ -36,6 +39,17 @@ _BOXES = np.array(
     ],
     np.float32,
 )
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    contract: Contract,
+    parameters: Mapping[str, NDArray[Any]],
+    *,
+    overwrite: bool = False,
+) -> Bundle:
+    """:func:`ssr_bundle.bundle.write_bundle` with the golden record of these parameters."""
+    return bundle.write_bundle(path, contract, parameters, make_golden, overwrite=overwrite)
 
 
 def make_golden(contract: Contract, parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -89,8 +103,7 @@ def operator_rows(contract: Contract) -> dict[str, NDArray[np.float64]]:
 
 def _picture(contract: Contract) -> NDArray[np.uint8]:
     """A 128 x 128 portrait (NASA, public domain; cut from the project's sample photo)."""
-    with resources.as_file(resources.files("ssr_train") / "assets" / "golden_picture.npy") as path:
-        bgr: NDArray[np.uint8] = np.load(path, allow_pickle=False)
+    bgr: NDArray[np.uint8] = np.load(ASSETS / "golden_picture.npy", allow_pickle=False)
     return bgr if contract.interface.input.colour == "bgr" else np.ascontiguousarray(bgr[..., ::-1])
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.tolerances import required
 from ssr_ops import reference
-from ssr_train.bundle import Bundle
-from ssr_train.export.names import PRECISIONS, VERSION_KEY, ExportError, command, metadata
-from ssr_train.tolerances import required
+from ssr_ops.export.names import PRECISIONS, VERSION_KEY, ExportError, command, metadata
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def check_onnx(model: bytes, bundle: Bundle, where: str = "ONNX graph") -> str:
 def replay_onnx(model: bytes, bundle: Bundle, where: str = "ONNX graph") -> OnnxReplay:
     """Run a serialized graph over the golden images in ONNX Runtime, on the CPU.
 
-    Face crops are held to what ``ssr_train.tolerances`` requires; noise and checkers, where rounding is
+    Face crops are held to what ``ssr_bundle.tolerances`` requires; noise and checkers, where rounding is
     magnified without bound, to finite answers in the clip range. Raises :class:`ExportError` for a graph
     that :func:`check_onnx` refuses, that does not run, or that misses.
     """

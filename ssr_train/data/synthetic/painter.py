@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssr_train.contract import IMAGE_SIZE
-from ssr_train.data.traits import Colour, Traits
+from ssr_bundle.contract import IMAGE_SIZE
+from ssr_train.data.synthetic.traits import Colour, Traits
 
 Picture = NDArray[Any]
 Points = NDArray[np.float64]

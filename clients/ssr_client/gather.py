@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.contract import IMAGE_SIZE, Interface
-from ssr_train.errors import SsrError
+from ssr_bundle.contract import IMAGE_SIZE, Interface
+from ssr_bundle.errors import SsrError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.contract import IMAGE_SIZE
-from ssr_train.data.painter import paint
+from ssr_bundle.contract import IMAGE_SIZE
+from ssr_bundle.errors import SsrError
 from ssr_train.data.synthetic import OLDEST, VERSION
-from ssr_train.data.traits import sample
+from ssr_train.data.synthetic.painter import paint
+from ssr_train.data.synthetic.traits import sample
 from ssr_train.data.workers import in_order
-from ssr_train.errors import SsrError
 
 PICTURES = 4
 """Pictures of each person, as in MORPH2 on average."""

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.contract import FIRST_BLOCKS, Architecture, Quantization
 from ssr_ops import quantized
 from ssr_ops.quantized import Layer
 from ssr_ops.reference import Parameters
-from ssr_train.contract import FIRST_BLOCKS, Architecture, Quantization
 
 GREY = 128
 """What is taken from a picture's bytes, for a first block :func:`around_grey`."""

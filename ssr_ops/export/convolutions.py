@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.contract import FIRST_BLOCKS
 from ssr_ops import quantized
+from ssr_ops.export.graph import FLOAT, HALF, Graph
+from ssr_ops.export.layers import GREY, LEVELS, MIDDLE, around_grey, symmetric_layers
+from ssr_ops.export.names import ExportError
 from ssr_ops.quantized import Layer
-from ssr_train.bundle import Bundle
-from ssr_train.contract import FIRST_BLOCKS
-from ssr_train.export.graph import FLOAT, HALF, Graph
-from ssr_train.export.layers import GREY, LEVELS, MIDDLE, around_grey, symmetric_layers
-from ssr_train.export.names import ExportError
 
 _LAYOUT = [0, 3, 1, 2]
 """NHWC to NCHW, the layout of ONNX's convolutions."""
@@ -112,7 +112,7 @@ class Symmetric:
 
 
 def convolutions(bundle: Bundle, precision: str) -> Convolutions:
-    """Those of ``precision``, one of :data:`ssr_train.export.PRECISIONS`."""
+    """Those of ``precision``, one of :data:`ssr_ops.export.PRECISIONS`."""
     return Symmetric(bundle) if precision == "int8" else Float(bundle, half=precision == "fp16")
 
 

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from ssr_train.command import run
-from ssr_train.errors import SsrError
+from ssr_bundle.commandline import run
+from ssr_bundle.errors import SsrError
 
 PREFERRED = ("imdb", "wiki", "morph2")
 """Released weights, best for photos from anywhere first."""
@@ -97,8 +97,9 @@ def demo(
 def prepare(folder: Path) -> tuple[str | Path, str]:
     """A bundle and one line on where it is from: released weights if they are here or can be fetched,
     else the default bundle, which learned from drawn faces."""
-    from ssr_train.bundle import default_bundle, write_bundle
-    from ssr_train.fetch import FetchError, fetch, find
+    from ssr_bundle.fetch import FetchError, fetch, find
+    from ssr_ops.golden import write_bundle
+    from ssr_ops.shipped import default_bundle
     from ssr_train.keras_import import import_keras
 
     trouble = ""

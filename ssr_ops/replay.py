@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.contract import PRECISIONS, Contract
+from ssr_bundle.errors import SsrError
+from ssr_bundle.tolerances import REPLAY_OPERATOR, REPLAY_STAGES, required
 from ssr_ops import reference
-from ssr_train.bundle import Bundle
-from ssr_train.contract import PRECISIONS, Contract
-from ssr_train.errors import SsrError
-from ssr_train.tolerances import REPLAY_OPERATOR, REPLAY_STAGES, required
 
 
 class ReplayError(SsrError):
@@ -32,7 +32,7 @@ class Replay:
 def replay(bundle: Bundle, precision: str = "fp32") -> Replay:
     """Run the engine over the golden images.
 
-    Face crops are held to what ``ssr_train.tolerances`` requires of the answer. Noise and checker patterns
+    Face crops are held to what ``ssr_bundle.tolerances`` requires of the answer. Noise and checker patterns
     drive Delta to the denominator floor, where one ulp of the network moves the answer by years, so that in
     fp32 the two well-conditioned halves are checked instead: p, eta and Delta within ``REPLAY_STAGES`` of the
     reference, and the answer against the float64 operator applied to the engine's own p, eta and Delta,

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssr_train.errors import SsrError
+from ssr_bundle.errors import SsrError
 
 Progress = Callable[[int, "int | None"], None]
 """Called with the bytes so far and, if the server said it, the bytes in all."""

@@ -12,20 +12,20 @@ from collections import Counter
 import numpy as np
 import onnx
 
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.contract import IMAGE_SIZE, Architecture
+from ssr_ops.export.convolutions import Convolutions, convolutions
+from ssr_ops.export.graph import BYTE, FLOAT, Array, Graph, tensor
+from ssr_ops.export.names import ExportError, check_precision, metadata
+from ssr_ops.export.regression import interval, regression
 from ssr_ops.quantized import blocks, pool_of, source
-from ssr_train.bundle import Bundle
-from ssr_train.contract import IMAGE_SIZE, Architecture
-from ssr_train.export.convolutions import Convolutions, convolutions
-from ssr_train.export.graph import BYTE, FLOAT, Array, Graph, tensor
-from ssr_train.export.names import ExportError, check_precision, metadata
-from ssr_train.export.regression import interval, regression
 
 
 def build_onnx(bundle: Bundle, precision: str = "fp32", *, stage_outputs: bool = False) -> onnx.ModelProto:
     """The network as ONNX: uint8 (n, 64, 64, 3) in the contract's colour order to float32 (n, 1), clipped.
 
     Tensor names, floor and clip range are the contract's. ``precision``: arithmetic of the convolutions
-    (:data:`ssr_train.export.PRECISIONS`); from the pooled fusion maps on everything is float32. A calibrated
+    (:data:`ssr_ops.export.PRECISIONS`); from the pooled fusion maps on everything is float32. A calibrated
     contract adds ``<output>_interval`` (n, 2), ``stage_outputs`` adds ``p``, ``eta`` (n, sum of s_k) and
     ``delta`` (n, K). Raises :class:`ExportError` for an unknown precision, int8 without a quantization,
     weights beyond fp16, or an output that is named as another tensor.
