@@ -22,7 +22,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 help:
 	@echo "make demo              serve on a real tritonserver and ask for the ages in a photo (PHOTO=path for yours)"
 	@echo "make test              the whole test suite (adds PyTorch; ARGS='-k engine' to choose, ARGS='-n 0' for one process)"
-	@echo "make lint              ruff, mypy, clang-format"
+	@echo "make lint              ruff, mypy, clang-format, who may import whom"
 	@echo "make bench             every benchmark; tables go to benchmarks/results/"
 	@echo "make peers             install the runtimes that make bench compares with (1 GB; optional)"
 	@echo "make format            let ruff and clang-format rewrite"
@@ -38,6 +38,7 @@ lint: $(VENV)/.test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/clang-format --dry-run --Werror $(shell git ls-files '*.cc' '*.h' '*.cu')
 
 format: $(VENV)/.test
