@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.about import About, Reading
 from ssr_train.data.distributions.files import Files, folders_in, images_in, locate
-from ssr_train.data.records import AGE_OUT_OF_RANGE, MALFORMED_NAME, Problem, Record, Scan, Sex
+from ssr_train.data.records import MALFORMED_NAME, Record, Scan, Sex
 
 ABOUT = About(
     name="afad",
@@ -32,17 +32,14 @@ def scan(root: Path) -> Scan:
     """Read AFAD, or its part AFAD-Lite, which lies the same way."""
     folder = locate(root, ABOUT, _ages, prefer="AFAD-Full", picture="<age>/<111|112>/<id>-<k>.jpg")
     files = Files(folder)
-    records: list[Record] = []
-    problems: list[Problem] = []
+    reading = Reading(ABOUT, folder)
     for path in files:
         match = _PATH.fullmatch(path)
         if match is None:
-            problems.append(Problem(MALFORMED_NAME, path, "expected <age>/<111|112>/<id>-<k>.jpg"))
-        elif not ABOUT.keeps(float(match[1])):
-            problems.append(Problem(AGE_OUT_OF_RANGE, path, ABOUT.out_of_range(float(match[1]))))
+            reading.report(MALFORMED_NAME, path, "expected <age>/<111|112>/<id>-<k>.jpg")
         else:
-            records.append(Record(Path(path), float(match[1]), sex=_SEXES[match[2]], face="crop"))
-    return ABOUT.scan(folder, records, problems, {"images": len(files)})
+            reading.keep(Record(Path(path), float(match[1]), sex=_SEXES[match[2]], face="crop"), path)
+    return reading.scan({"images": len(files)})
 
 
 def _ages(folder: Path) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.about import About, Reading
 from ssr_train.data.distributions.files import Files, locate, number, read_csv, require
-from ssr_train.data.records import AGE_OUT_OF_RANGE, MALFORMED_LABEL, Problem, Record, Scan, SplitName
+from ssr_train.data.records import MALFORMED_LABEL, Record, Scan, SplitName
 
 ABOUT = About(
     name="appa-real",
@@ -43,8 +43,7 @@ def scan(root: Path) -> Scan:
     )
     require(folder, ABOUT, *tables.values(), *(f"{name}/" for name in _FOLDERS))
     files = Files(folder, tuple(_FOLDERS))
-    records: list[Record] = []
-    problems: list[Problem] = []
+    reading = Reading(ABOUT, folder)
     counts: dict[str, int] = {}
     for name, table in tables.items():
         split = _FOLDERS[name]
@@ -57,16 +56,8 @@ def scan(root: Path) -> Scan:
             files.find(photo)  # the photo that the crop is from is listed as well
             if age is None:
                 files.find(f"{photo}_face.jpg")
-                problems.append(
-                    Problem(MALFORMED_LABEL, where, f"expected file_name and real_age, found {row}")
-                )
-                continue
-            found = files.claim(f"{photo}_face.jpg", where)
-            if isinstance(found, Problem):
-                problems.append(found)
-            elif ABOUT.keeps(age):
-                records.append(Record(Path(found), age, split=split, face="crop"))
-            else:
-                problems.append(Problem(AGE_OUT_OF_RANGE, where, ABOUT.out_of_range(age)))
+                reading.report(MALFORMED_LABEL, where, f"expected file_name and real_age, found {row}")
+            elif found := files.claim(reading, f"{photo}_face.jpg", where):
+                reading.keep(Record(Path(found), age, split=split, face="crop"), where)
     counts["images"] = sum(counts.values())
-    return ABOUT.scan(folder, records, problems + files.unlisted("gt_avg_*.csv"), counts)
+    return reading.scan(counts, files.unlisted("gt_avg_*.csv"))

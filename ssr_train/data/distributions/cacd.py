@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ssr_train.data.distributions import named
-from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.about import About, Reading
 from ssr_train.data.distributions.files import Files, images_in, locate, nfc
 from ssr_train.data.distributions.matlab import BrokenMat, read_struct
 from ssr_train.data.records import (
-    AGE_OUT_OF_RANGE,
     AGE_UNKNOWN,
     BROKEN_LABELS,
     LABEL_CONFLICT,
@@ -64,25 +63,19 @@ def scan(root: Path) -> Scan:
 
 def _by_struct(folder: Path, files: Files, fields: dict[str, Any]) -> Scan:
     start = _pictures(folder)
-    records: list[Record] = []
-    problems: list[Problem] = []
+    reading = Reading(ABOUT, folder)
     for name, age, rank in zip(fields["name"], fields["age"].tolist(), fields["rank"].tolist(), strict=True):
-        found = files.claim(name if start == "." else f"{start}/{name}", _MAT)
+        found = files.claim(reading, name if start == "." else f"{start}/{name}", _MAT)
         match = _NAME.fullmatch(nfc(name))
-        if isinstance(found, Problem):
-            problems.append(found)
-        elif age != age:
-            problems.append(Problem(AGE_UNKNOWN, name, f"no age in {_MAT}"))
-        elif not ABOUT.keeps(age):
-            problems.append(Problem(AGE_OUT_OF_RANGE, name, ABOUT.out_of_range(age)))
-        else:
-            records.append(Record(Path(found), age, match[2] if match else "", split=_split(rank)))
-            if match and int(match[1]) != age:
-                problems.append(
-                    Problem(LABEL_CONFLICT, name, f"{age:g} years in {_MAT} (kept), another in the name")
-                )
-    counts = {"images": len(fields["name"])}
-    return ABOUT.scan(folder, records, problems + files.unlisted(_MAT), counts)
+        if found is None:
+            continue
+        record = Record(Path(found), age, match[2] if match else "", split=_split(rank))
+        if age != age:
+            reading.report(AGE_UNKNOWN, name, f"no age in {_MAT}")
+        elif reading.keep(record, name) and match and int(match[1]) != age:
+            detail = f"{age:g} years in {_MAT} (kept), another in the name"
+            reading.report(LABEL_CONFLICT, name, detail)
+    return reading.scan({"images": len(fields["name"])}, files.unlisted(_MAT))
 
 
 def _split(rank: float) -> SplitName:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ssr_bundle.errors import SsrError
-from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.about import About, Reading
 from ssr_train.data.records import DUPLICATE, MISSING_FILE, UNLISTED_FILE, Problem
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -122,14 +122,16 @@ class Files:
         self._asked.add(path)
         return path
 
-    def claim(self, path: str, where: str, otherwise: str | None = None) -> str | Problem:
-        """:meth:`find` ``path``, else ``otherwise``, for a label that must be the only one of its file."""
+    def claim(self, reading: Reading, path: str, where: str, otherwise: str | None = None) -> str | None:
+        """:meth:`find` ``path``, else ``otherwise``, for a label that must be the only one of its file; None,
+        and noted in ``reading``, where it is not there or not the only one."""
         before = len(self._asked)
-        found = self.find(path) or (otherwise and self.find(otherwise))
+        found = self.find(path) or (otherwise and self.find(otherwise)) or None
         if not found:
-            return Problem(MISSING_FILE, path, f"listed in {where}, not on disk")
-        if len(self._asked) == before:
-            return Problem(DUPLICATE, path, f"listed again in {where}; the first one counts")
+            reading.report(MISSING_FILE, path, f"listed in {where}, not on disk")
+        elif len(self._asked) == before:
+            reading.report(DUPLICATE, path, f"listed again in {where}; the first one counts")
+            return None
         return found
 
     def unlisted(self, labels: str) -> list[Problem]:

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.about import About, Reading
 from ssr_train.data.distributions.files import Files, locate, nfc, wrong_layout
 from ssr_train.data.distributions.matlab import BrokenMat, read_struct
 from ssr_train.data.records import (
-    AGE_OUT_OF_RANGE,
     AGE_UNKNOWN,
     BROKEN_LABELS,
     LOW_FACE_SCORE,
@@ -77,8 +76,7 @@ def _by_struct(folder: Path, about: About, mat_name: str, files: Files) -> Scan:
         fields = read_struct(folder / labels, "wiki", _NUMBERS, ("full_path", "name"))
         subjects = [nfc(name.strip()) for name in fields["name"]]
     ages, gender = ages_of(fields["dob"], fields["photo_taken"]), fields["gender"]
-    records: list[Record] = []
-    problems: list[Problem] = []
+    reading = Reading(about, folder)
     columns = (
         ages.tolist(),
         gender.tolist(),
@@ -86,31 +84,31 @@ def _by_struct(folder: Path, about: About, mat_name: str, files: Files) -> Scan:
         fields["second_face_score"].tolist(),
     )
     for path, subject, age, sex, score, second in zip(fields["full_path"], subjects, *columns, strict=True):
-        found = files.claim(path, labels)
-        reason = found if isinstance(found, Problem) else _filtered(about, path, age, sex, score, second)
-        if reason is None:
-            sex_name: Sex = "m" if sex == 1 else "f"
-            records.append(Record(Path(str(found)), age, subject, sex_name, face="crop"))
+        found = files.claim(reading, path, labels)
+        if found is None:
+            continue
+        if fault := _filtered(age, score, second):
+            reading.report(fault[0], path, fault[1])
+        elif about.keeps(age) and sex not in (0, 1):
+            reading.report(SEX_UNKNOWN, path, "no gender")
         else:
-            problems.append(reason)
+            sex_name: Sex = "m" if sex == 1 else "f"
+            reading.keep(Record(Path(found), age, subject, sex_name, face="crop"), path)
     counts = {"images": len(ages), "male": int((gender == 1).sum()), "female": int((gender == 0).sum())}
-    return about.scan(folder, records, problems + files.unlisted(labels), counts)
+    return reading.scan(counts, files.unlisted(labels))
 
 
 def _by_name(folder: Path, about: About, files: Files, broken: Problem) -> Scan:
-    records: list[Record] = []
-    problems = [broken]
+    reading = Reading(about, folder)
+    reading.problems.append(broken)
     for path in files:
         match = _NAME.fullmatch(path.rpartition("/")[2])
         if match is None or not 1 <= int(match["month"]) <= 12:
-            problems.append(Problem(MALFORMED_NAME, path, "expected <id>_<yyyy>-<mm>-<dd>_<year taken>.jpg"))
+            reading.report(MALFORMED_NAME, path, "expected <id>_<yyyy>-<mm>-<dd>_<year taken>.jpg")
             continue
         age = int(match["taken"]) - int(match["year"]) - (int(match["month"]) >= 7)
-        if about.keeps(age):
-            records.append(Record(Path(path), float(age), _celebrity(path), face="crop"))
-        else:
-            problems.append(Problem(AGE_OUT_OF_RANGE, path, about.out_of_range(age)))
-    return about.scan(folder, records, problems, {"images": len(files)})
+        reading.keep(Record(Path(path), float(age), _celebrity(path), face="crop"), path)
+    return reading.scan({"images": len(files)})
 
 
 def ages_of(dob: NDArray[np.float64], photo_taken: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,21 +125,16 @@ def ages_of(dob: NDArray[np.float64], photo_taken: NDArray[np.float64]) -> NDArr
     return np.where(finite, photo_taken - months // 12 - (months % 12 >= 6), np.nan)
 
 
-def _filtered(about: About, path: str, age: float, sex: float, score: float, second: float) -> Problem | None:
-    """The first rule of the published filter that drops the picture, or None."""
+def _filtered(age: float, score: float, second: float) -> tuple[str, str] | None:
+    """Kind and detail of the first of the published filter's rules on scores that drops the picture, or of an
+    unknown age."""
     if score == -np.inf or score != score:
-        return Problem(NO_FACE, path, "the detector found no face")
+        return NO_FACE, "the detector found no face"
     if score < FACE_SCORE:
-        return Problem(LOW_FACE_SCORE, path, f"face score {score:.2f}, kept are {FACE_SCORE:g} and more")
+        return LOW_FACE_SCORE, f"face score {score:.2f}, kept are {FACE_SCORE:g} and more"
     if second > 0:
-        return Problem(SECOND_FACE, path, f"a second face with score {second:.2f}")
-    if age != age:
-        return Problem(AGE_UNKNOWN, path, "no birth date or no year")
-    if not about.keeps(age):
-        return Problem(AGE_OUT_OF_RANGE, path, about.out_of_range(age))
-    if sex not in (0, 1):
-        return Problem(SEX_UNKNOWN, path, "no gender")
-    return None
+        return SECOND_FACE, f"a second face with score {second:.2f}"
+    return (AGE_UNKNOWN, "no birth date or no year") if age != age else None
 
 
 def _celebrity(path: str, number: float | None = None) -> str:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.about import About, Reading
 from ssr_train.data.distributions.files import Files, locate, number, read_csv
 from ssr_train.data.records import (
-    AGE_OUT_OF_RANGE,
     AGE_UNKNOWN,
     BOX_OUTSIDE,
     DUPLICATE,
@@ -20,7 +19,6 @@ from ssr_train.data.records import (
     MISSING_FILE,
     NO_FACE,
     Box,
-    Problem,
     Record,
     Scan,
     Sex,
@@ -51,8 +49,7 @@ def scan(root: Path) -> Scan:
     )
     files = Files(folder)
     places = {_base(path): path for path in files}
-    records: list[Record] = []
-    problems: list[Problem] = []
+    reading = Reading(ABOUT, folder)
     images: set[str] = set()
     seen: set[tuple[str, Box]] = set()
     labelled = 0
@@ -60,9 +57,7 @@ def scan(root: Path) -> Scan:
         where = f"{_TABLE}:{line}"
         values = [number(text) for text in (row[1], *row[3:])] if row else [None]
         if None in values or not row[0]:
-            problems.append(
-                Problem(MALFORMED_LABEL, where, f"expected numbers for age and face box, found {row}")
-            )
+            reading.report(MALFORMED_LABEL, where, f"expected numbers for age and face box, found {row}")
             continue
         age, x0, y0, x1, y1 = (value for value in values if value is not None)
         name, box = row[0], (x0, y0, x1 - x0, y1 - y0)
@@ -70,22 +65,16 @@ def scan(root: Path) -> Scan:
         labelled += age >= 0
         found = files.find(name) or files.find(places.get(_base(name), name))
         if found is None:
-            problems.append(Problem(MISSING_FILE, where, f"{name} is not on disk"))
+            reading.report(MISSING_FILE, where, f"{name} is not on disk")
         elif age < 0:
-            problems.append(Problem(AGE_UNKNOWN, where, name))
-        elif not ABOUT.keeps(age):
-            problems.append(Problem(AGE_OUT_OF_RANGE, where, ABOUT.out_of_range(age)))
-        elif (kind := _fault(x0, y0, x1, y1)) is not None:
-            problems.append(Problem(kind, where, f"{name}: face box {x0:g} {y0:g} {x1:g} {y1:g}"))
-        elif (name, box) in seen:
-            problems.append(
-                Problem(DUPLICATE, where, f"{name}: the same face box as before; the first one counts")
-            )
-        else:
+            reading.report(AGE_UNKNOWN, where, name)
+        elif ABOUT.keeps(age) and (kind := _fault(x0, y0, x1, y1)) is not None:
+            reading.report(kind, where, f"{name}: face box {x0:g} {y0:g} {x1:g} {y1:g}")
+        elif ABOUT.keeps(age) and (name, box) in seen:
+            reading.report(DUPLICATE, where, f"{name}: the same face box as before; the first one counts")
+        elif reading.keep(Record(Path(found), age, sex=_SEXES.get(row[2].upper(), ""), box=box), where):
             seen.add((name, box))
-            records.append(Record(Path(found), age, sex=_SEXES.get(row[2].upper(), ""), box=box))
-    counts = {"images": len(images), "labelled": labelled}
-    return ABOUT.scan(folder, records, problems + files.unlisted(_TABLE), counts)
+    return reading.scan({"images": len(images), "labelled": labelled}, files.unlisted(_TABLE))
 
 
 def _fault(x0: float, y0: float, x1: float, y1: float) -> str | None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.about import About, Reading
 from ssr_train.data.distributions.files import Files, locate, number, require, wrong_layout
-from ssr_train.data.records import AGE_OUT_OF_RANGE, MALFORMED_LABEL, Problem, Record, Scan, SplitName
+from ssr_train.data.records import MALFORMED_LABEL, Record, Scan, SplitName
 
 ABOUT = About(
     name="megaage-asian",
@@ -45,8 +45,7 @@ def scan(root: Path) -> Scan:
     )
     require(folder, ABOUT, *_LISTS, "train/", "test/")
     files = Files(folder, _SPLITS)
-    records: list[Record] = []
-    problems: list[Problem] = []
+    reading = Reading(ABOUT, folder)
     counts: dict[str, int] = {}
     for split in _SPLITS:
         names, ages = (_lines(folder / f"list/{split}_{what}.txt") for what in ("name", "age"))
@@ -56,17 +55,13 @@ def scan(root: Path) -> Scan:
         counts[split] = len(names)
         for line, (name, text) in enumerate(zip(names, ages, strict=True), start=1):
             where, age = f"list/{split}_age.txt:{line}", number(text)
-            found = files.claim(f"{split}/{name}", f"list/{split}_name.txt:{line}")
-            if isinstance(found, Problem):
-                problems.append(found)
-            elif age is None:
-                problems.append(Problem(MALFORMED_LABEL, where, f"expected an age, found {text!r}"))
-            elif not ABOUT.keeps(age):
-                problems.append(Problem(AGE_OUT_OF_RANGE, where, ABOUT.out_of_range(age)))
-            else:
-                records.append(Record(Path(found), age, box=SQUARE, split=split, face="crop"))
+            found = files.claim(reading, f"{split}/{name}", f"list/{split}_name.txt:{line}")
+            if found and age is None:
+                reading.report(MALFORMED_LABEL, where, f"expected an age, found {text!r}")
+            elif found and age is not None:
+                reading.keep(Record(Path(found), age, box=SQUARE, split=split, face="crop"), where)
     counts["images"] = sum(counts.values())
-    return ABOUT.scan(folder, records, problems + files.unlisted("list/*_name.txt"), counts)
+    return reading.scan(counts, files.unlisted("list/*_name.txt"))
 
 
 def _lines(path: Path) -> list[str]:

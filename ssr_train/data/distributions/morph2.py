@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.about import About, Reading
 from ssr_train.data.distributions.files import (
     Files,
     folders_in,
@@ -23,7 +23,6 @@ from ssr_train.data.distributions.files import (
     require,
 )
 from ssr_train.data.records import (
-    AGE_OUT_OF_RANGE,
     LABEL_CONFLICT,
     MALFORMED_LABEL,
     MALFORMED_NAME,
@@ -80,23 +79,20 @@ def _holds(folder: Path) -> bool:
 def _by_table(folder: Path) -> Scan:
     files = Files(folder)
     places = {_key(match): path for path in files if (match := _NAME.fullmatch(path.rpartition("/")[2]))}
-    records: list[Record] = []
-    problems: list[Problem] = []
+    reading = Reading(ABOUT, folder)
     labels: dict[str, dict[str, set[str]]] = {}
     rows, sexes = 0, {"M": 0, "F": 0}
     for line, row in read_csv(folder / _TABLE, _COLUMNS):
         where = f"{_TABLE}:{line}"
         rows += 1
         if not row:
-            problems.append(Problem(MALFORMED_LABEL, where, f"expected {', '.join(_COLUMNS)}"))
+            reading.report(MALFORMED_LABEL, where, f"expected {', '.join(_COLUMNS)}")
             continue
         identity, dob, race, gender, age_text, photo = row
         match, age = _NAME.fullmatch(photo.replace("\\", "/").rpartition("/")[2]), number(age_text)
         race, gender = race.upper(), gender.upper()
         if not identity.isdigit() or age is None or match is None:
-            problems.append(
-                Problem(MALFORMED_LABEL, where, f"id {identity!r}, age {age_text!r}, photo {photo!r}")
-            )
+            reading.report(MALFORMED_LABEL, where, f"id {identity!r}, age {age_text!r}, photo {photo!r}")
             continue
         subject = str(int(identity))
         seen = labels.setdefault(subject, {"birth date": set(), "group": set(), "sex": set()})
@@ -104,40 +100,33 @@ def _by_table(folder: Path) -> Scan:
             seen[label] |= {value} - {""}
         sexes[gender] = sexes.get(gender, 0) + 1
         # A repack with the table renames files, but keeps subject and picture number.
-        found = files.claim(photo, where, places.get(_key(match)))
-        if isinstance(found, Problem):
-            problems.append(found)
-        elif not ABOUT.keeps(age):
-            problems.append(Problem(AGE_OUT_OF_RANGE, where, ABOUT.out_of_range(age)))
-        else:
-            sex, group = _SEXES.get(gender, ""), _GROUPS.get(race, race)
-            records.append(Record(Path(found), age, subject, sex, group))
-            if int(match[4]) != int(age) or int(match[1]) != int(identity):
-                said = f"subject {identity}, {age:g} years in the table (kept)"
-                problems.append(Problem(LABEL_CONFLICT, where, f"{said}, the photo is called {match[0]}"))
+        found = files.claim(reading, photo, where, places.get(_key(match)))
+        if found is None:
+            continue
+        sex, group = _SEXES.get(gender, ""), _GROUPS.get(race, race)
+        kept = reading.keep(Record(Path(found), age, subject, sex, group), where)
+        if kept and (int(match[4]) != int(age) or int(match[1]) != int(identity)):
+            said = f"subject {identity}, {age:g} years in the table (kept)"
+            reading.report(LABEL_CONFLICT, where, f"{said}, the photo is called {match[0]}")
     counts = {"images": rows, "male": sexes["M"], "female": sexes["F"]}
-    return ABOUT.scan(folder, records, [*problems, *_conflicts(labels), *files.unlisted(_TABLE)], counts)
+    return reading.scan(counts, [*_conflicts(labels), *files.unlisted(_TABLE)])
 
 
 def _by_name(folder: Path) -> Scan:
-    records: list[Record] = []
-    problems: list[Problem] = []
+    reading = Reading(ABOUT, folder)
     seen: dict[str, dict[str, set[str]]] = {}
     files = Files(folder)
     for path in files:
         match = _NAME.fullmatch(path.rpartition("/")[2])
         if match is None:
-            problems.append(Problem(MALFORMED_NAME, path, "expected <subject>_<picture><M|F><age>.JPG"))
+            reading.report(MALFORMED_NAME, path, "expected <subject>_<picture><M|F><age>.JPG")
             continue
         subject, gender, age = str(int(match[1])), match[3].upper(), float(match[4])
         seen.setdefault(subject, {"sex": set()})["sex"].add(gender)
-        if ABOUT.keeps(age):
-            records.append(Record(Path(path), age, subject, _SEXES[gender]))
-        else:
-            problems.append(Problem(AGE_OUT_OF_RANGE, path, ABOUT.out_of_range(age)))
-    counts = {"images": len(files)}
-    counts |= {name: sum(r.sex == sex for r in records) for name, sex in (("male", "m"), ("female", "f"))}
-    return ABOUT.scan(folder, records, [*problems, *_conflicts(seen)], counts)
+        reading.keep(Record(Path(path), age, subject, _SEXES[gender]), path)
+    sexes = [record.sex for record in reading.records]
+    counts = {"images": len(files), "male": sexes.count("m"), "female": sexes.count("f")}
+    return reading.scan(counts, _conflicts(seen))
 
 
 def _key(match: re.Match[str]) -> tuple[int, int]:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ssr_train.data.distributions.about import About
+from ssr_train.data.distributions.about import About, Reading
 from ssr_train.data.distributions.files import Files, images_in, locate, nfc
-from ssr_train.data.records import AGE_OUT_OF_RANGE, LABEL_CONFLICT, MALFORMED_NAME, Problem, Record, Scan
+from ssr_train.data.records import LABEL_CONFLICT, MALFORMED_NAME, Record, Scan
 
 
 def scan(
@@ -44,26 +44,18 @@ def read(
     record: Callable[[str, re.Match[str]], Record],
 ) -> Scan:
     """A record of every file whose name matches, a problem of every other picture."""
-    records: list[Record] = []
-    problems: list[Problem] = []
+    reading = Reading(about, folder)
     sexes: dict[str, set[str]] = {}
     for path in files:
         match = name.fullmatch(nfc(path.rpartition("/")[2]))
         if match is None:
-            problems.append(Problem(MALFORMED_NAME, path, f"expected {expected}"))
+            reading.report(MALFORMED_NAME, path, f"expected {expected}")
             continue
         face = record(path, match)
         if face.subject and face.sex:
             sexes.setdefault(face.subject, set()).add(face.sex)
-        if about.keeps(face.age):
-            records.append(face)
-        else:
-            problems.append(Problem(AGE_OUT_OF_RANGE, path, about.out_of_range(face.age)))
-    problems += [
-        Problem(
-            LABEL_CONFLICT, f"subject {subject}", "more than one sex: f, m; every picture kept with its own"
-        )
-        for subject, seen in sexes.items()
-        if len(seen) > 1
-    ]
-    return about.scan(folder, records, problems, {"images": len(files)})
+        reading.keep(face, path)
+    for subject in (subject for subject, seen in sexes.items() if len(seen) > 1):
+        detail = "more than one sex: f, m; every picture kept with its own"
+        reading.report(LABEL_CONFLICT, f"subject {subject}", detail)
+    return reading.scan({"images": len(files)})
