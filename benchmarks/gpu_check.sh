@@ -169,6 +169,7 @@ build_native() {
   home=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   "$python" -m venv "$build/venv"
   echo "$home" >"$("$build/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
+  "$build/venv/bin/python" -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e ./clients
   "$build/venv/bin/python" -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e . \
     -C "build-dir=$build/native" -C cmake.define.SSR_CUDA=ON -C cmake.define.SSR_TESTS=ON \
     -C "cmake.define.SSR_CUDA_ARCHITECTURES=$1"
