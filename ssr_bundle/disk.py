@@ -1,26 +1,33 @@
-"""Files that are whole or not there, folders that can be written to and that one process holds, a disk that
-fills up."""
+"""Files and folders that are whole or not there, locks, and a disk that fills up.
+
+Everything is made in a ``.tmp-*`` beside its place and renamed. Where the filesystem cannot swap two folders
+(NFS), a replaced one is called ``.replaced-<name>`` for a moment; :func:`put_back` makes good a kill then.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from ssr_bundle.errors import SsrError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY})
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD of fcntl.h, RENAME_EXCHANGE of linux/fs.h
+_REPLACED = ".replaced-"
 
 
-def replace_file(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
+def replace_file(path: Path, data: bytes | Callable[[BinaryIO], object], mode: int = 0o644) -> None:
     """Write ``data``, or what it writes, to ``path`` in one step: after a crash it is the old file or the
     new one, whole, readable by everyone. On an error the old file stays, and nothing else. Of several
     writers at once one wins."""
@@ -33,11 +40,71 @@ def replace_file(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None
             else:
                 data(stream)
             stream.flush()
-            os.fchmod(stream.fileno(), 0o644)
+            os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """An empty folder to be filled, which then becomes the one at ``path``, in the place of what was there.
+
+    ``path`` is at every moment the old folder or the whole new one. On an error the old one stays, and
+    nothing else. The folder and the files in it can be read by everyone.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(path.parent, path.name) as made:
+        yield made
+        replace_folder(made, path)
+
+
+@contextmanager
+def temporary_folder(parent: Path, name: str = "") -> Iterator[Path]:
+    """An empty folder ``.tmp-*`` in ``parent``, gone at the end, unless renamed until then."""
+    made = Path(tempfile.mkdtemp(prefix=f".tmp-{name}-" if name else ".tmp-", dir=parent))
+    try:
+        yield made
+    finally:
+        if made.is_symlink():  # swapped with a link to a folder
+            made.unlink()
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def replace_folder(made: Path, path: Path) -> None:
+    """Rename ``made`` to ``path``; what was there is then at ``made``, or gone."""
+    made.chmod(0o755)
+    for file in made.iterdir():  # safetensors writes files that only their owner can read
+        if file.is_file() and not file.is_symlink():
+            file.chmod(0o644)
+    if not path.exists():
+        try:
+            made.rename(path)
+            return
+        except OSError as error:  # another process may just have made the same
+            if error.errno not in _TAKEN:
+                raise
+    if not exchange(made, path):
+        aside = path.with_name(_REPLACED + path.name)
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+        made.rename(path)
+        shutil.rmtree(aside)
+
+
+def put_back(parent: Path) -> None:
+    """Give every folder in ``parent`` its name back that a killed :func:`replace_folder` moved aside, and put
+    none in place of. Where ``parent`` is only readable, nothing is done."""
+    if not any(parent.glob(f"{_REPLACED}*")):
+        return
+    with suppress(OSError), locked(parent):
+        for aside in parent.glob(f"{_REPLACED}*"):
+            path = aside.with_name(aside.name.removeprefix(_REPLACED))
+            if path.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+            else:
+                aside.rename(path)
 
 
 def check_folder(path: Path | None, what: str = "the report") -> None:
@@ -69,6 +136,20 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 @contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock on ``path``, once nobody else does: a folder, or a file that is made if it is missing.
+
+    On a folder it leaves nothing behind.
+    """
+    file = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+@contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Make ``folder`` and hold it by a lock on its ``.lock``; :class:`SsrError` if another process does.
 
@@ -76,14 +157,32 @@ def held(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SsrError(f"{folder}: another ssr-train is at work in this folder") from None
+        if not try_lock(stream.fileno()):
+            raise SsrError(f"{folder}: another ssr-train is at work in this folder")
         for left in folder.glob(".tmp-*"):
             if left.is_file():
                 left.unlink()
         yield
+
+
+def try_lock(file: int) -> bool:
+    """Lock an open file until it is closed. False if somebody else holds its lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def sha256_of(source: Path, copy: BinaryIO | None = None) -> str:
+    """The hash of a file in hex, its bytes written to ``copy`` on the way."""
+    digest = hashlib.sha256()
+    with source.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+            if copy is not None:
+                copy.write(block)
+    return digest.hexdigest()
 
 
 @contextmanager

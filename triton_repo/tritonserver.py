@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import platform
 import re
@@ -11,16 +9,14 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
+from ssr_bundle.disk import locked, new_folder, sha256_of, temporary_folder
 from ssr_bundle.errors import SsrError
 from ssr_bundle.fetch import cache_dir
 
@@ -112,12 +108,11 @@ def _fetch(folder: Path) -> Path:
             f"{platform.machine()}: set TRITONSERVER, or run in an NGC tritonserver container"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent / ".lock"):
+    with locked(folder.parent / ".lock"):
         if (folder / _BINARY).is_file():
             return folder
-        with tempfile.TemporaryDirectory(prefix=".tmp-tritonserver-", dir=folder.parent) as temporary:
-            wheel = download(Path(temporary))
-            unpack(wheel, folder)
+        with temporary_folder(folder.parent, "wheel") as temporary:
+            unpack(download(temporary), folder)
     return folder
 
 
@@ -141,27 +136,24 @@ def download(folder: Path) -> Path:
 
 def unpack(wheel: Path, folder: Path) -> None:
     """Check the wheel's hash and unpack the server's part of it as ``folder``, whole or not at all."""
-    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if digest != WHEEL_SHA256:
+    if (digest := sha256_of(wheel)) != WHEEL_SHA256:
         raise TritonServerError(f"{wheel}: sha256 {digest}, expected {WHEEL_SHA256}: not the pinned wheel")
-    temporary = Path(tempfile.mkdtemp(prefix=".tmp-unpack-", dir=folder.parent))
-    try:
-        with zipfile.ZipFile(wheel) as archive, Progress(console=Console(stderr=True), transient=True) as bar:
-            members = [
-                m
-                for m in archive.infolist()
-                if m.filename.startswith(_MEMBERS) and not m.filename.startswith(_UNUSED)
-            ]
-            task = bar.add_task("unpacking tritonserver", total=sum(m.file_size for m in members))
-            for member in members:
-                archive.extract(member, temporary)
-                bar.advance(task, member.file_size)
-        binary = temporary / _BINARY
+    with (
+        new_folder(folder) as made,
+        zipfile.ZipFile(wheel) as archive,
+        Progress(console=Console(stderr=True), transient=True) as bar,
+    ):
+        members = [
+            m
+            for m in archive.infolist()
+            if m.filename.startswith(_MEMBERS) and not m.filename.startswith(_UNUSED)
+        ]
+        task = bar.add_task("unpacking tritonserver", total=sum(m.file_size for m in members))
+        for member in members:
+            archive.extract(member, made)
+            bar.advance(task, member.file_size)
+        binary = made / _BINARY
         binary.chmod(binary.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _pip_reason(stderr: str) -> str:
@@ -170,10 +162,3 @@ def _pip_reason(stderr: str) -> str:
     if re.search(r"NewConnectionError|Name or service|timed out|Network is unreachable", stderr):
         return "the package index cannot be reached"
     return (errors or lines or ["pip failed"])[-1][:300]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

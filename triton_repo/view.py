@@ -15,6 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ssr_bundle.disk import replace_file
 from triton_repo import repository as repo
 from triton_repo.config import BACKEND, CONFIG_FILE, kept_versions
 
@@ -134,9 +135,7 @@ class View:
             if not link.is_symlink():
                 link.symlink_to(folder / str(number))
         if before is None or before.config != config:
-            temporary = target / f".tmp-{CONFIG_FILE}"
-            temporary.write_text(config, encoding="utf-8")
-            temporary.replace(target / CONFIG_FILE)
+            replace_file(target / CONFIG_FILE, config.encode())
         self._models[name] = _Linked(config, good, foreign=False, own=backend == BACKEND, kept=kept)
         return True
 

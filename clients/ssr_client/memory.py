@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import mmap
 import os
 import secrets
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.disk import try_lock
 from ssr_client.errors import ClientError
 from ssr_client.preprocess import Picture
 
@@ -42,7 +42,8 @@ class Region:
         unnamed = FOLDER / f".{name}"
         self._file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(self._file):
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             # Reserved now: a write to pages that are not there would end the process.
             os.posix_fallocate(self._file, 0, size)
             self._map = mmap.mmap(self._file, size)
@@ -144,10 +145,8 @@ def _removed(path: Path) -> bool:
     except OSError:
         return False  # another user's: not ours to judge
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    else:
+        if not try_lock(file):
+            return False
         path.unlink(missing_ok=True)
         return True
     finally:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from ssr_bundle.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, move_into_place, read_bundle
+from ssr_bundle.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, read_bundle
+from ssr_bundle.disk import new_folder
 from ssr_bundle.errors import SsrError
 from ssr_train.zoo import registry, ssrnet
 from ssr_train.zoo.system import System
@@ -49,11 +48,9 @@ def save_system(
         raise StorageError(f"{folder}: exists already; {hint}")
     tensors = _numbers(system)
     _check_finite(folder, tensors)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
-    try:
-        safetensors.save_file(tensors, temporary / MODEL_FILE)
-        written = hash_file(temporary / MODEL_FILE)
+    with new_folder(folder) as made:
+        safetensors.save_file(tensors, made / MODEL_FILE)
+        written = hash_file(made / MODEL_FILE)
         header = {
             "system_version": SYSTEM_VERSION,
             "name": system.name,
@@ -61,10 +58,7 @@ def save_system(
             "files": {MODEL_FILE: {"sha256": written.sha256, "bytes": written.bytes}},
             "provenance": dict(provenance),
         }
-        (temporary / SYSTEM_FILE).write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
-        move_into_place(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        (made / SYSTEM_FILE).write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
     return folder
 
 

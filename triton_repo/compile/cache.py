@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ssr_bundle.disk import new_folder
 from ssr_bundle.fetch import cache_dir
 from triton_repo.compile.errors import PlanError
 from triton_repo.compile.plan import PLAN_FILE, Plan, Recipe, load_plan
@@ -44,22 +44,9 @@ class PlanCache:
 
     def add(self, recipe: Recipe, write: Callable[[Path], None]) -> Plan:
         """Let ``write`` fill a folder, which then becomes the plan of ``recipe``, whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=self.folder))
-        try:
-            made = temporary / "new"
-            made.mkdir()
+        entry = self._entry(recipe)
+        with new_folder(entry) as made:
             write(made)
-            entry = self._entry(recipe)
-            if entry.exists():
-                entry.rename(temporary / "old")
-            try:
-                made.rename(entry)
-            except OSError:
-                if not entry.is_dir():  # else another process has just built the same
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         self._prune()
         return load_plan(entry)
 
