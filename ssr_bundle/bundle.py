@@ -2,8 +2,8 @@
 
 ``contract.json``, ``model.safetensors``, ``golden.safetensors``, and the ONNX files once exported
 (:mod:`ssr_ops.export`).
-Reading checks every file against the contract's hashes; writing goes to a temporary folder that is
-renamed only when it is whole.
+Reading checks every file against the contract's hashes, copying checks what is copied; what is written
+appears whole or not at all. A :class:`Bundle` is verified already: hand it on instead of reading it again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from ssr_bundle.contract import Contract, ContractError, File
-from ssr_bundle.disk import exchange
+from ssr_bundle.disk import new_folder, replace_file, sha256_of, temporary_folder
 from ssr_bundle.errors import SsrError
 
 CONTRACT_FILE = "contract.json"
@@ -83,7 +82,8 @@ def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ())
             raise BundleError(f"{folder / CONTRACT_FILE}: files: {required} is not listed")
     for name, entry in contract.files.items():
         if name not in replaced:
-            _check_file(folder / name, entry)
+            _check_size(folder / name, entry)
+            _check_hash(folder / name, entry, sha256_of(folder / name))
     return Bundle(folder, contract)
 
 
@@ -106,16 +106,11 @@ def write_bundle(
     check_vacant(folder, overwrite=overwrite)
     arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in sorted(parameters.items())}
     check_parameters(arrays, contract)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
-    try:
-        safetensors.save_file(arrays, temporary / MODEL_FILE)
-        safetensors.save_file(record(contract, arrays), temporary / GOLDEN_FILE)
-        seal(temporary, contract)
-        move_into_place(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return read_bundle(folder)
+    with new_folder(folder) as made:
+        safetensors.save_file(arrays, made / MODEL_FILE)
+        safetensors.save_file(record(contract, arrays), made / GOLDEN_FILE)
+        sealed = seal(made, contract)
+    return Bundle(folder, sealed)
 
 
 def copy_bundle(
@@ -125,7 +120,33 @@ def copy_bundle(
 
     Raises :class:`BundleError` as :func:`write_bundle` does if ``path`` exists.
     """
-    return _copy(bundle, contract, Path(path), overwrite=overwrite)
+    folder = Path(path)
+    check_vacant(folder, overwrite=overwrite)
+    with new_folder(folder) as made:
+        copied = copy_into(made, bundle, contract)
+    return Bundle(folder, copied.contract)
+
+
+def copy_into(
+    folder: Path, bundle: Bundle, contract: Contract | None = None, added: Mapping[str, bytes] | None = None
+) -> Bundle:
+    """The files of ``bundle``, checked as they are copied into the empty ``folder``, and those ``added``.
+
+    ``contract`` is theirs then, by default the bundle's own; with nothing added, ``contract.json`` as it is.
+    """
+    for name, entry in bundle.contract.files.items():
+        source = bundle.path / name
+        _check_size(source, entry)
+        with (folder / name).open("wb") as copy:
+            _check_hash(source, entry, sha256_of(source, copy))
+    if contract is None and not added:
+        shutil.copyfile(bundle.path / CONTRACT_FILE, folder / CONTRACT_FILE)
+        return Bundle(folder, bundle.contract)
+    files = dict(bundle.contract.files)
+    for name, data in (added or {}).items():
+        (folder / name).write_bytes(data)
+        files[name] = _entry(data)
+    return Bundle(folder, _write_contract(folder, (contract or bundle.contract).with_files(files)))
 
 
 def without(bundle: Bundle, names: Collection[str]) -> Bundle:
@@ -138,8 +159,14 @@ def replace_bundle(old: Bundle, new: Bundle) -> Bundle:
     """``new`` in the place of ``old``, in one step; what else lay in that folder, such as a card, stays."""
     listed = {CONTRACT_FILE, *old.contract.files, *new.contract.files}
     beside = [f for f in old.path.iterdir() if f.name not in listed and not f.name.startswith(".tmp-")]
-    _copy(new, new.contract, old.path.resolve(), overwrite=True, beside=beside)
-    return read_bundle(old.path)
+    with new_folder(old.path.resolve()) as made:
+        copied = copy_into(made, new, new.contract)
+        for path in beside:
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, made / path.name, symlinks=True)
+            else:
+                shutil.copy2(path, made / path.name, follow_symlinks=False)
+    return Bundle(old.path, copied.contract)
 
 
 def replace_contract(bundle: Bundle, contract: Contract, dropped: Collection[str] = ()) -> Bundle:
@@ -147,32 +174,10 @@ def replace_contract(bundle: Bundle, contract: Contract, dropped: Collection[str
 
     At every moment the folder is a whole bundle. Files that the contract did not list stay unlisted.
     """
-    _write_contract(bundle.path, contract.with_files(without(bundle, dropped).contract.files))
+    kept = _write_contract(bundle.path, contract.with_files(without(bundle, dropped).contract.files))
     for name in dropped:
         (bundle.path / name).unlink()
-    return read_bundle(bundle.path)
-
-
-def _copy(
-    bundle: Bundle, contract: Contract, folder: Path, *, overwrite: bool, beside: Collection[Path] = ()
-) -> Bundle:
-    """``beside``: what goes along unlisted."""
-    check_vacant(folder, overwrite=overwrite)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{folder.name}-", dir=folder.parent))
-    try:
-        for name in bundle.contract.files:
-            shutil.copyfile(bundle.path / name, temporary / name)
-        seal(temporary, contract)
-        for path in beside:
-            if path.is_dir() and not path.is_symlink():
-                shutil.copytree(path, temporary / path.name, symlinks=True)
-            else:
-                shutil.copy2(path, temporary / path.name, follow_symlinks=False)
-        move_into_place(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return read_bundle(folder)
+    return Bundle(bundle.path, kept)
 
 
 def check_vacant(folder: Path, *, overwrite: bool) -> None:
@@ -187,41 +192,10 @@ def check_vacant(folder: Path, *, overwrite: bool) -> None:
         raise BundleError(f"{folder}: exists already; choose another --out, or --force replaces the bundle")
 
 
-def move_into_place(temporary: Path, folder: Path) -> None:
-    """Make the whole folder in ``temporary`` the one at ``folder``, readable by everyone.
-
-    At every moment ``folder`` is the old one or the new one; only where the filesystem cannot swap two
-    folders is it missing between two renames, and a kill just then leaves the old one in ``.tmp-old-*``.
-    """
-    temporary.chmod(0o755)
-    for file in temporary.iterdir():  # safetensors writes files that only their owner can read
-        if file.is_file() and not file.is_symlink():
-            file.chmod(0o644)
-    if not folder.exists():
-        temporary.rename(folder)
-    elif exchange(temporary, folder):
-        shutil.rmtree(temporary)
-    else:
-        old = Path(tempfile.mkdtemp(prefix=f".tmp-old-{folder.name}-", dir=folder.parent))
-        folder.rename(old)
-        temporary.rename(folder)
-        shutil.rmtree(old)
-
-
 def seal(folder: Path, contract: Contract) -> Contract:
     """Write ``contract.json`` last, listing every other file in ``folder`` with its hash."""
     files = {f.name: hash_file(f) for f in folder.iterdir() if f.is_file() and f.name != CONTRACT_FILE}
     return _write_contract(folder, contract.with_files(files))
-
-
-def _write_contract(folder: Path, contract: Contract) -> Contract:
-    temporary = folder / f".tmp-{CONTRACT_FILE}"
-    try:
-        temporary.write_text(contract.dumps(), encoding="utf-8")
-        temporary.replace(folder / CONTRACT_FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return contract
 
 
 def add_files(bundle: Bundle, files: Mapping[str, bytes]) -> Bundle:
@@ -230,18 +204,23 @@ def add_files(bundle: Bundle, files: Mapping[str, bytes]) -> Bundle:
     At every moment the folder is a whole bundle: a file that is replaced leaves the contract first.
     """
     folder, contract = bundle.path, bundle.contract
-    kept = {name: entry for name, entry in contract.files.items() if name not in files}
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as temporary:
-        written = {name: Path(temporary) / name for name in files}
-        for name, path in written.items():
-            path.write_bytes(files[name])
-        added = {name: hash_file(path) for name, path in written.items()}
-        if len(kept) < len(contract.files):
-            _write_contract(folder, contract.with_files(kept))
-        for name, path in written.items():
-            path.replace(folder / name)
-        _write_contract(folder, contract.with_files({**kept, **added}))
-    return read_bundle(folder)
+    kept = without(bundle, files).contract
+    with temporary_folder(folder) as temporary:
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+        if len(kept.files) < len(contract.files):
+            _write_contract(folder, kept)
+        for name in files:
+            (temporary / name).replace(folder / name)
+        added = {name: _entry(data) for name, data in files.items()}
+        return Bundle(folder, _write_contract(folder, contract.with_files({**kept.files, **added})))
+
+
+def _write_contract(folder: Path, contract: Contract) -> Contract:
+    """What :func:`read_bundle` would then find there."""
+    text = contract.dumps()
+    replace_file(folder / CONTRACT_FILE, text.encode())
+    return Contract.loads(text)
 
 
 def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract) -> None:
@@ -265,20 +244,23 @@ def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract)
 
 
 def hash_file(path: Path) -> File:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return File(digest.hexdigest(), path.stat().st_size)
+    """What a contract says of the file at ``path``."""
+    return File(sha256_of(path), path.stat().st_size)
 
 
-def _check_file(path: Path, entry: File) -> None:
+def _entry(data: bytes) -> File:
+    return File(hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _check_size(path: Path, entry: File) -> None:
     if not path.is_file():
         raise BundleError(f"{path}: missing, but the contract lists it")
     size = path.stat().st_size
     if size != entry.bytes:
         raise BundleError(f"{path}: {size} bytes, the contract says {entry.bytes}: truncated or altered")
-    found = hash_file(path).sha256
+
+
+def _check_hash(path: Path, entry: File, found: str) -> None:
     if found != entry.sha256:
         raise BundleError(f"{path}: sha256 {found}, the contract says {entry.sha256}: altered")
 

@@ -28,6 +28,7 @@ from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
 import ssr_ops
+from ssr_bundle import disk
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.contract import Crop, Interval
 from ssr_bundle.disk import exchange
@@ -177,6 +178,45 @@ def test_build_copies_the_bundle_whole(bundle: Bundle, repo: Path) -> None:
     assert {p.name for p in version.parent.iterdir()} == {"1", "config.pbtxt"}
 
 
+def test_files_are_hashed_once_where_they_are_read_and_once_as_they_are_copied(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    sha256_of = disk.sha256_of
+
+    def counted(source: Path, *copy: Any) -> str:
+        hashed.append(source)
+        return sha256_of(source, *copy)
+
+    monkeypatch.setattr("ssr_bundle.bundle.sha256_of", counted)
+    once = sorted(bundle.path / name for name in bundle.contract.files)
+    repository.build([("a", bundle.path)], tmp_path / "repo")
+    assert sorted(hashed) == sorted(once * 2)
+    hashed.clear()
+    repository.publish(bundle.path, tmp_path / "repo", "a")
+    assert sorted(hashed) == sorted(once * 2)
+    hashed.clear()
+    View(tmp_path / "repo", tmp_path / "view").update()
+    assert sorted(hashed) == sorted(tmp_path / "repo" / "a" / n / f.name for n in "12" for f in once)
+
+
+def test_what_changes_before_it_is_copied_is_refused(
+    bundle: Bundle, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build may compile for minutes between reading a bundle and copying it."""
+    make = repository.artifacts.make
+
+    def slow(*arguments: Any) -> Any:
+        made = make(*arguments)
+        broken_byte(copy)
+        return made
+
+    monkeypatch.setattr(repository.artifacts, "make", slow)
+    with pytest.raises(SsrError, match=r"sha256 .* altered"):
+        repository.build([("a", copy)], tmp_path / "repo")
+    assert list((tmp_path / "repo").iterdir()) == []
+
+
 def test_name_defaults_to_the_contracts(bundle: Bundle, tmp_path: Path) -> None:
     models = repository.build([(None, bundle.path)], tmp_path / "repo")
     assert [m.name for m in models] == [bundle.contract.name]
@@ -254,12 +294,13 @@ def test_force_replaces_the_model(bundle: Bundle, repo: Path) -> None:
 
 KILLED = """
 import os, signal, sys
+from ssr_bundle import disk
 from triton_repo import repository
 from triton_repo.config import Options
 
 bundle, repo, swaps, steps = sys.argv[1], sys.argv[2], sys.argv[3] == "swaps", int(sys.argv[4])
 if not swaps:
-    repository.exchange = lambda one, other: False
+    disk.exchange = lambda one, other: False
 
 
 def count(event, _):

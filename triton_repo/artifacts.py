@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ssr_bundle.bundle import Bundle, seal
+from ssr_bundle.bundle import Bundle, copy_into
 from ssr_ops.replay import replay
 from triton_repo.flavors import ONNX, TENSORRT, Flavor, FlavorError
 
@@ -30,12 +30,13 @@ def make(flavor: Flavor, bundle: Bundle, precision: str, max_batch: int, say: Sa
     return {}
 
 
-def write(flavor: Flavor, files: Mapping[str, bytes], bundle: Bundle, folder: Path) -> None:
-    """Put what :func:`make` returned beside the copy of the bundle in ``folder``."""
+def write(flavor: Flavor, files: Mapping[str, bytes], bundle: Bundle, folder: Path) -> Bundle:
+    """Copy ``bundle`` and what :func:`make` returned into the empty ``folder``."""
+    if flavor is ONNX:
+        return copy_into(folder, bundle, added=files)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    if flavor is ONNX:
-        seal(folder, bundle.contract)
+    return copy_into(folder, bundle)
 
 
 def check(flavor: Flavor, bundle: Bundle, precision: str, max_batch: int) -> None:

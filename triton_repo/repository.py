@@ -8,21 +8,16 @@ folders are neither versions nor models: no server reads them.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ssr_bundle import disk
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.contract import Contract
-from ssr_bundle.disk import exchange
 from ssr_bundle.errors import SsrError
 from ssr_ops.shipped import default_bundle
 from triton_repo import artifacts
@@ -30,9 +25,6 @@ from triton_repo import config as configuration
 from triton_repo.artifacts import Say
 from triton_repo.config import CONFIG_FILE, Options
 from triton_repo.flavors import FLAVORS, SSR, Flavor, flavor_of, named
-
-_REPLACED = ".replaced-"
-"""Begins the name that a model has while another takes its place."""
 
 
 def _silent(_: str) -> None:
@@ -88,7 +80,7 @@ def model_folders(repository: Path) -> list[Path]:
         raise RepositoryError(
             f"{repository}: {what}, expected a model repository (`ssr-serve build` makes one)"
         )
-    _put_back(repository)
+    disk.put_back(repository)
     return sorted(p for p in repository.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
@@ -121,11 +113,15 @@ def read_version(number: int, path: Path, config: Any) -> Version:
         return Version(number, path, None)
     try:
         bundle = read_bundle(path)
-        check_fits(bundle.contract, config, str(path))
-        artifacts.check(flavor, bundle, configuration.precision(config), config.max_batch_size)
+        _check_version(bundle, flavor, config)
     except (SsrError, OSError) as error:
         return Version(number, path, None, str(error))
     return Version(number, path, bundle.contract)
+
+
+def _check_version(bundle: Bundle, flavor: Flavor, config: Any) -> None:
+    check_fits(bundle.contract, config, str(bundle.path))
+    artifacts.check(flavor, bundle, configuration.precision(config), config.max_batch_size)
 
 
 def check_fits(contract: Contract, config: Any, where: str) -> None:
@@ -179,7 +175,7 @@ def build(
         raise RepositoryError(f"{root}: is a file, expected a folder for the model repository")
     if not bundles:
         raise RepositoryError("no bundle given")
-    _put_back(root)
+    disk.put_back(root)
     opened: dict[str, tuple[Flavor, Bundle]] = {}
     for given, path in bundles:
         bundle = open_bundle(path)
@@ -201,14 +197,16 @@ def build(
         for name, (flavor, bundle) in opened.items()
     }
     root.mkdir(parents=True, exist_ok=True)
+    built = []
     for name, (flavor, bundle) in opened.items():
         text = configuration.render(name, bundle.contract, options, flavor)
-        with _temporary(root, name) as temporary:
-            _copy(bundle, flavor, made[name], temporary / "1", configuration.parse(text))
-            (temporary / CONFIG_FILE).write_text(text, encoding="utf-8")
-            with _locked(root):
-                _replace(temporary, root / name)
-    return [read_model(root / name) for name in opened]
+        config, folder = configuration.parse(text), root / name
+        with disk.locked(root), disk.new_folder(folder) as model:
+            (model / "1").mkdir()
+            contract = _fill(model / "1", bundle, flavor, made[name], config)
+            (model / CONFIG_FILE).write_text(text, encoding="utf-8")
+        built.append(Model(name, folder, config, (Version(1, folder / "1", contract),)))
+    return built
 
 
 def publish(
@@ -234,11 +232,11 @@ def publish(
         )
     check_fits(opened.contract, config, str(opened.path))
     made = artifacts.make(flavor, opened, configuration.precision(config), config.max_batch_size, say)
-    with _locked(folder), _temporary(folder, "version") as temporary:
-        _copy(opened, flavor, made, temporary / "bundle", config)
+    with disk.locked(folder):
         number = max([*version_folders(folder), *withdrawn(folder), 0]) + 1
-        (temporary / "bundle").rename(folder / str(number))
-    return read_version(number, folder / str(number), config)
+        with disk.new_folder(folder / str(number)) as version:
+            contract = _fill(version, opened, flavor, made, config)
+    return Version(number, folder / str(number), contract)
 
 
 def rollback(
@@ -250,7 +248,7 @@ def rollback(
     ``.withdrawn-<n>``; publishing such a folder brings its weights back under a new number.
     """
     folder = model_folder(repository, model)
-    with _locked(folder):
+    with disk.locked(folder):
         read = read_model(folder)
         if read.config is None:
             raise RepositoryError(read.fault)
@@ -280,17 +278,14 @@ def reconfigure(repository: str | os.PathLike[str], model: str, before: str, aft
     """
     folder = model_folder(repository, model)
     path = folder / CONFIG_FILE
-    with _locked(folder):
+    with disk.locked(folder):
         if path.read_text(encoding="utf-8") != before:
             raise RepositoryError(f"{path}: was changed meanwhile by somebody else, nothing is written")
         config = configuration.parse(after, str(path))
         for version in read_model(folder).kept():
             if version.contract is not None:
                 check_fits(version.contract, config, str(version.path))
-        with _temporary(folder, "config") as temporary:
-            (temporary / CONFIG_FILE).write_text(after, encoding="utf-8")
-            (temporary / CONFIG_FILE).chmod(path.stat().st_mode & 0o777)
-            (temporary / CONFIG_FILE).replace(path)
+        disk.replace_file(path, after.encode(), path.stat().st_mode & 0o777)
     return path
 
 
@@ -352,58 +347,8 @@ def summary(contract: Contract) -> Mapping[str, str]:
     }
 
 
-def _copy(bundle: Bundle, flavor: Flavor, made: Mapping[str, bytes], target: Path, config: Any) -> None:
-    """Copy the contract and the files that it lists, add what was compiled, and check what arrived."""
-    target.mkdir(parents=True)
-    for name in ["contract.json", *bundle.contract.files]:
-        shutil.copyfile(bundle.path / name, target / name)
-    artifacts.write(flavor, made, bundle, target)
-    if fault := read_version(0, target, config).fault:
-        raise RepositoryError(fault)
-
-
-def _replace(made: Path, model: Path) -> None:
-    """Rename ``made`` to ``model``; what was there is then at ``made``, or gone. At every moment ``model`` is
-    whole, except on a filesystem that cannot swap two folders, where :func:`_put_back` makes good a kill."""
-    if not model.exists():
-        made.rename(model)
-    elif not exchange(made, model):
-        aside = model.with_name(_REPLACED + model.name)
-        shutil.rmtree(aside, ignore_errors=True)
-        model.rename(aside)
-        made.rename(model)
-        shutil.rmtree(aside)
-
-
-def _put_back(root: Path) -> None:
-    """Give every model its name back that a killed :func:`_replace` moved aside, and put none in place of."""
-    if not any(root.glob(f"{_REPLACED}*")):
-        return
-    with contextlib.suppress(OSError), _locked(root):  # it may be only readable
-        for aside in root.glob(f"{_REPLACED}*"):
-            model = aside.with_name(aside.name.removeprefix(_REPLACED))
-            if model.exists():
-                shutil.rmtree(aside, ignore_errors=True)
-            else:
-                aside.rename(model)
-
-
-@contextmanager
-def _temporary(folder: Path, name: str) -> Iterator[Path]:
-    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{name}-", dir=folder))
-    try:
-        temporary.chmod(0o755)
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One publisher at a time; the lock is on the folder itself and leaves nothing behind."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+def _fill(folder: Path, bundle: Bundle, flavor: Flavor, made: Mapping[str, bytes], config: Any) -> Contract:
+    """Copy ``bundle`` and what was compiled of it into a version's empty folder, checked as it is copied."""
+    copy = artifacts.write(flavor, made, bundle, folder)
+    _check_version(copy, flavor, config)
+    return copy.contract
