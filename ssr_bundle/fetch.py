@@ -3,29 +3,29 @@
 Where a file comes from, first hit wins: a local folder (``SSR_WEIGHTS_DIR`` or ``SSR_DETECTORS_DIR``;
 in a development checkout also ``../shared/weights`` and ``../shared/detectors``, ``SSR_SHARED`` names
 another place), the cache (``SSR_CACHE``, else ``XDG_CACHE_HOME/ssr``), the public URL.
-Standard library only, but for the progress bar.
+
+pooch asks the server; it is imported only then. Its cache is not used: it tries again what must be refused at
+once, and writes to standard error and files that only their owner can read.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import functools
 import hashlib
 import http.client
+import io
 import os
-import shutil
 import socket
 import sys
-import tempfile
 import threading
-import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
+from ssr_bundle.disk import locked, replace_file, room_for, sha256_of
 from ssr_bundle.errors import SsrError
 
 Progress = Callable[[int, "int | None"], None]
@@ -131,7 +131,8 @@ def fetch(name: str, out: Path | None = None, progress: Progress | None = None) 
     if target.exists():
         _verify(asset, target)
     elif local is not None:
-        _copy(local, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(target, functools.partial(sha256_of, local))
     else:
         _download(asset, target, progress)
     return target
@@ -146,7 +147,7 @@ def find(name: str) -> Path | None:
     cached = cache_dir() / asset.kind / asset.file
     if not cached.is_file():
         return None
-    if _sha256(cached) != asset.sha256:  # a torn cache heals itself; a folder of the user's is not touched
+    if sha256_of(cached) != asset.sha256:  # a torn cache heals itself; a folder of the user's is not touched
         cached.unlink()
         return None
     return cached
@@ -195,7 +196,7 @@ def _asset(name: str) -> Asset:
 
 
 def _verify(asset: Asset, path: Path) -> Path:
-    found = _sha256(path)
+    found = sha256_of(path)
     if found != asset.sha256:
         raise FetchError(
             f"{path}: sha256 {found}, expected {asset.sha256}: not the released {asset.name!r}; remove it"
@@ -203,117 +204,94 @@ def _verify(asset: Asset, path: Path) -> Path:
     return path
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=target.parent)
-    try:
-        with source.open("rb") as stream, open(handle, "wb") as copy:
-            shutil.copyfileobj(stream, copy)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-class _Truncated(Exception):
-    """The connection ended early; what arrived is kept and the next attempt goes on from there."""
-
-
-@contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """One process or thread at a time writes ``target``; the others wait."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path = target.with_name(f".{target.name}.lock")
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+class _CutOff(Exception):
+    """The connection ended before the file did."""
 
 
 def _download(asset: Asset, target: Path, progress: Progress | None) -> Path:
-    with _alone(target):
-        if target.is_file() and _sha256(target) == asset.sha256:
-            return target  # somebody else fetched it meanwhile
-        return _download_alone(asset, target, progress)
+    """One process or thread at a time fetches ``target``; the others wait and find it there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = target.with_name(f".{target.name}.lock")
+    with locked(lock):
+        try:
+            if not target.is_file() or sha256_of(target) != asset.sha256:
+                content = _ask(asset, progress)
+                with room_for(target, f"{asset.name!r} takes {len(content) >> 10} KiB"):
+                    replace_file(target, content)
+        finally:
+            lock.unlink(missing_ok=True)
+    return target
 
 
-def _download_alone(asset: Asset, target: Path, progress: Progress | None) -> Path:
-    part = target.with_name(target.name + ".part")
+def _ask(asset: Asset, progress: Progress | None) -> bytes:
+    """The file, tried again where the connection ends early; anything else is refused at once."""
     with _bar(asset.name, progress) as report:
         for attempt in range(ATTEMPTS):
-            resumed = part.is_file() and part.stat().st_size > 0
             try:
-                _receive(asset, part, report)
-            except _Truncated as error:
+                content = _receive(asset, report)
+            except _CutOff as error:
                 if attempt + 1 == ATTEMPTS:
-                    raise FetchError(f"{asset.url}: {error}; run the command again to go on") from None
+                    raise FetchError(f"{asset.url}: {error}; run the command again") from None
                 continue
-            found = _sha256(part)
-            if found == asset.sha256:
-                part.replace(target)
-                return target
-            part.unlink()
-            if not resumed:  # a stale .part is worth one fresh start
+            found = hashlib.sha256(content).hexdigest()
+            if found != asset.sha256:
                 raise FetchError(
                     f"{asset.url}: what came has sha256 {found}, expected {asset.sha256}: refused"
                 )
-    raise FetchError(f"{asset.url}: no whole file after {ATTEMPTS} attempts")
+            break
+    return content
 
 
-def _receive(asset: Asset, part: Path, report: Progress) -> None:
-    """Append to ``part`` what it lacks. Raises :class:`_Truncated` if the connection ends early."""
-    have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(asset.url, headers={"User-Agent": "ssr-train"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
+def _receive(asset: Asset, report: Progress) -> bytes:
+    import pooch  # type: ignore[import-untyped]
+
+    received, content = _Received(asset, report), io.BytesIO()
+    timeout = (CONNECT_SECONDS, READ_SECONDS)
+    ask = pooch.HTTPDownloader(progressbar=received, chunk_size=1 << 16, timeout=timeout)
     try:
-        with _opener().open(request, timeout=CONNECT_SECONDS) as response:
-            if have and not _continues(response, have):
-                have = 0
-            length = response.headers.get("Content-Length", "")
-            total = have + int(length) if length.isdigit() else None
-            part.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("ab" if have else "wb") as stream:
-                while block := response.read(1 << 16):
-                    have += stream.write(block)
-                    if have > LARGEST:
-                        break
-                    report(have, total)
-        if have > LARGEST:
-            part.unlink()
-            raise FetchError(f"{asset.url}: more than {LARGEST >> 20} MB came: not the released file")
-        if total is not None and have < total:
-            raise _Truncated(f"the connection ended after {have} of {total} bytes")
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # the .part is no beginning of this file
-            part.unlink()
-            raise _Truncated("the server could not go on where the last download stopped") from None
-        answer = f"{error.code} {error.reason}"
-        raise FetchError(f"{asset.url}: the server answered {answer}{_advice(asset)}") from None
-    except (http.client.IncompleteRead, ConnectionResetError) as error:
-        raise _Truncated(f"the connection ended early ({type(error).__name__})") from None
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        if isinstance(error, OSError) and error.filename:
-            raise  # the disk, not the network
-        reason = getattr(error, "reason", None) or error
-        host = urllib.parse.urlsplit(asset.url).netloc
+        _look_up(asset.url)
+        ask(asset.url, content, None)
+        if len(content.getvalue()) < received.total:
+            raise ConnectionResetError
+    except OSError as error:  # what requests raises is one
+        reason = _first_of(error)
+        if isinstance(reason, http.client.IncompleteRead | ConnectionResetError):
+            raise _CutOff(f"the connection ended early ({type(reason).__name__})") from None
+        if (response := getattr(error, "response", None)) is not None:
+            answer = f"{response.status_code} {response.reason}"
+            raise FetchError(f"{asset.url}: the server answered {answer}{_advice(asset)}") from None
+        host = urlsplit(asset.url).netloc
         raise FetchError(f"cannot fetch {asset.name!r}: {host}: {_plain(reason)}{_advice(asset)}") from None
+    return content.getvalue()
 
 
-def _continues(response: Any, have: int) -> bool:
-    """Whether the answer is the rest of the file from byte ``have`` on (else it is the whole)."""
-    begins = str(response.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
-    return response.status == 206 and begins
+class _Received:
+    """What pooch takes for a progress bar. Refuses a file that is too long while it comes."""
+
+    def __init__(self, asset: Asset, report: Progress) -> None:
+        self.total, self._have, self._asset, self._report = 0, 0, asset, report
+
+    def update(self, more: int) -> None:
+        self._have += more
+        if self._have > LARGEST:
+            raise FetchError(f"{self._asset.url}: more than {LARGEST >> 20} MB came: not the released file")
+        self._report(min(self._have, self.total or self._have), self.total or None)
+
+    def reset(self) -> None:
+        self._have = 0
+
+    def close(self) -> None:
+        pass
+
+
+def _first_of(error: BaseException) -> BaseException:
+    """What requests and urllib3 wrapped."""
+    while type(error).__module__.startswith(("requests.", "urllib3.")):
+        within = error.__cause__ or error.__context__
+        if within is None:
+            break
+        error = within
+    return error
 
 
 def _plain(reason: object) -> str:
@@ -330,51 +308,23 @@ def _advice(asset: Asset) -> str:
     return f"; if you have {asset.file} already, set {asset.folder_variable} to its folder"
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """urllib as ever (proxies of the environment, redirects), but a dead network is noticed in seconds."""
-
-    class Http(urllib.request.HTTPHandler):
-        def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-            return self.do_open(_Plain, request)
-
-    class Https(urllib.request.HTTPSHandler):
-        def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-            return self.do_open(_Secure, request)
-
-    return urllib.request.build_opener(Http, Https)
-
-
-class _Plain(http.client.HTTPConnection):
-    def connect(self) -> None:
-        _resolve(self.host, self.port)
-        super().connect()
-        self.sock.settimeout(READ_SECONDS)
-
-
-class _Secure(http.client.HTTPSConnection):
-    def connect(self) -> None:
-        _resolve(self.host, self.port)
-        super().connect()
-        self.sock.settimeout(READ_SECONDS)
-
-
-def _resolve(host: str, port: int | None) -> None:
-    """Look the name up, bounded in time: the system's resolver itself may hang for half a minute."""
-    failure: list[OSError] = []
+def _look_up(url: str) -> None:
+    """Raise TimeoutError if the system's resolver hangs, as it may for half a minute: no timeout of a request
+    covers it."""
+    parts = urlsplit(url)
+    direct = urllib.request.proxy_bypass(parts.netloc)
+    proxy = None if direct else urllib.request.getproxies().get(parts.scheme)
+    host = urlsplit(proxy or url).hostname
 
     def look_up() -> None:
-        try:
-            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            failure.append(error)
+        with contextlib.suppress(OSError):
+            socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
 
     thread = threading.Thread(target=look_up, daemon=True)
     thread.start()
     thread.join(CONNECT_SECONDS)
     if thread.is_alive():
-        raise TimeoutError(f"looking up {host}")
-    if failure:
-        raise failure[0]
+        raise TimeoutError
 
 
 @contextlib.contextmanager

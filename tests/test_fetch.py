@@ -1,4 +1,4 @@
-"""ssr_bundle.fetch against a real HTTP server on the loopback: resume, truncation, refusal, offline."""
+"""ssr_bundle.fetch against a real HTTP server on the loopback: truncation, refusal, offline."""
 
 from __future__ import annotations
 
@@ -22,39 +22,30 @@ CONTENT = bytes(range(256)) * 1500
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves CONTENT; ``behaviour`` says how badly. ``ranges`` records what was asked for."""
+    """Serves CONTENT; ``behaviour`` says how badly. ``asked`` counts the requests."""
 
     behaviour = "good"
     content = CONTENT
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.ranges: list[str | None] = []
+        self.asked = 0
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.ranges.append(asked)
+        self.server.asked += 1
         behaviour, content = self.server.behaviour, self.server.content
         if behaviour == "missing":
             self.send_error(404)
             return
-        begin = int(asked.removeprefix("bytes=").rstrip("-")) if asked and behaviour != "no-ranges" else 0
-        if begin >= len(content):
-            self.send_error(416)
-            return
-        self.send_response(206 if begin else 200)
-        if begin:
-            self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - begin))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        stop = len(content)
-        if behaviour == "truncated" or (behaviour == "truncated-once" and len(self.server.ranges) == 1):
-            stop = begin + (len(content) - begin) // 2
-        self.wfile.write(content[begin:stop])
+        cut = behaviour == "truncated" or (behaviour == "truncated-once" and self.server.asked == 1)
+        self.wfile.write(content[: len(content) // 2] if cut else content)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -89,12 +80,6 @@ def asset(server: Server, monkeypatch: pytest.MonkeyPatch) -> Asset:
     return made
 
 
-def part_of(asset: Asset) -> Path:
-    path = cache_dir() / "weights" / f"{asset.file}.part"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def test_downloads_into_the_cache_once(server: Server, asset: Asset) -> None:
     seen: list[tuple[int, int | None]] = []
     path = fetch("x", progress=lambda have, total: seen.append((have, total)))
@@ -102,7 +87,7 @@ def test_downloads_into_the_cache_once(server: Server, asset: Asset) -> None:
     assert path.parent == cache_dir() / "weights"
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert fetch("x") == path
-    assert len(server.ranges) == 1
+    assert server.asked == 1
     assert [f.name for f in path.parent.iterdir()] == [asset.file]
 
 
@@ -111,48 +96,24 @@ def test_out_folder(server: Server, asset: Asset, tmp_path: Path) -> None:
     assert path == tmp_path / "new" / "folder" / asset.file
     assert path.read_bytes() == CONTENT
     fetch("x", out=tmp_path / "new" / "folder")
-    assert len(server.ranges) == 1
+    assert server.asked == 1
     path.write_bytes(b"changed")
     with pytest.raises(FetchError, match=r"ssrnet_x\.h5: sha256 .* not the released 'x'"):
         fetch("x", out=tmp_path / "new" / "folder")
 
 
-def test_resumes_where_an_earlier_run_stopped(server: Server, asset: Asset) -> None:
-    part_of(asset).write_bytes(CONTENT[:1000])
-    assert fetch("x").read_bytes() == CONTENT
-    assert server.ranges == ["bytes=1000-"]
-
-
-def test_a_server_without_ranges_sends_all(server: Server, asset: Asset) -> None:
-    server.behaviour = "no-ranges"
-    part_of(asset).write_bytes(b"not the beginning")
-    assert fetch("x").read_bytes() == CONTENT
-
-
-def test_a_stale_beginning_is_thrown_away(server: Server, asset: Asset) -> None:
-    part_of(asset).write_bytes(b"not the beginning")
-    assert fetch("x").read_bytes() == CONTENT
-    assert server.ranges == ["bytes=17-", None]
-
-
-def test_a_part_longer_than_the_file(server: Server, asset: Asset) -> None:
-    part_of(asset).write_bytes(CONTENT + b"more")
-    assert fetch("x").read_bytes() == CONTENT
-
-
-def test_a_truncated_answer_is_continued(server: Server, asset: Asset) -> None:
+def test_a_truncated_answer_is_asked_for_again(server: Server, asset: Asset) -> None:
     server.behaviour = "truncated-once"
     assert fetch("x").read_bytes() == CONTENT
-    assert server.ranges == [None, f"bytes={len(CONTENT) // 2}-"]
+    assert server.asked == 2
 
 
-def test_always_truncated_keeps_what_came(server: Server, asset: Asset) -> None:
+def test_always_truncated_leaves_nothing(server: Server, asset: Asset) -> None:
     server.behaviour = "truncated"
     with pytest.raises(FetchError, match=r"ended .*run the command again"):
         fetch("x")
-    kept = part_of(asset).read_bytes()
-    assert kept == CONTENT[: len(kept)]
-    assert len(kept) > len(CONTENT) // 2
+    assert server.asked == module.ATTEMPTS
+    assert list((cache_dir() / "weights").iterdir()) == []
     server.behaviour = "good"
     assert fetch("x").read_bytes() == CONTENT
 
@@ -162,6 +123,7 @@ def test_wrong_content_is_refused(server: Server, asset: Asset) -> None:
     with pytest.raises(FetchError, match="what came has sha256"):
         fetch("x")
     assert list((cache_dir() / "weights").iterdir()) == []
+    assert server.asked == 1
 
 
 def test_an_endless_answer_is_cut(server: Server, asset: Asset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +185,7 @@ def test_local_folder_first(
     monkeypatch.setenv("SSR_WEIGHTS_DIR", str(folder))
     assert fetch("x") == folder / asset.file
     assert fetch("x", out=tmp_path / "out").read_bytes() == CONTENT
-    assert server.ranges == []
+    assert server.asked == 0
     assert ("x", "a test file", str(folder / asset.file)) in available()
 
 
@@ -234,7 +196,7 @@ def test_a_wrong_local_file_is_refused_by_name(
     monkeypatch.setenv("SSR_WEIGHTS_DIR", str(tmp_path))
     with pytest.raises(FetchError, match=r"ssrnet_x\.h5: sha256 .* not the released 'x'"):
         fetch("x")
-    assert server.ranges == []
+    assert server.asked == 0
 
 
 def test_a_folder_variable_that_names_no_folder(asset: Asset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +209,7 @@ def test_a_damaged_cache_heals(server: Server, asset: Asset) -> None:
     path = fetch("x")
     path.write_bytes(b"torn")
     assert fetch("x").read_bytes() == CONTENT
-    assert len(server.ranges) == 2
+    assert server.asked == 2
 
 
 def test_unknown_name() -> None:
@@ -263,7 +225,8 @@ def test_shared_material_matches_the_pins(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_needs_the_standard_library_only() -> None:
-    code = "import sys, ssr_bundle.fetch; print([m for m in ('numpy', 'rich', 'torch') if m in sys.modules])"
+    others = ("numpy", "rich", "torch", "pooch", "requests")
+    code = f"import sys, ssr_bundle.fetch; print([m for m in {others} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
