@@ -26,7 +26,7 @@ from ssr_bundle import commandline as command
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.contract import IMAGE_SIZE
 from ssr_bundle.tolerances import required
-from ssr_ops.export import build_onnx
+from ssr_ops.export.network import build_onnx
 from ssr_ops.shipped import default_bundle
 
 BYTES, PLANES = "exported: bytes, n x 64 x 64 x 3", "the same from floats, n x 3 x 64 x 64"

@@ -37,6 +37,9 @@ ATTEMPTS = 3
 LARGEST = 64 << 20
 """No released file comes near this many bytes: more is a wrong answer, not a large file."""
 
+_FOLDERS = {"weights": ("SSR_WEIGHTS_DIR", "weights"), "detector": ("SSR_DETECTORS_DIR", "detectors")}
+"""By kind of file: the variable that names a local folder, and the folder's name among shared material."""
+
 _AUTHORS = "https://github.com/shamangary/SSR-Net/raw/master/"
 _YUNET = "https://github.com/ShiqiYu/libfacedetection.train/raw/master/onnx/yunet_n_640_640.onnx"
 
@@ -58,7 +61,7 @@ class Asset:
 
     @property
     def folder_variable(self) -> str:
-        return "SSR_WEIGHTS_DIR" if self.kind == "weights" else "SSR_DETECTORS_DIR"
+        return _FOLDERS[self.kind][0]
 
 
 def _released(name: str, sha256: str, about: str) -> Asset:
@@ -176,7 +179,7 @@ def cache_dir() -> Path:
 
 def local_folders(kind: str) -> list[Path]:
     """Folders looked into before the cache, for "weights" or "detector" files."""
-    variable = "SSR_WEIGHTS_DIR" if kind == "weights" else "SSR_DETECTORS_DIR"
+    variable, name = _FOLDERS[kind]
     folders = []
     if own := os.environ.get(variable):
         if not Path(own).is_dir():
@@ -185,7 +188,7 @@ def local_folders(kind: str) -> list[Path]:
     checkout = Path(__file__).resolve().parents[1]
     if (checkout / "pyproject.toml").is_file():
         shared = Path(os.environ.get("SSR_SHARED") or checkout.parent / "shared")
-        folders.append(shared / ("weights" if kind == "weights" else "detectors"))
+        folders.append(shared / name)
     return folders
 
 

@@ -25,6 +25,9 @@ from ssr_bundle.contract import IMAGE_SIZE, Contract
 from ssr_ops import reference
 from ssr_ops.shipped import ASSETS
 
+INTERVAL_ENDS = 1e-5
+"""How far the ends of a calibrated interval may lie from the reference's, in parts of the value range."""
+
 OPERATOR_ROWS = 64
 _SEED = 20180713
 
@@ -61,7 +64,7 @@ def make_golden(contract: Contract, parameters: Mapping[str, NDArray[Any]]) -> d
     outputs = reference.answer(contract, stages)
     name = contract.interface.output.name
     operator = operator_rows(contract)
-    architecture = contract.architecture
+    a = contract.architecture
     record = {
         "images": images,
         "p": stages.p,
@@ -71,18 +74,36 @@ def make_golden(contract: Contract, parameters: Mapping[str, NDArray[Any]]) -> d
         **{key.replace(name, "output", 1): value for key, value in outputs.items()},
         **{f"operator.{key}": value for key, value in operator.items()},
         "operator.unclipped": reference.soft_stagewise_regression(
-            **operator,
-            stages=architecture.stages,
-            value_range=architecture.value_range,
-            lambda_index=architecture.lambda_index,
-            lambda_width=architecture.lambda_width,
-            denominator_floor=architecture.denominator_floor,
+            operator["p"],
+            operator["eta"],
+            operator["delta"],
+            *(a.stages, a.value_range, a.lambda_index, a.lambda_width, a.denominator_floor),
         ),
         "picture": picture,
         "boxes": _BOXES,
         "crops": crops,
     }
     return {key: np.ascontiguousarray(value) for key, value in record.items()}
+
+
+def face_drift(golden: Mapping[str, NDArray[Any]], answers: NDArray[np.floating]) -> NDArray[np.floating]:
+    """How far ``answers`` (N,) to the golden images lie from the reference's on the face crops among them, of
+    which there are M, the first ones: (M,), or a NaN, which no limit accepts, where one has fewer."""
+    faces = len(golden["crops"])
+    found, expected = answers[:faces], golden["output"][:faces]
+    return np.abs(found - expected) if found.shape == expected.shape == (faces,) else np.full(1, np.nan)
+
+
+def interval_drift(
+    contract: Contract, answers: NDArray[np.floating], ends: NDArray[np.floating]
+) -> tuple[float, float]:
+    """How far the ``ends`` (N, 2) of calibrated intervals lie from those of ``answers`` (N,), and may."""
+    assert contract.interval is not None
+    expected = reference.interval(
+        contract.interval, answers.astype(np.float64), contract.interface.output.clip
+    )
+    drift = float(np.abs(ends - expected).max()) if ends.shape == expected.shape else float("nan")
+    return drift, INTERVAL_ENDS * contract.architecture.value_range
 
 
 def operator_rows(contract: Contract) -> dict[str, NDArray[np.float64]]:

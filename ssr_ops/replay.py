@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.bundle import Bundle
-from ssr_bundle.contract import PRECISIONS, Contract
+from ssr_bundle.contract import PRECISIONS
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import REPLAY_OPERATOR, REPLAY_STAGES, required
 from ssr_ops import reference
+from ssr_ops.engine import Stages
+from ssr_ops.golden import face_drift, interval_drift
+from ssr_ops.magnitude import operator_scale
 
 
 class ReplayError(SsrError):
@@ -48,8 +51,7 @@ def replay(bundle: Bundle, precision: str = "fp32") -> Replay:
         raise ReplayError(f"{bundle.path}: the golden record has no {sorted(missing)[0]!r}")
     engine = Engine(str(bundle.path), precision=precision)
     stages = engine.predict_stages(golden["images"])
-    faces = slice(0, len(golden["crops"]))
-    drift = _largest(stages.age[faces], golden["output"][faces])
+    drift = float(face_drift(golden, stages.age).max(initial=0.0))
     allowed = required("native", precision, contract).few
     if not drift <= allowed:
         raise ReplayError(
@@ -58,13 +60,11 @@ def replay(bundle: Bundle, precision: str = "fp32") -> Replay:
         )
     if precision == "fp32":
         _check_stages(bundle, golden, {"p": stages.p, "eta": stages.eta, "delta": stages.delta})
-        _check_operator(bundle, stages.p, stages.eta, stages.delta, stages.age)
+        _check_operator(bundle, stages)
     if contract.interval is not None:
         ends = engine.predict_full(golden["images"])[f"{contract.interface.output.name}_interval"]
-        expected = reference.interval(
-            contract.interval, stages.age.astype(np.float64), contract.interface.output.clip
-        )
-        if not _largest(ends, expected) <= 1e-5 * contract.architecture.value_range:
+        apart, most = interval_drift(contract, stages.age, ends)
+        if not apart <= most:
             raise ReplayError(f"{bundle.path}: replaying its golden record, the calibrated intervals are off")
     if not np.array_equal(engine.predict(golden["images"]), stages.age):
         raise ReplayError(f"{bundle.path}: two runs of the engine over its golden record differ")
@@ -94,51 +94,21 @@ def _check_stages(
             )
 
 
-def _check_operator(
-    bundle: Bundle,
-    p: NDArray[np.float32],
-    eta: NDArray[np.float32],
-    delta: NDArray[np.float32],
-    answer: NDArray[np.float32],
-) -> None:
-    a = bundle.contract.architecture
-    wide = [v.astype(np.float64) for v in (p, eta, delta)]
+def _check_operator(bundle: Bundle, stages: Stages) -> None:
+    a, answer = bundle.contract.architecture, stages.age
+    numbers = (a.stages, a.value_range, a.lambda_index, a.lambda_width, a.denominator_floor)
+    p, eta, delta = (v.astype(np.float64) for v in (stages.p, stages.eta, stages.delta))
     expected = np.clip(
-        reference.soft_stagewise_regression(
-            wide[0],
-            wide[1],
-            wide[2],
-            a.stages,
-            a.value_range,
-            a.lambda_index,
-            a.lambda_width,
-            a.denominator_floor,
-        ),
-        *bundle.contract.interface.output.clip,
+        reference.soft_stagewise_regression(p, eta, delta, *numbers), *bundle.contract.interface.output.clip
     )
-    index = np.concatenate([np.arange(s) for s in a.stages])
-    terms = np.abs(wide[0]) * (index + a.lambda_index * np.abs(wide[1]))
-    magnitude = _weigh(terms, wide[2], bundle.contract)
-    excess = np.abs(answer - expected) - (REPLAY_OPERATOR * magnitude + 1e-6 * a.value_range)
+    allowed = REPLAY_OPERATOR * operator_scale(p, eta, delta, *numbers) + 1e-6 * a.value_range
+    excess = np.abs(answer - expected) - allowed
     if not (excess <= 0).all():
         row = int(np.argmax(excess))
         raise ReplayError(
             f"{bundle.path}: replaying its golden record, the engine answers {answer[row]:.6g} "
             f"for image {row} where its own stages give {expected[row]:.6g}"
         )
-
-
-def _weigh(terms: NDArray[np.float64], delta: NDArray[np.float64], contract: Contract) -> NDArray[np.float64]:
-    """Sum of the stages' terms, each over its product of widths (Equation 7)."""
-    a = contract.architecture
-    total = np.zeros(len(terms))
-    width = np.full(len(terms), 1.0 / a.value_range)
-    start = 0
-    for k, bins in enumerate(a.stages):
-        width = width * bins * np.maximum(1 + a.lambda_width * delta[:, k], a.denominator_floor)
-        total += terms[:, start : start + bins].sum(axis=1) / width
-        start += bins
-    return total
 
 
 def _largest(found: NDArray[np.floating], expected: NDArray[np.floating]) -> float:

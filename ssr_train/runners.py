@@ -180,7 +180,8 @@ class OnnxRunner(Runner):
     """The graph that ``ssr-train export`` wrote into the bundle, in ONNX Runtime on the CPU."""
 
     def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
-        from ssr_ops.export import check_onnx, onnx_name, open_onnx
+        from ssr_ops.export import onnx_name
+        from ssr_ops.export.runtime import check_onnx, open_onnx
 
         _years(bundle.contract.interface, str(bundle.path))
         name = onnx_name(precision)

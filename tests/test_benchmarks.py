@@ -100,7 +100,7 @@ def test_onnx_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import onnx_layout
 
-    from ssr_ops.export import build_onnx
+    from ssr_ops.export.network import build_onnx
 
     bundle = read_bundle(default_bundle())
     exported = build_onnx(bundle)

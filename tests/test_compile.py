@@ -26,25 +26,20 @@ from ssr_bundle.bundle import Bundle, hash_file, read_bundle
 from ssr_bundle.contract import Architecture
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import required
-from ssr_ops.export import build_onnx
 from ssr_ops.export.names import network_sha256
+from ssr_ops.export.network import build_onnx
 from ssr_ops.shipped import default_bundle
 from triton_repo import cli, doctor
 from triton_repo.compile import (
     BATCHES,
     PLAN_FILE,
     PRECISIONS,
-    SIDECAR,
     ArgumentError,
     CompileError,
-    GpuError,
     NotBuildable,
     NotInstalled,
     NotRunnable,
     Plan,
-    PlanError,
-    Recipe,
-    Target,
     builder,
     cache,
     compile_plan,
@@ -52,12 +47,14 @@ from triton_repo.compile import (
     gpu,
     layers,
     library,
-    load_plan,
     open_library,
     read_plan,
     replay_plan,
     run_plan,
 )
+from triton_repo.compile.gpu import GpuError
+from triton_repo.compile.library import Target
+from triton_repo.compile.plan import SIDECAR, PlanError, Recipe, load_plan
 
 TARGETS = ("sm_89", "sm_120")
 SECONDS = 180

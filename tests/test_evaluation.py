@@ -51,7 +51,7 @@ def images() -> np.ndarray[Any, np.dtype[np.uint8]]:
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default bundle with an exported graph, then calibrated on drawn faces."""
-    from ssr_ops.export import export
+    from ssr_ops.export.write import export
 
     folder = tmp_path_factory.mktemp("calibrated")
     shipped = read_bundle(default_bundle())
@@ -156,7 +156,7 @@ def test_parts_are_by_band_sex_and_group() -> None:
 
 
 def test_runners_agree_with_the_reference(images: Any, tmp_path: Path) -> None:
-    from ssr_ops.export import export
+    from ssr_ops.export.write import export
 
     shipped = read_bundle(default_bundle())
     bundle = copy_bundle(shipped, shipped.contract, tmp_path / "bundle")
@@ -176,7 +176,7 @@ def test_runners_agree_with_the_reference(images: Any, tmp_path: Path) -> None:
 
 
 def test_runners_take_bgr_whatever_the_network_takes(images: Any, tmp_path: Path) -> None:
-    from ssr_ops.export import export
+    from ssr_ops.export.write import export
 
     shipped = read_bundle(default_bundle())
     interface = dataclasses.replace(shipped.contract.interface, input=Input("rgb"))

@@ -27,16 +27,10 @@ from ssr_bundle.bundle import Bundle, BundleError, copy_bundle, read_bundle
 from ssr_bundle.contract import Architecture, Input, Interface, Interval, Output
 from ssr_bundle.errors import SsrError
 from ssr_ops import quantized, reference
-from ssr_ops.export import (
-    PRECISIONS,
-    ExportError,
-    build_onnx,
-    check_onnx,
-    export,
-    export_file,
-    onnx_name,
-    replay_onnx,
-)
+from ssr_ops.export import PRECISIONS, ExportError, onnx_name
+from ssr_ops.export.network import build_onnx
+from ssr_ops.export.runtime import check_onnx, replay_onnx
+from ssr_ops.export.write import export, export_file
 from ssr_ops.golden import write_bundle
 from ssr_ops.shipped import default_bundle
 from ssr_train.quantize.calibrate import calibrate

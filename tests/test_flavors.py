@@ -25,11 +25,13 @@ from ssr_bundle.bundle import Bundle, read_bundle, seal
 from ssr_bundle.contract import Crop, Interval
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import required
-from ssr_ops.export import PRECISIONS, build_onnx, onnx_name
+from ssr_ops.export import PRECISIONS, onnx_name
+from ssr_ops.export.network import build_onnx
 from ssr_ops.golden import write_bundle
 from ssr_ops.shipped import default_bundle
 from triton_repo import cli, config, repository
-from triton_repo.compile import PLAN_FILE, SIDECAR, Plan, compile_plan
+from triton_repo.compile import PLAN_FILE, Plan, compile_plan
+from triton_repo.compile.plan import SIDECAR
 from triton_repo.config import CUDA_GRAPH_SIZES, Options
 from triton_repo.flavors import FLAVORS, ONNX, SSR, TENSORRT, Flavor, flavor_of
 from triton_repo.server import Server

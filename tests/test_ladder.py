@@ -192,7 +192,7 @@ def test_the_table_for_people(tritonserver: TritonServer) -> None:
 
 def exported(bundle: Bundle, tamper: Callable[[Any], None]) -> None:
     """Put a graph into the bundle as `ssr-train export` does, but ``tamper`` with it first."""
-    from ssr_ops.export import build_onnx
+    from ssr_ops.export.network import build_onnx
 
     graph = build_onnx(bundle)
     tamper(graph)
@@ -221,7 +221,7 @@ def test_a_weight_that_changed_after_the_export(copy: Bundle) -> None:
 
 
 def test_a_graph_of_another_bundle(copy: Bundle, default: Bundle, tmp_path: Path) -> None:
-    from ssr_ops.export import build_onnx
+    from ssr_ops.export.network import build_onnx
 
     other = read_bundle(changed_weights(default, tmp_path / "other"))
     (copy.path / "model.onnx").write_bytes(build_onnx(other).SerializeToString())
@@ -395,7 +395,8 @@ def test_no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_gpu_that_the_library_does_not_build_for(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
-    from triton_repo.compile import Target, gpu
+    from triton_repo.compile import gpu
+    from triton_repo.compile.library import Target
 
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setattr(gpu, "find", lambda: gpu.Gpu("NVIDIA H100", Target(9, 0)))

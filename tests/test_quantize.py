@@ -212,7 +212,8 @@ def test_what_lies_beside_and_graphs_of_before(
     """Calibration itself left out, for time: it finds what the shipped bundle holds, then something else."""
     pytest.importorskip("onnx")
     from ssr_ops.export import PRECISIONS as GRAPHS
-    from ssr_ops.export import export, onnx_name
+    from ssr_ops.export import onnx_name
+    from ssr_ops.export.write import export
 
     shipped = read_bundle(default_bundle())
     same = shipped.contract.quantization

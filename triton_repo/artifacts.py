@@ -54,7 +54,8 @@ def check(flavor: Flavor, bundle: Bundle, precision: str, max_batch: int) -> Non
 def _make_onnx(bundle: Bundle, precision: str) -> dict[str, bytes]:
     """Nothing to add if the bundle has the graph: :func:`ssr_ops.export.export` put it there."""
     try:
-        from ssr_ops.export import build_onnx, replay_onnx
+        from ssr_ops.export.network import build_onnx
+        from ssr_ops.export.runtime import replay_onnx
     except ModuleNotFoundError as error:
         raise FlavorError(
             f"flavor onnx: {error.name} is not installed: pip install 'ssr-serve[onnx]'"
@@ -70,7 +71,7 @@ def _make_onnx(bundle: Bundle, precision: str) -> dict[str, bytes]:
 
 def _check_graph(bundle: Bundle, name: str, precision: str) -> bytes:
     """The file's bytes, if it is this bundle's graph in that precision."""
-    from ssr_ops.export import check_onnx
+    from ssr_ops.export.runtime import check_onnx
 
     path = bundle.path / name
     graph = path.read_bytes()

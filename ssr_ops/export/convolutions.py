@@ -10,8 +10,8 @@ from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import FIRST_BLOCKS
 from ssr_ops import quantized
 from ssr_ops.export.graph import FLOAT, HALF, Graph
-from ssr_ops.export.layers import GREY, LEVELS, MIDDLE, around_grey, symmetric_layers
 from ssr_ops.export.names import ExportError
+from ssr_ops.export.symmetric import GREY, LEVELS, MIDDLE, around_grey, symmetric_layers
 from ssr_ops.quantized import Layer
 
 _LAYOUT = [0, 3, 1, 2]

@@ -14,10 +14,10 @@ import onnx
 
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import IMAGE_SIZE, Architecture
+from ssr_ops.export.answer import interval, regression
 from ssr_ops.export.convolutions import Convolutions, convolutions
 from ssr_ops.export.graph import BYTE, FLOAT, Array, Graph, tensor
 from ssr_ops.export.names import ExportError, check_precision, metadata
-from ssr_ops.export.regression import interval, regression
 from ssr_ops.quantized import blocks, pool_of, source
 
 
@@ -79,15 +79,17 @@ def _streams(
 
 
 def _mean_of_relu(graph: Graph, v: str, pool: int, name: str) -> str:
-    if pool == 1:
-        return graph.node("Relu", [v], name)
-    return _pool(graph, "AveragePool", graph.node("Relu", [v], f"{name}.relu"), pool, name)
+    return _pool_of_relu(graph, "AveragePool", v, pool, name)
 
 
 def _largest_of_relu(graph: Graph, v: str, pool: int, name: str) -> str:
+    return _pool_of_relu(graph, "MaxPool", v, pool, name)
+
+
+def _pool_of_relu(graph: Graph, operator: str, v: str, pool: int, name: str) -> str:
     if pool == 1:
         return graph.node("Relu", [v], name)
-    return _pool(graph, "MaxPool", graph.node("Relu", [v], f"{name}.relu"), pool, name)
+    return _pool(graph, operator, graph.node("Relu", [v], f"{name}.relu"), pool, name)
 
 
 def _tanh_of_largest(graph: Graph, v: str, pool: int, name: str) -> str:

@@ -12,7 +12,7 @@ from ssr_bundle.disk import check_folder, replace_file
 from ssr_ops.export.graph import OPSET
 from ssr_ops.export.names import ExportError, check_precision, onnx_name
 from ssr_ops.export.network import build_onnx
-from ssr_ops.export.verify import OnnxReplay, replay_onnx
+from ssr_ops.export.runtime import OnnxReplay, replay_onnx
 
 
 @dataclass(frozen=True)

@@ -6,39 +6,23 @@
 
 from ssr_ops.export import PRECISIONS
 from triton_repo.compile.compiler import BATCHES, compile_plan
-from triton_repo.compile.errors import (
-    ArgumentError,
-    CompileError,
-    GpuError,
-    NotBuildable,
-    NotInstalled,
-    NotRunnable,
-    PlanError,
-)
-from triton_repo.compile.library import Library, Target, open_library
-from triton_repo.compile.plan import PLAN_FILE, SIDECAR, Plan, Recipe, check_contract, load_plan, read_plan
+from triton_repo.compile.gpu import NotRunnable
+from triton_repo.compile.library import ArgumentError, CompileError, NotBuildable, NotInstalled, open_library
+from triton_repo.compile.plan import PLAN_FILE, Plan, read_plan
 from triton_repo.compile.runner import PlanReplay, replay_plan, run_plan
 
 __all__ = [
     "BATCHES",
     "PLAN_FILE",
     "PRECISIONS",
-    "SIDECAR",
     "ArgumentError",
     "CompileError",
-    "GpuError",
-    "Library",
     "NotBuildable",
     "NotInstalled",
     "NotRunnable",
     "Plan",
-    "PlanError",
     "PlanReplay",
-    "Recipe",
-    "Target",
-    "check_contract",
     "compile_plan",
-    "load_plan",
     "open_library",
     "read_plan",
     "replay_plan",

@@ -14,9 +14,8 @@ from typing import Any
 
 from ssr_bundle.disk import replace_file
 from triton_repo.compile import layers
-from triton_repo.compile.errors import CompileError
 from triton_repo.compile.layers import Layer
-from triton_repo.compile.library import Library, Target
+from triton_repo.compile.library import CompileError, Library, Target
 
 Watch = Callable[[str, int, int], None]
 """Called as the build goes on: phase, steps done, steps in all."""

@@ -6,13 +6,11 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from ssr_bundle.disk import new_folder
 from ssr_bundle.fetch import cache_dir
-from triton_repo.compile.errors import PlanError
-from triton_repo.compile.plan import PLAN_FILE, Plan, Recipe, load_plan
+from triton_repo.compile.plan import PLAN_FILE, Plan, PlanError, Recipe, load_plan
 
 LARGEST = 64
 """Plans that are kept, about a megabyte each; the longest unused go first."""
@@ -82,8 +80,3 @@ def _used(entry: Path) -> float:
         return entry.stat().st_mtime
     except FileNotFoundError:  # pruned by another process
         return 0.0
-
-
-def built(plan: Plan, reason: str) -> Plan:
-    """``plan`` as the call that built it returns it."""
-    return replace(plan, rebuilt=True, reason=reason)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ssr_bundle.bundle import Bundle, read_bundle
@@ -14,9 +14,17 @@ from ssr_ops.export import PRECISIONS
 from ssr_ops.export.names import network_sha256
 from triton_repo.compile import builder, gpu
 from triton_repo.compile.builder import COMPATIBILITY, Watch
-from triton_repo.compile.cache import PlanCache, built
-from triton_repo.compile.errors import ArgumentError, CompileError, NotBuildable, NotInstalled
-from triton_repo.compile.library import INSTALL, Library, Target, open_library
+from triton_repo.compile.cache import PlanCache
+from triton_repo.compile.library import (
+    INSTALL,
+    ArgumentError,
+    CompileError,
+    Library,
+    NotBuildable,
+    NotInstalled,
+    Target,
+    open_library,
+)
 from triton_repo.compile.plan import Plan, Recipe, write_plan
 
 LARGEST_BATCH = 4096
@@ -67,7 +75,8 @@ def compile_plan(
     if compatibility != "exact" and used.ahead_of_time:
         raise ArgumentError(f"compatibility: {used} takes targets instead, such as sm_86,sm_89")
     try:
-        from ssr_ops.export import build_onnx, replay_onnx
+        from ssr_ops.export.network import build_onnx
+        from ssr_ops.export.runtime import replay_onnx
     except ModuleNotFoundError as error:
         raise NotInstalled(f"{error.name} is not installed: pip install 'ssr-serve[tensorrt]'") from None
 
@@ -109,7 +118,7 @@ def compile_plan(
     plan = kept.add(
         recipe, lambda folder: write_plan(folder, made.data, recipe, made.layers, replayed, seconds)
     )
-    return built(plan, reason)
+    return replace(plan, rebuilt=True, reason=reason)
 
 
 def _target(target: Target | str) -> Target:

@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from triton_repo.compile.errors import GpuError, NotRunnable
+from ssr_bundle.errors import SsrError
 from triton_repo.compile.library import Target
 
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
@@ -38,6 +38,14 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuMemcpyHtoDAsync_v2": (c_uint64, c_void_p, c_size_t, c_void_p),
     "cuMemcpyDtoHAsync_v2": (c_void_p, c_uint64, c_size_t, c_void_p),
 }
+
+
+class NotRunnable(SsrError):
+    """A plan that is whole, but cannot run on this machine; the message is the reason."""
+
+
+class GpuError(SsrError):
+    """A call of CUDA that failed on a GPU that is there: memory, or a fault of what ran."""
 
 
 @dataclass(frozen=True)

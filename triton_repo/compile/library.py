@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from triton_repo.compile.errors import ArgumentError, CompileError, NotInstalled
+from ssr_bundle.errors import SsrError
 
 OLDEST = {"tensorrt": (10, 0), "tensorrt_rtx": (1, 7)}
 """Modules that the builder drives, the one that Triton serves first, and their oldest usable releases.
@@ -19,6 +19,22 @@ INSTALL = {
     "tensorrt": "pip install tensorrt (needs NVIDIA's package index and a GPU)",
     "tensorrt_rtx": "pip install 'ssr-serve[tensorrt]' (TensorRT-RTX; builds without a GPU)",
 }
+
+
+class CompileError(SsrError):
+    """A plan that cannot be built: the library, the target or the graph is named."""
+
+
+class ArgumentError(CompileError):
+    """An argument that cannot be meant, whatever bundle and machine are at hand."""
+
+
+class NotInstalled(CompileError):
+    """The TensorRT that is asked for is not here; the message says what to install."""
+
+
+class NotBuildable(CompileError):
+    """The TensorRT at hand builds nothing on this machine, whatever the bundle; the message says why."""
 
 
 @dataclass(frozen=True, order=True)

@@ -13,15 +13,19 @@ from typing import Any
 from ssr_bundle.bundle import Bundle, hash_file, read_bundle
 from ssr_bundle.contract import canonical_json
 from ssr_bundle.disk import replace_file
+from ssr_bundle.errors import SsrError
 from ssr_ops.export.names import network_sha256
 from triton_repo.compile import gpu
-from triton_repo.compile.errors import CompileError, NotInstalled, PlanError
 from triton_repo.compile.layers import Layer
-from triton_repo.compile.library import Target, open_library
+from triton_repo.compile.library import CompileError, NotInstalled, Target, open_library
 
 PLAN_FILE = "model.plan"
 SIDECAR = "model.plan.json"
 FORMAT = 2
+
+
+class PlanError(SsrError):
+    """A plan that must not be loaded: damaged, or made for something else than what is at hand."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from ssr_bundle.bundle import Bundle
 from triton_repo.compile import PRECISIONS, NotRunnable, Plan, PlanReplay, compile_plan, replay_plan
 from triton_repo.compile.builder import Watch
-from triton_repo.compile.errors import ArgumentError, CompileError
+from triton_repo.compile.library import ArgumentError, CompileError
 
 COLUMNS = ("precision", "library", "for", "batch", "plan", "kernels", "graph in ONNX Runtime", "on the GPU")
 

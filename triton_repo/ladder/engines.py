@@ -98,8 +98,9 @@ def onnx_rung(bundle: Bundle, precision: str) -> Rung:
             import onnxruntime
         except ImportError as error:
             raise NotRun(f"{error.name} is not installed: pip install 'ssr-serve[onnx]'") from None
-        from ssr_ops.export import build_onnx, check_onnx, onnx_name
-        from ssr_ops.export.verify import run_onnx
+        from ssr_ops.export import onnx_name
+        from ssr_ops.export.network import build_onnx
+        from ssr_ops.export.runtime import check_onnx, run_onnx
 
         name = onnx_name(precision)
         exported = name in bundle.contract.files
