@@ -67,16 +67,7 @@ def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ())
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise BundleError(f"{folder}: {what}, expected a bundle folder with {CONTRACT_FILE}")
-    try:
-        contract = Contract.loads((folder / CONTRACT_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(
-            f"{folder}: no {CONTRACT_FILE}, so this is not a bundle{_of_a_run(folder)}"
-        ) from None
-    except UnicodeDecodeError:
-        raise BundleError(f"{folder / CONTRACT_FILE}: not UTF-8 text") from None
-    except ContractError as error:
-        raise BundleError(f"{folder / CONTRACT_FILE}: {error}") from None
+    contract = _read_contract(folder)
     for required in (MODEL_FILE, GOLDEN_FILE):
         if required not in contract.files:
             raise BundleError(f"{folder / CONTRACT_FILE}: files: {required} is not listed")
@@ -85,6 +76,19 @@ def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ())
             _check_size(folder / name, entry)
             _check_hash(folder / name, entry, sha256_of(folder / name))
     return Bundle(folder, contract)
+
+
+def _read_contract(folder: Path) -> Contract:
+    try:
+        return Contract.loads((folder / CONTRACT_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(
+            f"{folder}: no {CONTRACT_FILE}, so this is not a bundle{_of_a_run(folder)}"
+        ) from None
+    except UnicodeDecodeError:
+        raise BundleError(f"{folder / CONTRACT_FILE}: not UTF-8 text") from None
+    except ContractError as error:
+        raise BundleError(f"{folder / CONTRACT_FILE}: {error}") from None
 
 
 def write_bundle(
@@ -141,6 +145,8 @@ def copy_into(
             _check_hash(source, entry, sha256_of(source, copy))
     if contract is None and not added:
         shutil.copyfile(bundle.path / CONTRACT_FILE, folder / CONTRACT_FILE)
+        if _read_contract(folder) != bundle.contract:
+            raise BundleError(f"{bundle.path / CONTRACT_FILE}: changed since the bundle was read")
         return Bundle(folder, bundle.contract)
     files = dict(bundle.contract.files)
     for name, data in (added or {}).items():

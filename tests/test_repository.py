@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 import ssr_ops
 from ssr_bundle import disk
-from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.bundle import Bundle, read_bundle, replace_contract
 from ssr_bundle.contract import Crop, Interval
 from ssr_bundle.disk import exchange
 from ssr_bundle.errors import SsrError
@@ -200,19 +200,28 @@ def test_files_are_hashed_once_where_they_are_read_and_once_as_they_are_copied(
     assert sorted(hashed) == sorted(tmp_path / "repo" / "a" / n / f.name for n in "12" for f in once)
 
 
+def broken_later(copy: Path) -> None:
+    """Another command finishes meanwhile."""
+    bundle = read_bundle(copy)
+    replace_contract(bundle, replace(bundle.contract, quantization=None))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"), [(broken_byte, "sha256 .* altered"), (broken_later, "changed since")]
+)
 def test_what_changes_before_it_is_copied_is_refused(
-    bundle: Bundle, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: Any, text: str, bundle: Bundle, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A build may compile for minutes between reading a bundle and copying it."""
     make = repository.artifacts.make
 
     def slow(*arguments: Any) -> Any:
         made = make(*arguments)
-        broken_byte(copy)
+        change(copy)
         return made
 
     monkeypatch.setattr(repository.artifacts, "make", slow)
-    with pytest.raises(SsrError, match=r"sha256 .* altered"):
+    with pytest.raises(SsrError, match=text):
         repository.build([("a", copy)], tmp_path / "repo")
     assert list((tmp_path / "repo").iterdir()) == []
 
