@@ -9,11 +9,13 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+from typer.models import CommandFunctionType
 
-from ssr_bundle.errors import SsrError
+from ssr_bundle.errors import SsrError, UsageError
 from ssr_bundle.signals import once_per_request
 
 Header = Annotated[
@@ -37,10 +39,30 @@ def headers_of(given: Sequence[str] | None) -> dict[str, str]:
     return headers
 
 
+class Application(typer.Typer):
+    """A typer application whose commands show a :class:`UsageError` as typer shows a bad parameter."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(add_completion=False, pretty_exceptions_enable=False, **settings)
+
+    def command(
+        self, *arguments: Any, **settings: Any
+    ) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        return super().command(*arguments, **{"cls": _Command, **settings})
+
+
+class _Command(TyperCommand):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            raise typer.BadParameter(str(error), ctx) from None
+
+
 def run(app: Callable[[], object], name: str) -> None:
     """Run a typer application, or a benchmark's ``main``, under the project's error convention.
 
-    Exit status: 0 success, 1 failure (``SsrError``, ``OSError``), 2 usage (typer's own),
+    Exit status: 0 success, 1 failure (``SsrError``, ``OSError``), 2 usage (typer's own, ``UsageError``),
     130 after Ctrl-C, 143 after SIGTERM, with temporary files removed and servers stopped in both cases.
     ``SSR_TRACEBACK=1`` shows the traceback as well, for a bug report. Of the processes of ``torchrun``, which
     refuse alike, the first on each machine says why.
@@ -62,7 +84,7 @@ def run(app: Callable[[], object], name: str) -> None:
             traceback.print_exc()
         if speaks() or isinstance(error, OSError):
             print(f"{name}: {_one_line(error)}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
 
 
 def _streams() -> None:

@@ -11,6 +11,10 @@ class SsrError(ValueError):
     """
 
 
+class UsageError(SsrError):
+    """An option or argument that cannot be meant, whatever is at hand; its exit status is 2."""
+
+
 class Interrupted(SsrError):
     """Work was asked to stop by the signal ``number``, and what it had done is kept."""
 
