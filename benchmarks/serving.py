@@ -40,7 +40,7 @@ import _report
 import numpy as np
 from load.calm import CALM, TRIES
 from load.generator import Generator, compile_generator
-from load.tail import RUNS, SHARES, UNDER_WAY, Latency, Served, Tail, measure_tails
+from load.tail import RUNS, SHARES, UNDER_WAY, Latency, Tail, Way, measure_tails
 from ssr_client import AgeClient
 from ssr_client.bench import bench
 
@@ -167,7 +167,7 @@ def tails_of(
     """Single crops by each of :data:`WAYS`, each from a server of its own."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(forced(implementation))
-        served: dict[str, Served] = {}
+        served: dict[str, Way] = {}
         for way, options in WAYS.items():
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             build([("ssrnet", bundle.path)], folder, Options(precision=precision, **options))
@@ -175,7 +175,7 @@ def tails_of(
             client = stack.enter_context(AgeClient(server.grpc_url))
             check_bits(client, engine, images)
             generator = stack.enter_context(Generator(client, images[:1]))
-            served[way] = Served(server, client, generator)
+            served[way] = Way(server, client, generator)
         return measure_tails(served, max(0.5, seconds / 5))
 
 
@@ -298,7 +298,7 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
             "",
         ]
     if bundle.contract.quantization is None:
-        lines += ["The bundle is not calibrated: bf16 and int8 were not measured.", ""]
+        lines += ["The bundle is not quantized: bf16 and int8 were not measured.", ""]
     return "\n".join([*lines, "Command: `python benchmarks/serving.py`", ""])
 
 

@@ -31,11 +31,11 @@ from ssr_train.quantize import calibrate as calibration
 from triton_repo import cli, flavors, repository
 from triton_repo.compile import NotRunnable, gpu
 from triton_repo.config import Options
-from triton_repo.ladder import engines, served
+from triton_repo.ladder import engines, over_grpc
 from triton_repo.ladder.pictures import Pictures
+from triton_repo.ladder.plans import served_plan
 from triton_repo.ladder.row import climb
 from triton_repo.ladder.rung import STEPS, NotRun, Opened, Rung
-from triton_repo.ladder.tensorrt import served_plan
 from triton_repo.tritonserver import TritonServer
 from triton_repo.view import Failure
 
@@ -142,7 +142,7 @@ def test_tensorrt_without_a_gpu_is_neither(whole: Found) -> None:
     assert "1 of 2 rows fall short: tensorrt fp32" in required_here.error
 
 
-CALIBRATED_ON = {"morph2": 48, "megaface_asian": 192, "imdb_gender_models": 48}
+QUANTIZED_ON = {"morph2": 48, "megaface_asian": 192, "imdb_gender_models": 48}
 """Crops, as few as each network can do with, for time."""
 
 
@@ -150,8 +150,8 @@ CALIBRATED_ON = {"morph2": 48, "megaface_asian": 192, "imdb_gender_models": 48}
 def test_released_networks_on_a_real_photo(
     name: str, released: ReleasedBundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calibrated on the six faces of one photo, verified on the face of another."""
-    monkeypatch.setattr(calibration, "MOST", CALIBRATED_ON[name])
+    """Quantized on the six faces of one photo, verified on the face of another."""
+    monkeypatch.setattr(calibration, "MOST", QUANTIZED_ON[name])
     for folder, photo in (("cast", material("faces/the_flash_cast.png")), ("astronaut", ASTRONAUT)):
         (tmp_path / folder).mkdir()
         shutil.copy(photo, tmp_path / folder)
@@ -248,13 +248,13 @@ def test_a_tighter_table(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_that_takes_the_colours_for_others(
     tritonserver: TritonServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = served.ask
+    honest = over_grpc.ask
 
-    def swapped(url: str, model: served.Model) -> Any:
+    def swapped(url: str, model: over_grpc.ServedVersion) -> Any:
         predict = honest(url, model)
         return lambda images: predict(np.ascontiguousarray(images[..., ::-1]))
 
-    monkeypatch.setattr(served, "ask", swapped)
+    monkeypatch.setattr(over_grpc, "ask", swapped)
     found = Found("default", "--rungs", "served", "--precision", "fp32")
     assert found.status == 1
     (row,) = found.rows(step="served")
@@ -410,13 +410,13 @@ def test_a_stock_backend_that_refuses_its_model_fails(
 ) -> None:
     """Only a server without the backend is a reason not to run."""
     refused = SimpleNamespace(failures=[Failure("m", 1, "refused by the backend")], grpc_url="")
-    rung = served.Model("m", 1, default, "fp32", flavors.ONNX).rung(lambda: refused)  # type: ignore[arg-type]
+    rung = over_grpc.ServedVersion("m", 1, default, "fp32", flavors.ONNX).rung(lambda: refused)  # type: ignore[arg-type]
     for backends, verdict, words in (
         ({"onnxruntime": None}, "failed", "refused by the backend"),
         ({}, "not run", "has no onnxruntime backend"),
     ):
         monkeypatch.setattr(
-            served, "find", lambda backends=backends: SimpleNamespace(backends=lambda: backends)
+            over_grpc, "find", lambda backends=backends: SimpleNamespace(backends=lambda: backends)
         )
         (row,) = climb(rung, [pictures(6)], default.contract)
         assert (row.verdict, words in row.reason) == (verdict, True), row.reason
@@ -429,14 +429,14 @@ def test_no_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "no tritonserver: TRITONSERVER=" in found.rows(step="served")[0]["reason"]
 
 
-def test_a_bundle_that_is_not_calibrated(default: Bundle, tmp_path: Path) -> None:
+def test_a_bundle_that_is_not_quantized(default: Bundle, tmp_path: Path) -> None:
     copy_bundle(default, replace(default.contract, quantization=None), tmp_path / "plain")
     found = Found(tmp_path / "plain", "--rungs", "native,onnx")
     assert found.status == 0, found.error
     for precision in ("bf16", "int8"):
         for row in found.rows(precision=precision):
             assert row["verdict"] == "not run"
-            assert "not calibrated" in row["reason"] or "this CPU or build" in row["reason"]
+            assert "not quantized" in row["reason"] or "this CPU or build" in row["reason"]
     assert found.verdicts(step="onnx", precision="fp16") == {"ok"}
 
 

@@ -22,13 +22,13 @@ from ssr_ops.shipped import default_bundle
 from triton_repo import cli, config, repository, trial, tune_report
 from triton_repo.config import Options
 from triton_repo.server import Server
-from triton_repo.settings import Settings, notes, only_merges, read_settings, with_settings
+from triton_repo.settings import ServingSettings, notes, only_merges, read_settings, with_settings
 from triton_repo.trial import Round, Trial, Workload, usable_cores
 from triton_repo.tritonserver import TritonServer
 from triton_repo.tune import EnginePoint, Goal, Search, drifts, judge, pairs, thread_counts
 
 GPU = model_config_pb2.ModelInstanceGroup.KIND_GPU
-PRESENT = Settings(instances=1, threads=1, max_batch=64)
+PRESENT = ServingSettings(instances=1, threads=1, max_batch=64)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def rounds(*crops: float, p99: float = 5.0) -> list[Round]:
 
 def test_settings_are_read_and_written_and_nothing_else_changes() -> None:
     before = parsed(instances=2, threads=3, max_batch=32, preferred_batch=(8,), queue_delay_us=7, max_queue=9)
-    assert read_settings(before) == Settings(2, 3, 32, 7, (8,))
-    wanted = Settings(1, 4, 64, 100, (16, 32), "int8")
+    assert read_settings(before) == ServingSettings(2, 3, 32, 7, (8,))
+    wanted = ServingSettings(1, 4, 64, 100, (16, 32), "int8")
     after = with_settings(before, wanted)
     assert read_settings(after) == wanted
     assert after.model_warmup[0].batch_size == 64
@@ -61,7 +61,7 @@ def test_settings_are_read_and_written_and_nothing_else_changes() -> None:
 
 
 def test_dynamic_batching_goes_and_comes_back() -> None:
-    merged, off = Settings(1, 1, 64, 0, (16,)), Settings(2, 1, 64, dynamic_batching=False)
+    merged, off = ServingSettings(1, 1, 64, 0, (16,)), ServingSettings(2, 1, 64, dynamic_batching=False)
     without = with_settings(parsed(queue_delay_us=7), off)
     assert not without.HasField("dynamic_batching")
     assert read_settings(without) == off
@@ -105,7 +105,7 @@ def test_configurations_that_cannot_be_tuned(edit: Any, text: str) -> None:
 def test_a_configuration_is_replaced_whole_or_not_at_all(repo: Path) -> None:
     path = repo / "ssrnet" / "config.pbtxt"
     before = path.read_text()
-    wanted = Settings(2, 1, 32)
+    wanted = ServingSettings(2, 1, 32)
     after = "# first\n" + config.to_text(with_settings(config.parse(before), wanted))
     assert repository.reconfigure(repo, "ssrnet", before, after) == path
     assert read_settings(config.read(repo / "ssrnet")) == wanted
@@ -188,10 +188,10 @@ class MadeUp:
     version = "made up"
 
     def __init__(self, machine: Any) -> None:
-        self.machine, self.loaded = machine, set[Settings]()
-        self.asked: set[Settings] = set()
+        self.machine, self.loaded = machine, set[ServingSettings]()
+        self.asked: set[ServingSettings] = set()
 
-    def keep(self, wanted: list[Settings]) -> None:
+    def keep(self, wanted: list[ServingSettings]) -> None:
         self.loaded = set(wanted)
         self.asked |= self.loaded
 
@@ -221,11 +221,11 @@ def search(
 
 
 def test_requests_of_one_crop_are_served_as_sent_where_that_is_better() -> None:
-    def machine(s: Settings) -> tuple[float, float]:
+    def machine(s: ServingSettings) -> tuple[float, float]:
         return 1000.0 * s.instances, 1.0 + s.dynamic_batching
 
     bench, verdict = search(machine, Goal("latency", 5.0), cores=2, crops=1, concurrency=4)
-    assert verdict.best.settings == Settings(2, 1, 64)
+    assert verdict.best.settings == ServingSettings(2, 1, 64)
     bench, verdict = search(machine, Goal("latency"), cores=2, crops=1, rate=50.0)
     assert not verdict.best.settings.dynamic_batching
     assert all(s.threads == 1 for s in bench.asked if not s.dynamic_batching), (
@@ -237,14 +237,14 @@ def test_requests_of_one_crop_are_served_as_sent_where_that_is_better() -> None:
 def test_the_search_finds_the_top_of_a_made_up_machine() -> None:
     """Rising up to six instances, to 32 merged crops and 100 us; every candidate within the cores."""
 
-    def machine(s: Settings) -> tuple[float, float]:
+    def machine(s: ServingSettings) -> tuple[float, float]:
         merged = min((*s.preferred, s.max_batch))
         rate = 1000 * min(s.instances, 6) - 100 * (s.instances > 6) - 50 * s.threads
         return rate * (1.5 if merged == 16 else 1.0) * (1.2 if s.queue_delay_us == 100 else 1.0), 5.0
 
     bench, verdict = search(machine, crops=4, concurrency=64)
     assert verdict.worth
-    assert verdict.best.settings == Settings(6, 1, 64, 100, (16,))
+    assert verdict.best.settings == ServingSettings(6, 1, 64, 100, (16,))
     assert all(s.cores <= 8 for s in bench.asked)
     assert all(s.max_batch >= PRESENT.max_batch for s in bench.asked), "larger requests would be refused"
 
@@ -259,7 +259,7 @@ def test_the_search_changes_nothing_where_nothing_helps() -> None:
 def test_the_bound_on_p99_outweighs_throughput() -> None:
     """Threads make it slower and quick to answer; one instance alone breaks the bound."""
 
-    def machine(s: Settings) -> tuple[float, float]:
+    def machine(s: ServingSettings) -> tuple[float, float]:
         return 1000.0 * s.instances + 10 * s.threads, 12.0 / s.threads
 
     _, verdict = search(machine, Goal("latency", 4.0), crops=16, concurrency=8)
@@ -351,7 +351,7 @@ def test_what_is_written(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (report["worth"], report["written"], path.read_text()) == (True, None, before)
     report = tune()
     assert report["written"] == str(path)
-    assert read_settings(config.read(repo / "ssrnet")) == Settings(1, 1, 32, 2000)
+    assert read_settings(config.read(repo / "ssrnet")) == ServingSettings(1, 1, 32, 2000)
     [note] = notes(path.read_text())
     assert "queue_delay_us 0 -> 2000; " in note
     assert "better in" in note

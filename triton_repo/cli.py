@@ -503,7 +503,7 @@ def tune_command(
     from triton_repo import config, tune_report
     from triton_repo.settings import read_settings
     from triton_repo.trial import TuneError, Workload
-    from triton_repo.tune import Goal, Target, tune
+    from triton_repo.tune import Goal, TunedModel, tune
 
     if (repo is None) == (bundle is None) or (bundle is not None and model is not None):
         raise typer.BadParameter("say what to tune: MODEL --repo DIR, or --bundle BUNDLE")
@@ -516,7 +516,11 @@ def tune_command(
     except (TuneError, config.ConfigError) as error:
         raise typer.BadParameter(str(error)) from None
     control = None if dry_run else _control(url, header)
-    target = Target.of_bundle(bundle) if bundle is not None else Target.of_repository(Path(repo or ""), model)
+    target = (
+        TunedModel.of_bundle(bundle)
+        if bundle is not None
+        else TunedModel.of_repository(Path(repo or ""), model)
+    )
     console = Console(stderr=True, highlight=False)
     report = tune(
         target,
@@ -681,8 +685,8 @@ def verify_command(
         if images is None and source is not None and source.name == "COMMANDLINE":
             raise typer.BadParameter(f"--{name} says how faces are cut from --images DIR, which is not given")
     from triton_repo.ladder import report
-    from triton_repo.ladder.progress import shown
-    from triton_repo.ladder.verify import Wanted, verify
+    from triton_repo.ladder.climber import Wanted, verify
+    from triton_repo.ladder.status import shown
 
     try:
         wanted = Wanted(

@@ -28,7 +28,7 @@ class Options:
     """How a model is served.
 
     ``flavors``: names of :data:`triton_repo.flavors.FLAVORS`; each becomes a model. ``precision``: of the
-    arithmetic, one that every flavor has; bf16 and int8 need bundles that ``ssr-train quantize`` calibrated.
+    arithmetic, one that every flavor has; bf16 and int8 need bundles that ``ssr-train quantize`` made.
     ``threads`` are those of the CPU; TensorRT has none. ``device``: TensorRT's is the GPU, whatever it says.
 
     ``max_batch`` 64: the engine works image by image, so that a larger batch saves nothing on a CPU

@@ -22,7 +22,7 @@ PORTS = (8000, 8001, 8002)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One line of the doctor's table. Only ``missing`` makes serving impossible."""
 
     what: str
@@ -31,9 +31,9 @@ class Finding:
     remedy: str = ""
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Check]:
     """Look at everything; no check changes the machine or the network's state."""
-    checks: list[Callable[[], Finding]] = [
+    checks: list[Callable[[], Check]] = [
         _python,
         _native,
         _backend,
@@ -49,38 +49,38 @@ def examine() -> list[Finding]:
     return [check() for check in checks]
 
 
-def _python() -> Finding:
+def _python() -> Check:
     version = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     good = sys.version_info >= (3, 10)
-    return Finding("Python", "ok" if good else "missing", version, "" if good else "Python 3.10 or newer")
+    return Check("Python", "ok" if good else "missing", version, "" if good else "Python 3.10 or newer")
 
 
-def _native() -> Finding:
+def _native() -> Check:
     remedy = "pip install . in the checkout (needs a C++17 compiler: apt-get install g++)"
     try:
         from ssr_ops import implementations
 
         names = [f"{p}: {', '.join(implementations(p))}" for p in PRECISIONS]
     except (ImportError, ValueError) as error:
-        return Finding("native engine", "missing", str(error), remedy)
-    return Finding("native engine", "ok", "; ".join(names))
+        return Check("native engine", "missing", str(error), remedy)
+    return Check("native engine", "ok", "; ".join(names))
 
 
-def _backend() -> Finding:
+def _backend() -> Check:
     from triton_repo.server import backend_library
 
     library = backend_library()
     if library is None:
-        return Finding(
+        return Check(
             "Triton backend",
             "missing",
             "libtriton_ssr.so is not built",
             "pip install . with -Ccmake.define.SSR_TRITON=ON",
         )
-    return Finding("Triton backend", "ok", str(library))
+    return Check("Triton backend", "ok", str(library))
 
 
-def _tritonserver() -> Finding:
+def _tritonserver() -> Check:
     from triton_repo import tritonserver
 
     try:
@@ -88,8 +88,8 @@ def _tritonserver() -> Finding:
     except SsrError as error:
         fits = platform.system() == "Linux" and platform.machine() in ("x86_64", "AMD64")
         if os.environ.get("TRITONSERVER") or not fits:
-            return Finding("tritonserver", "missing", str(error), "set TRITONSERVER to a working binary")
-        return Finding(
+            return Check("tritonserver", "missing", str(error), "set TRITONSERVER to a working binary")
+        return Check(
             "tritonserver",
             "optional",
             "not here yet",
@@ -98,10 +98,10 @@ def _tritonserver() -> Finding:
     try:
         found.works()
     except SsrError as error:
-        return Finding("tritonserver", "missing", str(error), "install the libraries that it names")
+        return Check("tritonserver", "missing", str(error), "install the libraries that it names")
     version = _server_version(found)
     remedy = "2.51.0 is for development and CI; in production use a current NGC container"
-    return Finding(
+    return Check(
         "tritonserver",
         "ok",
         f"{version} from {found.source}: {found.binary}",
@@ -121,25 +121,25 @@ def _server_version(found: object) -> str:
     return "unknown version"
 
 
-def _package(module: str, otherwise: State, remedy: str, purpose: str, label: str = "") -> Finding:
+def _package(module: str, otherwise: State, remedy: str, purpose: str, label: str = "") -> Check:
     what = label or module
     try:
         loaded = importlib.import_module(module)
     except ImportError as error:
-        return Finding(what, otherwise, f"not importable: {error} ({purpose})", remedy)
+        return Check(what, otherwise, f"not importable: {error} ({purpose})", remedy)
     version = getattr(loaded, "__version__", "")
     if not version:
         try:
             version = importlib.metadata.version(module)
         except importlib.metadata.PackageNotFoundError:
             version = "installed"
-    return Finding(what, "ok", f"{version} ({purpose})")
+    return Check(what, "ok", f"{version} ({purpose})")
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     program = shutil.which("nvidia-smi")
     if program is None:
-        return Finding("GPU", "optional", "no NVIDIA driver: the CPU serves", "")
+        return Check("GPU", "optional", "no NVIDIA driver: the CPU serves", "")
     try:
         done = subprocess.run(
             [program, "--query-gpu=name,driver_version", "--format=csv,noheader"],
@@ -148,25 +148,25 @@ def _gpu() -> Finding:
             timeout=20,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("GPU", "optional", f"nvidia-smi: {error}", "")
+        return Check("GPU", "optional", f"nvidia-smi: {error}", "")
     names = "; ".join(line.strip() for line in done.stdout.splitlines() if line.strip())
     if done.returncode != 0 or not names:
-        return Finding("GPU", "optional", "the driver sees none: the CPU serves", "")
-    return Finding("GPU", "ok", names)
+        return Check("GPU", "optional", "the driver sees none: the CPU serves", "")
+    return Check("GPU", "ok", names)
 
 
-def _tensorrt() -> Finding:
+def _tensorrt() -> Check:
     from triton_repo.compile import CompileError, open_library
 
     try:
         library = open_library()
     except CompileError as error:
-        return Finding("TensorRT", "optional", "no plans for GPUs can be compiled", str(error))
+        return Check("TensorRT", "optional", "no plans for GPUs can be compiled", str(error))
     builds = ", ".join(map(str, library.targets())) or "the GPU here"
-    return Finding("TensorRT", "ok", f"{library}, builds for {builds}")
+    return Check("TensorRT", "ok", f"{library}, builds for {builds}")
 
 
-def _ports() -> Finding:
+def _ports() -> Check:
     from triton_repo.ports import PortError, choose
 
     busy = []
@@ -177,13 +177,13 @@ def _ports() -> Finding:
             busy.append(port)
     if busy:
         found = f"in use: {', '.join(map(str, busy))}"
-        return Finding(
+        return Check(
             "ports", "optional", found, "--http-port 0 --grpc-port 0 --metrics-port 0 take free ones"
         )
-    return Finding("ports", "ok", "8000 (HTTP), 8001 (gRPC), 8002 (metrics) are free")
+    return Check("ports", "ok", "8000 (HTTP), 8001 (gRPC), 8002 (metrics) are free")
 
 
-def _cache() -> Finding:
+def _cache() -> Check:
     from ssr_bundle.fetch import cache_dir
 
     folder = cache_dir()
@@ -191,7 +191,7 @@ def _cache() -> Finding:
     free = shutil.disk_usage(existing).free / 2**20
     found = f"{folder}, {free:,.0f} MiB free"
     if not os.access(existing, os.W_OK):
-        return Finding("cache", "optional", f"{found}, not writable", "set SSR_CACHE to a folder that is")
+        return Check("cache", "optional", f"{found}, not writable", "set SSR_CACHE to a folder that is")
     if free < 500:
-        return Finding("cache", "optional", found, "tritonserver needs 200 MiB unpacked: set SSR_CACHE")
-    return Finding("cache", "ok", found)
+        return Check("cache", "optional", found, "tritonserver needs 200 MiB unpacked: set SSR_CACHE")
+    return Check("cache", "ok", found)

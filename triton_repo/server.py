@@ -63,7 +63,7 @@ class ServerError(SsrError):
 
 
 @dataclass(frozen=True)
-class Served:
+class ReadyModel:
     """A model that answers, and its ready versions, newest first."""
 
     model: str
@@ -106,7 +106,7 @@ class Server:
         self.repository = Path(repository)
         self.host = host
         self.strict = strict
-        self.served: list[Served] = []
+        self.served: list[ReadyModel] = []
         self.failures: list[Failure] = []
         self.returncode: int | None = None
         self._asked = (http_port, grpc_port, metrics_port)
@@ -238,7 +238,7 @@ class Server:
         for state in self.control.index():
             if state.ready and state.version is not None:
                 ready.setdefault(state.model, []).append(state.version)
-        self.served = [Served(m, tuple(sorted(v, reverse=True))) for m, v in sorted(ready.items())]
+        self.served = [ReadyModel(m, tuple(sorted(v, reverse=True))) for m, v in sorted(ready.items())]
         self.failures = [*dict.fromkeys([*self._view.failures, *troubles])]
 
     def _follow(self) -> None:

@@ -10,7 +10,7 @@ from triton_repo.config import ConfigError
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServingSettings:
     """``instances`` copies of the engine with ``threads`` threads each; at most ``max_batch`` crops a request
     and an execution; with ``dynamic_batching`` requests are merged, up to a ``preferred`` size if there is
     one, and held back up to ``queue_delay_us`` to reach it; arithmetic in ``precision``."""
@@ -33,7 +33,7 @@ class Settings:
         delay = f", delay {self.queue_delay_us} us" if self.queue_delay_us else ""
         return f"{self.instances} x {self.threads}, batch {batch}{delay}, {self.precision}"
 
-    def changes(self, after: Settings) -> str:
+    def changes(self, after: ServingSettings) -> str:
         """What is another value in ``after``: ``threads 1 -> 2, max_batch 64 -> 32``."""
         pairs = [(f.name, getattr(self, f.name), getattr(after, f.name)) for f in fields(self)]
         return ", ".join(f"{name} {_text(a)} -> {_text(b)}" for name, a, b in pairs if a != b)
@@ -43,7 +43,7 @@ def _text(value: object) -> str:
     return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
-def read_settings(config: Any) -> Settings:
+def read_settings(config: Any) -> ServingSettings:
     """The settings of a parsed configuration; raises :class:`ConfigError` for one that tune cannot handle."""
     name = config.name or "this model"
     if config.backend != configuration.BACKEND:
@@ -56,7 +56,7 @@ def read_settings(config: Any) -> Settings:
     threads = configuration.parameter(config, "threads") or "1"
     if not (threads.isascii() and threads.isdigit()):
         raise ConfigError(f"{name}: parameter threads: {threads!r}, expected a whole number")
-    return Settings(
+    return ServingSettings(
         instances=max(1, groups[0].count) if groups else 1,
         threads=int(threads),
         max_batch=config.max_batch_size,
@@ -78,7 +78,7 @@ def only_merges(config: Any) -> bool:
     return not block.ListFields()
 
 
-def with_settings(config: Any, settings: Settings) -> Any:
+def with_settings(config: Any, settings: ServingSettings) -> Any:
     """A copy of the configuration with these settings; all else stays as it is."""
     changed = type(config)()
     changed.CopyFrom(config)

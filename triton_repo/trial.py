@@ -17,7 +17,7 @@ from ssr_bundle.errors import SsrError
 from triton_repo import config as configuration
 from triton_repo.config import CONFIG_FILE
 from triton_repo.server import Server
-from triton_repo.settings import Settings, with_settings
+from triton_repo.settings import ServingSettings, with_settings
 
 LONGEST_ROUND = 2.0
 """Seconds that one measurement of one candidate takes at most."""
@@ -65,9 +65,9 @@ class Round:
 
 @dataclass
 class Trial:
-    """Settings and what they measured; ``engine``: what computed, ``int8 amx``."""
+    """ServingSettings and what they measured; ``engine``: what computed, ``int8 amx``."""
 
-    settings: Settings
+    settings: ServingSettings
     rounds: list[Round] = field(default_factory=list)
     engine: str = ""
 
@@ -102,8 +102,8 @@ class Bench:
     def __init__(self, config: Any, bundle: Path, workload: Workload) -> None:
         self._config, self._bundle, self._workload = config, bundle.absolute(), workload
         self._stack = contextlib.ExitStack()
-        self._clients: dict[Settings, Any] = {}
-        self._names: dict[Settings, str] = {}
+        self._clients: dict[ServingSettings, Any] = {}
+        self._names: dict[ServingSettings, str] = {}
         self._server: Server | None = None
         self._tried = 0
 
@@ -125,7 +125,7 @@ class Bench:
         """The server's version; empty before the first settings are up."""
         return str(self._server.control.metadata()["version"]) if self._server else ""
 
-    def keep(self, wanted: Sequence[Settings]) -> None:
+    def keep(self, wanted: Sequence[ServingSettings]) -> None:
         """Load these settings and unload all others."""
         for settings in [s for s in self._names if s not in wanted]:
             if (client := self._clients.pop(settings, None)) is not None:
@@ -172,7 +172,7 @@ class Bench:
         )
         return trial.rounds[-1]
 
-    def _client(self, settings: Settings) -> Any:
+    def _client(self, settings: ServingSettings) -> Any:
         from ssr_client.client import AgeClient
 
         assert self._server is not None
@@ -182,7 +182,7 @@ class Bench:
             client.open()
         return self._clients[settings]
 
-    def _add(self, settings: Settings) -> None:
+    def _add(self, settings: ServingSettings) -> None:
         self._tried += 1
         name = f"c{self._tried}"
         config = with_settings(self._config, settings)

@@ -25,7 +25,7 @@ from ssr_bundle.contract import IMAGE_SIZE, Contract
 from triton_repo import config as configuration
 from triton_repo import repository
 from triton_repo.config import CONFIG_FILE, Options
-from triton_repo.settings import Settings, notes, only_merges, read_settings, with_settings
+from triton_repo.settings import ServingSettings, notes, only_merges, read_settings, with_settings
 from triton_repo.trial import LONGEST_ROUND, Bench, Trial, TuneError, Workload, usable_cores
 
 SMALLEST_GAIN = 0.02
@@ -99,7 +99,7 @@ class Verdict:
 class Report:
     """All that was measured, and what follows from it. ``trials``: in the order of their first turns;
     ``precisions``: the verdict's settings in other precisions; ``drift``: how far the answers of each
-    precision are from fp32, as its calibration found; ``written``: the configuration that was changed."""
+    precision are from fp32, as its quantization found; ``written``: the configuration that was changed."""
 
     model: str
     cores: int
@@ -141,7 +141,7 @@ def _finite(value: float) -> float | None:
 
 
 @dataclass(frozen=True)
-class Target:
+class TunedModel:
     """A model of a repository, or a bundle by itself (``path`` None). ``text``: its config.pbtxt."""
 
     name: str
@@ -151,7 +151,7 @@ class Target:
     path: Path | None
 
     @classmethod
-    def of_repository(cls, root: Path, model: str | None) -> Target:
+    def of_repository(cls, root: Path, model: str | None) -> TunedModel:
         """The model of that name, or the only one of the repository; measured on its newest good version."""
         if model is None:
             names = [folder.name for folder in repository.model_folders(root)]
@@ -169,14 +169,14 @@ class Target:
         return cls(model, version.path, version.contract, text, folder / CONFIG_FILE)
 
     @classmethod
-    def of_bundle(cls, path: str) -> Target:
+    def of_bundle(cls, path: str) -> TunedModel:
         bundle = repository.open_bundle(path)
         text = configuration.render(bundle.contract.name, bundle.contract, Options())
         return cls(bundle.contract.name, bundle.path, bundle.contract, text, None)
 
 
 def tune(
-    target: Target,
+    target: TunedModel,
     workload: Workload,
     goal: Goal,
     *,
@@ -231,7 +231,7 @@ def tune(
     )
 
 
-def _write(target: Target, config: Any, verdict: Verdict) -> Path:
+def _write(target: TunedModel, config: Any, verdict: Verdict) -> Path:
     """Put the best settings into the model's config.pbtxt, with a note of what they replace and why."""
     assert target.path is not None
     present, best = verdict.present.settings, verdict.best.settings
@@ -244,7 +244,7 @@ def _write(target: Target, config: Any, verdict: Verdict) -> Path:
 
 
 def drifts(contract: Contract, precisions: Iterable[str]) -> dict[str, Any]:
-    """What the calibration of a bundle says of how far answers drift from fp32, by precision."""
+    """What the quantization of a bundle says of how far answers drift from fp32, by precision."""
     calibration = contract.quantization.calibration if contract.quantization is not None else {}
     found = calibration.get("drift")
     found = found if isinstance(found, dict) else {}
@@ -258,7 +258,7 @@ class Search:
     def __init__(
         self,
         bench: Bench,
-        present: Settings,
+        present: ServingSettings,
         workload: Workload,
         goal: Goal,
         seconds: float,
@@ -274,9 +274,9 @@ class Search:
             )
         self._bench, self._present, self._workload, self._goal = bench, present, workload, goal
         self._seconds, self._cores, self._say, self._unmerged = seconds, cores, say, unmerged
-        self.trials: dict[Settings, Trial] = {}
+        self.trials: dict[ServingSettings, Trial] = {}
 
-    def run(self, engine: Sequence[EnginePoint], start: Settings) -> Verdict:
+    def run(self, engine: Sequence[EnginePoint], start: ServingSettings) -> Verdict:
         """Search from ``start``, which is the present settings, or those in another precision."""
         legal = [start] if start.cores <= self._cores else []
         tried = pairs(start, engine, self._cores, self._goal)
@@ -288,7 +288,7 @@ class Search:
             best = self._stage("delay", [best, *(d for d in delays if self._bearable(d))])
         return self._judge(best)
 
-    def _as_sent(self, merged: Sequence[Settings]) -> list[Settings]:
+    def _as_sent(self, merged: Sequence[ServingSettings]) -> list[ServingSettings]:
         """The same without merging, where a request alone has a crop for every thread."""
         if not self._unmerged:
             return []
@@ -305,11 +305,11 @@ class Search:
         fits = sorted(b for b in wanted if b <= most)
         return fits or [max(enough, self._workload.crops)]
 
-    def _bearable(self, settings: Settings) -> bool:
+    def _bearable(self, settings: ServingSettings) -> bool:
         """Whether holding back so long leaves room under the bound on p99."""
         return settings.queue_delay_us / 1e3 <= self._goal.p99_ms / 2
 
-    def _stage(self, name: str, candidates: Sequence[Settings]) -> Settings:
+    def _stage(self, name: str, candidates: Sequence[ServingSettings]) -> ServingSettings:
         """Let the candidates take turns, drop those that fall behind, and return the best; the first one
         unless another is better by :data:`SMALLEST_GAIN`."""
         alive = {s: Trial(s) for s in dict.fromkeys(candidates)}
@@ -337,7 +337,7 @@ class Search:
                 return first.settings
         return best.settings
 
-    def _judge(self, best: Settings) -> Verdict:
+    def _judge(self, best: ServingSettings) -> Verdict:
         """The best against the present settings, in pairs of rounds."""
         trials = [Trial(self._present), Trial(best)]
         if best == self._present:
@@ -356,7 +356,7 @@ class Search:
                 self._measure(trial, length)
         return judge(trials[0], trials[1], self._goal, self._workload)
 
-    def compare_precisions(self, settings: Settings, precisions: Sequence[str]) -> list[Trial]:
+    def compare_precisions(self, settings: ServingSettings, precisions: Sequence[str]) -> list[Trial]:
         """The same settings in each precision, taking turns."""
         trials = [Trial(replace(settings, precision=p)) for p in precisions]
         self._say(f"precisions: {', '.join(precisions)}")
@@ -386,7 +386,9 @@ class Search:
         return max(0.4, 20 / self._workload.rate if self._workload.rate else 0.0)
 
 
-def pairs(start: Settings, engine: Sequence[EnginePoint], cores: int, goal: Goal) -> list[Settings]:
+def pairs(
+    start: ServingSettings, engine: Sequence[EnginePoint], cores: int, goal: Goal
+) -> list[ServingSettings]:
     """Instances and threads worth a try, merging requests: never more threads than cores, all of them or
     some left for the server's own work and the clients; threads that the engine wastes only where latency
     is the goal."""
@@ -402,7 +404,7 @@ def pairs(start: Settings, engine: Sequence[EnginePoint], cores: int, goal: Goal
     return list(dict.fromkeys(found))
 
 
-def limited(settings: Settings, batch: int) -> Settings:
+def limited(settings: ServingSettings, batch: int) -> ServingSettings:
     """Requests merged up to ``batch`` crops. A smaller ``max_batch`` would refuse clients whose requests are
     larger; a preferred size only stops the merging there."""
     if batch >= settings.max_batch:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from triton_repo.settings import Settings
+from triton_repo.settings import ServingSettings
 from triton_repo.trial import Trial
-from triton_repo.tune import Report, Target
+from triton_repo.tune import Report, TunedModel
 
 COLUMNS = (
     "instances x threads",
@@ -74,7 +74,7 @@ def before(report: Report) -> Iterable[str]:
         yield f"engine alone, batch 128, crops/s: {', '.join(more)}"
 
 
-def after(report: Report, target: Target) -> Iterable[str]:
+def after(report: Report, target: TunedModel) -> Iterable[str]:
     """Lines below the table: the verdict, what was done about it, and the precisions."""
     verdict, best = report.verdict, report.verdict.best.settings
     if math.isfinite(report.goal.p99_ms) and not report.goal.keeps(verdict.best.value("p99_ms")):
@@ -100,7 +100,7 @@ def after(report: Report, target: Target) -> Iterable[str]:
         yield f"drift of {precision} from fp32 as the bundle's calibration found it: {_drift(drift)}"
 
 
-def _options(settings: Settings) -> str:
+def _options(settings: ServingSettings) -> str:
     text = f"--instances {settings.instances} --threads {settings.threads} --max-batch {settings.max_batch}"
     if not settings.dynamic_batching:
         text += " --no-dynamic-batching"

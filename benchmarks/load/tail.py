@@ -26,7 +26,7 @@ SHARES = (0.25, 0.5, 0.75)
 Result = TypeVar("Result")
 
 
-class Served(NamedTuple):
+class Way(NamedTuple):
     """One way to serve: a running server, a client of it, and the generator of requests to it."""
 
     server: Server
@@ -93,7 +93,7 @@ class Tail:
         p50, p99 = ideal_latency(rate, work, usable_cores())
         return p99 / p50
 
-    def turn(self, served: Served, seconds: float, seed: int) -> None:
+    def turn(self, served: Way, seconds: float, seed: int) -> None:
         """Measure the capacity, and at once the latencies at shares of it: a machine whose speed changes
         between the two would make half of the capacity something else."""
         capacity = self._calm(partial(served.generator.closed, UNDER_WAY, seconds))[0].rate
@@ -113,7 +113,7 @@ class Tail:
         return result, stolen
 
 
-def measure_tails(ways: Mapping[str, Served], seconds: float) -> dict[str, Tail]:
+def measure_tails(ways: Mapping[str, Way], seconds: float) -> dict[str, Tail]:
     """By way to serve; the ways take turns. ``seconds``: of each run."""
     tails = {way: Tail() for way in ways}
     for seed in range(RUNS):
@@ -122,7 +122,7 @@ def measure_tails(ways: Mapping[str, Served], seconds: float) -> dict[str, Tail]
     return tails
 
 
-def _open_loop(served: Served, rate: float, seconds: float, seed: int) -> tuple[Run, float]:
+def _open_loop(served: Way, rate: float, seconds: float, seed: int) -> tuple[Run, float]:
     """The run, and the server's share of one core meanwhile."""
     cpu = CpuMeter(served.server.pid)
     run = served.generator.open(rate, seconds, seed)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ssr_bundle.bundle import Bundle
-from ssr_bundle.contract import PRECISIONS as CALIBRATED
+from ssr_bundle.contract import PRECISIONS as QUANTIZED
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import TABLE
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Rung
@@ -71,7 +71,7 @@ def _open_native(bundle: Bundle, precision: str, name: str) -> Opened:
 
     if name not in implementations(precision):
         raise NotRun(f"this CPU or build has no {name} in {precision}")
-    need_calibration(bundle, precision)
+    need_quantization(bundle, precision)
     engine = Engine(bundle, precision=precision, implementation=name)
     if engine.implementation != name:
         raise SsrError(f"the engine ran {engine.implementation} where {name} was forced")
@@ -92,7 +92,7 @@ def onnx_rung(bundle: Bundle, precision: str) -> Rung:
     """The graph in ONNX Runtime on the CPU: the file that the bundle holds, else one built now."""
 
     def open_graph() -> Opened:
-        need_calibration(bundle, precision)
+        need_quantization(bundle, precision)
         try:
             import onnx  # noqa: F401
             import onnxruntime
@@ -118,10 +118,10 @@ def onnx_rung(bundle: Bundle, precision: str) -> Rung:
     return Rung("onnx", precision, "onnxruntime", open_graph)
 
 
-def need_calibration(bundle: Bundle, precision: str) -> None:
-    """Raise :class:`NotRun` for a precision that this bundle was not calibrated for."""
-    if precision in CALIBRATED and bundle.contract.quantization is None:
-        raise NotRun("the bundle is not calibrated: `ssr-train quantize` does it")
+def need_quantization(bundle: Bundle, precision: str) -> None:
+    """Raise :class:`NotRun` for a precision that this bundle was not quantized for."""
+    if precision in QUANTIZED and bundle.contract.quantization is None:
+        raise NotRun("the bundle is not quantized: `ssr-train quantize` does it")
 
 
 def need_gpu() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from ssr_client.gather import LEAST
 
 from ssr_bundle.errors import SsrError
+from triton_repo.ladder.climber import Ladder
 from triton_repo.ladder.row import Row
-from triton_repo.ladder.verify import Ladder
 
 COLUMNS = ("rung", "precision", "computed by", "pictures", "mean", "signed", "99 %", "max", "allowed")
 COLOURS = {"ok": "green", "failed": "red", "not run": "yellow", "built, not run": "yellow"}

@@ -16,11 +16,11 @@ from triton_repo import config as configuration
 from triton_repo import repository as repo
 from triton_repo.config import CONFIG_FILE
 from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor, flavor_of
-from triton_repo.ladder import engines, served, tensorrt
+from triton_repo.ladder import engines, over_grpc, plans
 from triton_repo.ladder.pictures import Pictures, golden_pictures, photo_pictures
-from triton_repo.ladder.progress import Progress
 from triton_repo.ladder.row import Row, climb
 from triton_repo.ladder.rung import PRECISIONS, STEPS, Rung
+from triton_repo.ladder.status import Progress
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Wanted:
 
     ``precisions`` None: every one. In a repository each model is compared in what it serves, if that is
     among them. ``images``: a folder of photos or of 64 x 64 crops; each face of a photo is cut ``jitter``
-    times more, as calibration does.
+    times more, as quantizing does.
     ``require_tensorrt``: a TensorRT rung that did not run has failed.
     """
 
@@ -127,12 +127,12 @@ class _Climber:
     def bundle(self, bundle: Bundle) -> None:
         """One bundle, served from a temporary repository."""
         precisions = self._wanted.of("served")
-        bench = served.bench_rungs(bundle, precisions, self._stack) if precisions else []
+        bench = over_grpc.bench_rungs(bundle, precisions, self._stack) if precisions else []
         self._climb(bundle, [*self._rungs(bundle), *bench])
 
     def repository(self, path: Path) -> None:
         """Every version that the configurations load, served as they say."""
-        late = served.repository_server(path, self._stack)
+        late = over_grpc.repository_server(path, self._stack)
         for folder in repo.model_folders(path):
             model = repo.read_model(folder)
             flavor = None if model.config is None else flavor_of(model.config)
@@ -149,7 +149,7 @@ class _Climber:
                     self._version(model, version, flavor, late)
 
     def _version(
-        self, model: repo.Model, version: repo.Version, flavor: Flavor, late: served.LateServer
+        self, model: repo.Model, version: repo.Version, flavor: Flavor, late: over_grpc.LateServer
     ) -> None:
         bundle, precision = read_bundle(version.path), configuration.precision(model.config)
         if self._wanted.precisions and precision not in self._wanted.precisions:
@@ -158,7 +158,7 @@ class _Climber:
         device = "cuda" if gpu else "cpu"
         rungs = list(self._served_from(bundle, flavor, precision))
         if "served" in self._wanted.steps:
-            it = served.Model(model.name, version.number, bundle, precision, flavor, device)
+            it = over_grpc.ServedVersion(model.name, version.number, bundle, precision, flavor, device)
             rungs.append(it.rung(late))
         self._climb(bundle, rungs, f"{model.name}/{version.number}")
 
@@ -174,7 +174,7 @@ class _Climber:
         for precision in self._wanted.of("onnx"):
             yield engines.onnx_rung(bundle, precision)
         for precision in self._wanted.of("tensorrt"):
-            yield tensorrt.tensorrt_rung(bundle, precision, self._progress)
+            yield plans.tensorrt_rung(bundle, precision, self._progress)
 
     def _served_from(self, bundle: Bundle, flavor: Flavor, precision: str) -> Iterator[Rung]:
         """What a model of this flavor serves from, in this process."""
@@ -183,7 +183,7 @@ class _Climber:
         if flavor is ONNX and "onnx" in self._wanted.steps:
             yield engines.onnx_rung(bundle, precision)
         if flavor is TENSORRT and "tensorrt" in self._wanted.steps:
-            yield tensorrt.served_plan(bundle, precision)
+            yield plans.served_plan(bundle, precision)
 
     def _climb(self, bundle: Bundle, rungs: Iterable[Rung], model: str = "") -> None:
         sets = self._pictures(bundle)

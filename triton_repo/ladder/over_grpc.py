@@ -11,7 +11,7 @@ from pathlib import Path
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.errors import SsrError
 from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor
-from triton_repo.ladder.engines import need_calibration, need_gpu
+from triton_repo.ladder.engines import need_gpu, need_quantization
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Predict, Rung
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer, TritonServerError, find
@@ -42,7 +42,7 @@ class LateServer:
 
 
 @dataclass(frozen=True)
-class Model:
+class ServedVersion:
     """A version of a model on a server: the bundle that it serves, and how."""
 
     name: str
@@ -59,7 +59,7 @@ class Model:
     def _open(self, late: LateServer) -> Opened:
         from ssr_ops import Engine
 
-        need_calibration(self.bundle, self.precision)
+        need_quantization(self.bundle, self.precision)
         if self.flavor is not SSR:
             self._need_backend()
         server = late()
@@ -80,7 +80,7 @@ class Model:
             need_gpu()
 
 
-def ask(url: str, model: Model) -> Predict:
+def ask(url: str, model: ServedVersion) -> Predict:
     """Answers of a served model over gRPC, in as many requests as its batch size takes."""
     from ssr_client import AgeClient
 
@@ -121,11 +121,11 @@ def bench_rungs(bundle: Bundle, precisions: Sequence[str], stack: contextlib.Exi
     late = LateServer(start)
 
     def open_served(precision: str) -> Opened:
-        need_calibration(bundle, precision)
+        need_quantization(bundle, precision)
         late()
         if precision in refused:
             raise refused[precision]
-        return Model(precision, 1, bundle, precision).rung(late).open()
+        return ServedVersion(precision, 1, bundle, precision).rung(late).open()
 
     return [Rung("served", p, "tritonserver", lambda p=p: open_served(p), "native") for p in precisions]  # type: ignore[misc]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ssr_bundle.bundle import Bundle
-from triton_repo.ladder.engines import need_calibration
+from triton_repo.ladder.engines import need_quantization
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Rung
 
 
@@ -15,7 +15,7 @@ def tensorrt_rung(bundle: Bundle, precision: str, say: Callable[[str], None]) ->
     def open_plan() -> Opened:
         from triton_repo.compile import CompileError, NotBuildable, NotInstalled, compile_plan, open_library
 
-        need_calibration(bundle, precision)
+        need_quantization(bundle, precision)
         try:
             open_library()
         except CompileError as error:
