@@ -13,14 +13,14 @@ from typing import Annotated
 
 import typer
 
-from ssr_bundle.commandline import run
+from ssr_bundle.commandline import Application, run
 from ssr_bundle.errors import SsrError
 
 PREFERRED = ("imdb", "wiki", "morph2")
 """Released weights, best for photos from anywhere first."""
 MODEL = "ssrnet"
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = Application()
 
 
 @app.command()

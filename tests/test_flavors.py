@@ -36,6 +36,7 @@ from triton_repo.config import CUDA_GRAPH_SIZES, Options
 from triton_repo.flavors import FLAVORS, ONNX, SSR, TENSORRT, Flavor, flavor_of
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer
+from triton_repo.versions import list_versions
 
 NO_BACKEND = "this tritonserver has no {} backend; a Triton container has"
 GROUP = model_config_pb2.ModelInstanceGroup
@@ -173,7 +174,7 @@ def test_each_precision_has_its_file(bundle: Bundle, tmp_path: Path, precision: 
     assert [v.fault for v in model.versions] == [""]
     assert model.config.default_model_filename == onnx_name(precision)
     assert (model.path / "1" / onnx_name(precision)).is_file()
-    rows = cli.list_versions(tmp_path / "repo")
+    rows = list_versions(tmp_path / "repo")
     assert [(r["flavor"], r["precision"], r["state"]) for r in rows] == [("onnx", precision, "serving")]
 
 
@@ -419,7 +420,7 @@ def test_flavors_from_the_command_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli.app, [*arguments, "--flavor", "ssr,onnx", "--flavor", "onnx"])
     assert done.exit_code == 0, done.output
     assert f"{tmp_path}/repo/m-onnx: version 1 in fp32" in done.output
-    assert [(r["model"], r["flavor"]) for r in cli.list_versions(tmp_path / "repo")] == [
+    assert [(r["model"], r["flavor"]) for r in list_versions(tmp_path / "repo")] == [
         ("m", "ssr"),
         ("m-onnx", "onnx"),
     ]

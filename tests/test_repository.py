@@ -39,6 +39,7 @@ from ssr_ops.shipped import default_bundle
 from triton_repo import cli, config, repository
 from triton_repo.config import Options
 from triton_repo.control import Control, ControlError, Unreachable
+from triton_repo.versions import list_versions
 from triton_repo.view import View
 
 
@@ -287,7 +288,7 @@ def test_precisions_need_a_calibrated_bundle(bundle: Bundle, repo: Path, precisi
     with pytest.raises(SsrError, match=told):
         repository.publish(plain, repo, "ssrnet")
     assert {p.name for p in (repo / "ssrnet").iterdir()} == before
-    assert cli.list_versions(repo)[0]["precision"] == precision
+    assert list_versions(repo)[0]["precision"] == precision
     (repo / "ssrnet" / "config.pbtxt").write_text(text.replace(f'"{precision}"', '"fp7"'))
     assert "precision 'fp7' is unknown" in repository.read_model(repo / "ssrnet").versions[0].fault
 
@@ -398,7 +399,7 @@ def test_publish_and_rollback_never_reuse_a_number(bundle: Bundle, repo: Path, t
     assert (version.number, moved) == (1, [2])
     assert read_bundle(repo / "ssrnet" / ".withdrawn-2").contract == read_bundle(second).contract
     assert repository.publish(repo / "ssrnet" / ".withdrawn-2", repo, "ssrnet").number == 3
-    states = {r["version"]: r["state"] for r in cli.list_versions(repo)}
+    states = {r["version"]: r["state"] for r in list_versions(repo)}
     assert states == {3: "serving", 1: "loaded", 2: "withdrawn"}
     assert not [p for p in (repo / "ssrnet").iterdir() if p.name.startswith(".tmp-")]
 
@@ -406,7 +407,7 @@ def test_publish_and_rollback_never_reuse_a_number(bundle: Bundle, repo: Path, t
 def test_rollback_to_a_chosen_version(bundle: Bundle, repo: Path) -> None:
     for _ in range(3):
         repository.publish(bundle.path, repo, "ssrnet")
-    assert [r["state"] for r in cli.list_versions(repo)] == ["serving", "loaded", "available", "available"]
+    assert [r["state"] for r in list_versions(repo)] == ["serving", "loaded", "available", "available"]
     version, moved = repository.rollback(repo, "ssrnet", to=2)
     assert (version.number, moved) == (2, [4, 3])
     with pytest.raises(SsrError, match="cannot roll back to version 3: there is no such version"):
@@ -466,7 +467,7 @@ def test_versions_tell_what_is_broken(bundle: Bundle, repo: Path) -> None:
     broken_byte(repo / "ssrnet" / "2")
     (repo / "ssrnet" / "02").mkdir()
     (repo / "empty").mkdir()
-    rows = {(r["model"], r["version"]): r for r in cli.list_versions(repo)}
+    rows = {(r["model"], r["version"]): r for r in list_versions(repo)}
     assert rows["ssrnet", 2]["state"] == "broken"
     assert "sha256" in rows["ssrnet", 2]["reason"]
     assert rows["ssrnet", 1]["state"] == "serving"

@@ -38,6 +38,7 @@ from triton_repo.control import Control
 from triton_repo.ports import PortError, choose
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer
+from triton_repo.versions import list_versions
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
 
@@ -353,7 +354,7 @@ def test_publish_and_rollback_of_a_plain_tritonserver(
         cli.publish_command("default", repo, "ssrnet", url)
         assert capsys.readouterr().out.endswith(f"ssrnet: version 2 serves at {url}\n")
         assert Control(url).ready("ssrnet", 2)
-        assert [r["server"] for r in cli.list_versions(repo, Control(url))] == ["READY", "READY"]
+        assert [r["server"] for r in list_versions(repo, Control(url))] == ["READY", "READY"]
         cli.rollback_command("ssrnet", repo, None, url)
         assert not Control(url).ready("ssrnet", 2)
         with client_of(server) as client:

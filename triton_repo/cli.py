@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ssr_bundle import commandline as command
-from ssr_bundle.errors import SsrError
-from ssr_bundle.signals import once_per_request
+from ssr_bundle.errors import SsrError, UsageError
 
 if TYPE_CHECKING:
     from triton_repo.control import Control
 
-app = typer.Typer(
+app = command.Application(
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Serve SSR-Net bundles on a real Triton server.\n\n"
     "[bold]First time[/bold]:\n\n"
@@ -51,6 +45,7 @@ Wait = Annotated[float, typer.Option(help="Seconds to wait for the server at --u
 
 @app.command("build")
 def build_command(
+    context: typer.Context,
     bundle: Annotated[
         list[str],
         typer.Option(
@@ -129,30 +124,14 @@ def build_command(
 
         ssr-serve build --bundle default --repo models --flavor tensorrt --precision fp16
     """
-    from triton_repo.config import ConfigError, Options
-    from triton_repo.flavors import SSR, FlavorError, flavor_of, named
+    from triton_repo.config import Options
+    from triton_repo.flavors import SSR, flavor_of
     from triton_repo.repository import build, parse_bundle, summary
 
-    try:
-        flavors = [named(name.strip()) for name in ",".join(flavor or [SSR.name]).split(",")]
-        options = Options(
-            instances=instances,
-            threads=threads,
-            precision=precision,
-            max_batch=max_batch,
-            preferred_batch=tuple(preferred_batch or ()),
-            dynamic_batching=dynamic_batching,
-            queue_delay_us=queue_delay_us,
-            queue_timeout_ms=queue_timeout_ms,
-            max_queue=max_queue,
-            device=device,  # type: ignore[arg-type]  # checked by Options
-            debug_outputs=debug_outputs,
-            warmup=warmup,
-            keep=keep,
-            flavors=tuple(dict.fromkeys(f.name for f in flavors)),
-        )
-    except (FlavorError, ConfigError) as error:
-        raise typer.BadParameter(str(error)) from None
+    names = [name.strip() for name in ",".join(flavor or [SSR.name]).split(",")]
+    given = {k: v for k, v in context.params.items() if k in Options.__dataclass_fields__}
+    given["preferred_batch"] = tuple(preferred_batch or ())
+    options = Options(**given, flavors=tuple(dict.fromkeys(names)))
     models = build([parse_bundle(text) for text in bundle], repo, options, force=force, say=_say)
     for model in models:
         contract = model.versions[0].contract
@@ -197,9 +176,7 @@ def publish_command(
     version = publish(bundle, repo, model, say=_say)
     name = version.path.parent.name
     print(f"{name}: published as version {version.number}")
-    if control:
-        _follow(control, name, wait, lambda: control.ready(name, version.number), version.number)
-        print(f"{name}: version {version.number} serves at {control.url}")
+    _follow(control, name, version.number, wait)
 
 
 @app.command("rollback")
@@ -224,52 +201,32 @@ def rollback_command(
     version, moved = rollback(repo, model, to)
     aside = ", ".join(map(str, moved))
     print(f"{model}: version {version.number} serves again; set aside as .withdrawn-N: {aside}")
-    if control:
-
-        def done() -> bool:
-            states = {s.version: s.ready for s in control.index() if s.model == model}
-            return states.get(version.number, False) and not any(states.get(n) for n in moved)
-
-        _follow(control, model, wait, done, version.number)
-        print(f"{model}: version {version.number} serves at {control.url}")
+    _follow(control, model, version.number, wait, moved)
 
 
-def _control(url: str | None, header: list[str] | None) -> Control | None:
-    """The server at ``url``, which answers as a Triton server and lets this program list its models, so that
-    nothing is changed for one that would refuse afterwards; None without a ``url``."""
+def _control(url: str | None, header: list[str] | None, *, to_change: bool = True) -> Control | None:
+    """The server at ``url``, which answers as a Triton server; None without a ``url``. ``to_change``: it also
+    lets this program list its models, so that nothing is changed for one that would refuse afterwards."""
     from triton_repo.control import Control
 
     headers = command.headers_of(header)
     if not all(text.isascii() and text.isprintable() for text in header or ()):
-        raise typer.BadParameter("--header: expected printable ASCII")
+        raise UsageError("--header: expected printable ASCII")
     if url is None:
         if headers:
-            raise typer.BadParameter("--header goes to the server at --url, which is not given")
+            raise UsageError("--header goes to the server at --url, which is not given")
         return None
     control = Control(url, headers=headers)
     control.metadata()
-    control.index()
+    if to_change:
+        control.index()
     return control
 
 
-def _follow(control: Control, model: str, wait: float, done: Callable[[], bool], version: int) -> None:
-    """Wait until the server has taken up a change; tell a server that does not follow by itself to load."""
-    from triton_repo.control import ControlError
-    from triton_repo.server import IDENTITY
-
-    if not str(control.metadata().get("name", "")).startswith(IDENTITY):
-        control.load(model)
-    deadline = time.monotonic() + wait
-    while not done():
-        failed = [s for s in control.index() if (s.model, s.version) == (model, version) and s.failed]
-        if failed:
-            raise ControlError(f"{control.url}: could not load {model} version {version}: {failed[0].reason}")
-        if time.monotonic() > deadline:
-            raise ControlError(
-                f"{control.url}: {model} version {version} did not come up within {wait:g} s; "
-                "does this server read this repository? its log says more"
-            )
-        time.sleep(0.1)
+def _follow(control: Control | None, model: str, version: int, wait: float, gone: Sequence[int] = ()) -> None:
+    if control:
+        control.follow(model, version, wait, gone)
+        print(f"{model}: version {version} serves at {control.url}")
 
 
 @app.command("versions")
@@ -286,67 +243,13 @@ def versions_command(
 
     Example:  ssr-serve versions --repo models --url localhost:8000
     """
-    rows = list_versions(repo, _control(url, header))
+    from triton_repo import versions
+
+    rows = versions.list_versions(repo, _control(url, header, to_change=False))
     if as_json:
         print(json.dumps(rows, indent=2))
-        return
-    columns = ["model", "version", "state", "flavor", "precision", "weights", "data", "MAE"]
-    columns += ["server"] if url else []
-    table = _table(*columns)
-    for row in rows:
-        data = row["data"] + (" (drawn faces)" if row["synthetic"] == "yes" else "")
-        state = row["state"] + (f": {row['reason']}" if row["reason"] else "")
-        cells = [row["model"], str(row["version"] or "-"), state]
-        cells += [row["flavor"], row["precision"]]
-        cells += [row["weights"][:12], data, row["mae"], *([row["server"]] if url else [])]
-        table.add_row(*(escape(c) for c in cells))
-    _print(table)
-
-
-def list_versions(repo: Path, control: Control | None = None) -> list[dict[str, Any]]:
-    """One row a version: model, version, state, reason, flavor, precision, weights, data, mae, synthetic,
-    server.
-
-    ``flavor`` and ``precision`` are what the configuration serves the model as and in; empty for a model that
-    ``build`` did not make. ``server`` is what the one at ``control`` says.
-    """
-    from triton_repo import config, repository
-    from triton_repo.flavors import flavor_of
-
-    live: dict[tuple[str, int | None], str] = {}
-    if control is not None:
-        for entry in control.index():
-            words = entry.state + (f": {entry.reason}" if entry.failed else "")
-            live[entry.model, entry.version] = words
-    rows: list[dict[str, Any]] = []
-
-    def add(model: str, version: int | None, state: str, reason: str, facts: Any) -> None:
-        empty = {"flavor": "", "precision": "", "weights": "", "data": "", "mae": "", "synthetic": "no"}
-        row = {"model": model, "version": version, "state": state, "reason": reason, **empty, **facts}
-        rows.append({**row, "server": live.get((model, version), "")})
-
-    for folder in repository.model_folders(repo):
-        model = repository.read_model(folder)
-        if model.fault:
-            add(model.name, None, "broken", model.fault, {})
-            continue
-        kept = [v.number for v in model.kept()]
-        flavor = flavor_of(model.config)
-        served = {"flavor": flavor.name, "precision": config.precision(model.config)} if flavor else {}
-        for version in model.versions:
-            facts = repository.summary(version.contract) if version.contract else {}
-            if version.fault:
-                state = "broken"
-            elif version.number in kept:
-                state = "serving" if version.number == kept[0] else "loaded"
-            else:
-                state = "available"
-            add(model.name, version.number, state, version.fault, {**served, **facts})
-        for number, path in sorted(repository.withdrawn(folder).items(), reverse=True):
-            held = repository.read_version(number, path, model.config)
-            facts = repository.summary(held.contract) if held.contract else {}
-            add(model.name, number, "withdrawn", held.fault, {**served, **facts})
-    return rows
+    else:
+        _print_table(*versions.table(rows, server=url is not None))
 
 
 @app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
@@ -384,10 +287,14 @@ def run_command(
 
         ssr-serve run --repo models -- --http-restricted-api=model-repository:admin=secret
     """
+    from triton_repo import foreground
     from triton_repo.server import Server
 
-    console = Console(stderr=True, highlight=False)
-    stopping = threading.Event()
+    def started() -> None:
+        _print_table(*foreground.table(server))
+        print(f"gRPC {server.grpc_url}   HTTP http://{server.http_url}   metrics {server.metrics_url}")
+        print(f"pid {server.pid}   log {server.log}", flush=True)
+
     server = Server(
         repo,
         host=host,
@@ -401,52 +308,7 @@ def run_command(
         arguments=context.args,
         on_event=lambda text: print(text, flush=True),
     )
-    started = False
-
-    def on_signal(number: int, again: bool) -> None:
-        if stopping.is_set():
-            console.print("killed", markup=False)
-            server.kill()
-            return
-        stopping.set()
-        if not started:
-            raise _Stopped
-
-    previous = {n: signal.signal(n, once_per_request(on_signal)) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        server.start()
-        started = True
-        _print_server(server)
-        while not stopping.wait(0.2):
-            if server.wait(0):
-                tail = server.log_tail()
-                server.stop(keep_log=True)
-                where = "" if server.log == "-" else f"; its last words, from {server.log}:\n{tail}"
-                raise SsrError(f"tritonserver ended by itself with status {server.returncode}{where}")
-        print(f"stopping: up to {exit_timeout} s for requests in flight", flush=True)
-    except _Stopped:
-        print("stopped while starting", flush=True)
-    finally:
-        server.stop(keep_log=server.wait(0))
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-class _Stopped(BaseException):
-    """A signal came while the server was starting."""
-
-
-def _print_server(server: Any) -> None:
-    table = _table("model", "versions", "state", "url")
-    for served in server.served:
-        versions = ", ".join(map(str, served.versions))
-        table.add_row(escape(served.model), versions, "[green]ready[/green]", server.grpc_url)
-    for failure in server.failures:
-        version = "-" if failure.version is None else str(failure.version)
-        table.add_row(escape(failure.model), version, "[red]failed[/red]: " + escape(failure.reason), "")
-    _print(table)
-    print(f"gRPC {server.grpc_url}   HTTP http://{server.http_url}   metrics {server.metrics_url}")
-    print(f"pid {server.pid}   log {server.log}", flush=True)
+    foreground.run(server, started)
 
 
 @app.command("tune")
@@ -502,43 +364,24 @@ def tune_command(
     """
     from triton_repo import config, tune_report
     from triton_repo.settings import read_settings
-    from triton_repo.trial import TuneError, Workload
+    from triton_repo.trial import Workload
     from triton_repo.tune import Goal, TunedModel, tune
 
     if (repo is None) == (bundle is None) or (bundle is not None and model is not None):
-        raise typer.BadParameter("say what to tune: MODEL --repo DIR, or --bundle BUNDLE")
-    try:
-        workload, wanted = Workload(crops, concurrency, rate), Goal(goal, p99)  # type: ignore[arg-type]
-        wanted.check(workload)
-        precisions = tuple(dict.fromkeys(precision.split(","))) if precision else ()
-        for one in precisions:
-            config.Options(precision=one)
-    except (TuneError, config.ConfigError) as error:
-        raise typer.BadParameter(str(error)) from None
+        raise UsageError("say what to tune: MODEL --repo DIR, or --bundle BUNDLE")
+    workload, wanted = Workload(crops, concurrency, rate), Goal(goal, p99)  # type: ignore[arg-type]
+    wanted.check(workload)
+    precisions = tuple(dict.fromkeys(precision.split(","))) if precision else ()
+    for one in precisions:
+        config.Options(precision=one)
     control = None if dry_run else _control(url, header)
-    target = (
-        TunedModel.of_bundle(bundle)
-        if bundle is not None
-        else TunedModel.of_repository(Path(repo or ""), model)
-    )
-    console = Console(stderr=True, highlight=False)
-    report = tune(
-        target,
-        workload,
-        wanted,
-        seconds=seconds,
-        precisions=precisions,
-        dry_run=dry_run,
-        say=lambda line: console.print(line, markup=False, style="dim"),
-    )
+    target = TunedModel.of_bundle(str(bundle)) if repo is None else TunedModel.of_repository(repo, model)
+    report = tune(target, workload, wanted, seconds=seconds, precisions=precisions, dry_run=dry_run, say=_say)
     if as_json:
         print(json.dumps(report.to_json(), indent=2), flush=True)
     else:
         print("\n".join(tune_report.before(report)))
-        table = _table(*tune_report.COLUMNS)
-        for row in tune_report.rows(report):
-            table.add_row(*map(escape, row))
-        _print(table)
+        _print_table(tune_report.COLUMNS, tune_report.rows(report))
         print("\n".join(tune_report.after(report, target)), flush=True)
     if control and report.written:
         name, best = target.name, report.verdict.best.settings
@@ -546,7 +389,7 @@ def tune_command(
         def follows() -> bool:
             return read_settings(config.from_json(control.config(name))) == best
 
-        _follow(control, name, wait, follows, int(target.bundle.name))
+        control.follow(name, int(target.bundle.name), wait, done=follows)
 
 
 @app.command("compile")
@@ -604,31 +447,25 @@ def compile_command(
 
         ssr-serve compile bundles/morph2 --precision fp16 --batch 1,8,32 --require-tensorrt
     """
-    from triton_repo.compile import ArgumentError, report
+    from triton_repo.compile import report
     from triton_repo.repository import open_bundle
 
     opened = open_bundle(bundle)
-    try:
-        outcomes = report.compile_all(
-            opened,
-            report.parse_precisions(precision, opened),
-            out=out,
-            console=Console(stderr=True, highlight=False, soft_wrap=True),
-            targets=target.split(",") if target is not None else None,
-            **({} if batch is None else {"batches": report.parse_batches(batch)}),
-            library=library,
-            compatibility=compatibility,
-            force=force,
-        )
-    except ArgumentError as error:
-        raise typer.BadParameter(str(error)) from None
+    outcomes = report.compile_all(
+        opened,
+        report.parse_precisions(precision, opened),
+        out=out,
+        console=Console(stderr=True, highlight=False, soft_wrap=True),
+        targets=target.split(",") if target is not None else None,
+        **({} if batch is None else {"batches": report.parse_batches(batch)}),
+        library=library,
+        compatibility=compatibility,
+        force=force,
+    )
     if as_json:
         print(json.dumps([outcome.to_json() for outcome in outcomes], indent=2), flush=True)
     else:
-        table = _table(*report.COLUMNS)
-        for outcome in outcomes:
-            table.add_row(*map(escape, outcome.row()))
-        _print(table)
+        _print_table(report.COLUMNS, [outcome.row() for outcome in outcomes])
         for outcome in outcomes:
             print(f"{outcome.plan.recipe.precision}: {outcome.path}", flush=True)
     if require_tensorrt and (idle := [o for o in outcomes if o.ran is None]):
@@ -683,22 +520,19 @@ def verify_command(
     for name in ("jitter", "detector"):
         source = context.get_parameter_source(name)
         if images is None and source is not None and source.name == "COMMANDLINE":
-            raise typer.BadParameter(f"--{name} says how faces are cut from --images DIR, which is not given")
+            raise UsageError(f"--{name} says how faces are cut from --images DIR, which is not given")
     from triton_repo.ladder import report
     from triton_repo.ladder.climber import Wanted, verify
     from triton_repo.ladder.status import shown
 
-    try:
-        wanted = Wanted(
-            steps=tuple(rungs.split(",")),
-            precisions=tuple(precision.split(",")) if precision is not None else None,
-            images=images,
-            jitter=jitter,
-            detector=detector,
-            require_tensorrt=require_tensorrt,
-        )
-    except SsrError as error:
-        raise typer.BadParameter(str(error)) from None
+    wanted = Wanted(
+        steps=tuple(rungs.split(",")),
+        precisions=tuple(precision.split(",")) if precision is not None else None,
+        images=images,
+        jitter=jitter,
+        detector=detector,
+        require_tensorrt=require_tensorrt,
+    )
     with shown(Console(stderr=True, highlight=False)) as progress:
         ladder = verify(path, wanted, progress)
     for line in ladder.skipped:
@@ -714,12 +548,11 @@ def _print_ladder(ladder: Any) -> None:
     from triton_repo.ladder import report
 
     several = any(row.model for row in ladder.rows)
-    table = _table(*(["version"] if several else []), *report.COLUMNS, "verdict")
+    rows = []
     for row in ladder.rows:
-        colour = report.COLOURS[row.verdict]
-        verdict = f"[{colour}]{row.verdict}[/{colour}]" + escape(f": {row.reason}" if row.reason else "")
-        table.add_row(*([row.model] if several else []), *map(escape, report.cells(row)), verdict)
-    _print(table)
+        verdict = _state(row.verdict, report.COLOURS, row.reason)
+        rows.append([*([row.model] if several else []), *report.cells(row), verdict])
+    _print_table((*(["version"] if several else []), *report.COLUMNS, "verdict"), rows)
     for line in report.notes(ladder):
         print(line, flush=True)
 
@@ -727,17 +560,12 @@ def _print_ladder(ladder: Any) -> None:
 @app.command("doctor")
 def doctor_command() -> None:
     """Say what serving needs, what this machine has, and how to get the rest. Exit 1: serving cannot work."""
-    from triton_repo.doctor import examine
+    from triton_repo.doctor import COLOURS, examine
 
-    findings = examine()
-    colours = {"ok": "green", "optional": "yellow", "missing": "red"}
-    table = _table("what", "state", "found", "remedy")
-    for finding in findings:
-        colour = colours[finding.state]
-        cells = (escape(finding.found), escape(finding.remedy))
-        table.add_row(finding.what, f"[{colour}]{finding.state}[/{colour}]", *cells)
-    _print(table)
-    if missing := [f.what for f in findings if f.state == "missing"]:
+    checks = examine()
+    rows = [(c.what, _state(c.state, COLOURS), c.found, c.remedy) for c in checks]
+    _print_table(("what", "state", "found", "remedy"), rows)
+    if missing := [c.what for c in checks if c.state == "missing"]:
         raise SsrError(f"serving cannot work here: {', '.join(missing)}")
 
 
@@ -746,15 +574,17 @@ def _say(line: str) -> None:
     Console(stderr=True, highlight=False).print(line, markup=False, style="dim")
 
 
-def _table(*columns: str) -> Table:
+def _state(state: str, colours: Mapping[str, str], reason: str = "") -> Text:
+    return Text.assemble((state, colours[state]), f": {reason}" if reason else "")
+
+
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
+    """To the terminal at its width; to a pipe at full width, so that no cell is cut."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
-    return table
-
-
-def _print(table: Table) -> None:
-    """To the terminal at its width; to a pipe at full width, so that no cell is cut."""
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     Console(highlight=False, width=None if sys.stdout.isatty() else 240).print(table)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ssr_bundle.contract import IMAGE_SIZE, Contract, canonical_json
-from ssr_bundle.errors import SsrError
+from ssr_bundle.errors import SsrError, UsageError
 from triton_repo.flavors import SSR, TENSORRT, Flavor, named
 
 BACKEND = SSR.backend
@@ -74,32 +74,33 @@ class Options:
             "keep": (1, 64),
         }
         for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"{name.replace('_', '-')}: must lie in {low}..{high}, got {value}")
+            check_range(name.replace("_", "-"), getattr(self, name), low, high)
         for size in self.preferred_batch:
-            if not 1 <= size <= self.max_batch:
-                raise ConfigError(
-                    f"preferred-batch: must lie in 1..{self.max_batch}, the max-batch, got {size}"
-                )
+            check_range("preferred-batch", size, 1, self.max_batch, ", the max-batch")
         if not self.dynamic_batching:
             merging = ("preferred_batch", "queue_delay_us", "queue_timeout_ms", "max_queue")
             if asked := [name.replace("_", "-") for name in merging if getattr(self, name)]:
-                raise ConfigError(
+                raise UsageError(
                     f"{', '.join(asked)}: nothing without dynamic batching, leave out one or the other"
                 )
         if self.device not in ("cpu", "gpu"):
-            raise ConfigError(f"device: expected cpu or gpu, got {self.device!r}")
+            raise UsageError(f"device: expected cpu or gpu, got {self.device!r}")
         if not self.flavors:
-            raise ConfigError("flavor: none given")
+            raise UsageError("flavor: none given")
         for flavor in map(named, self.flavors):
             if self.precision not in flavor.precisions:
                 whose = "" if self.flavors == (SSR.name,) else f" of flavor {flavor.name}"
-                raise ConfigError(
+                raise UsageError(
                     f"precision{whose}: expected {', '.join(flavor.precisions)}, got {self.precision!r}"
                 )
         if self.debug_outputs and self.flavors != (SSR.name,):
-            raise ConfigError("debug-outputs: only flavor ssr can declare them")
+            raise UsageError("debug-outputs: only flavor ssr can declare them")
+
+
+def check_range(name: str, value: float, low: float, high: float, what: str = "") -> None:
+    """Raise :class:`UsageError` for an option outside ``low..high``; ``what`` says more of these."""
+    if not low <= value <= high:
+        raise UsageError(f"{name}: must lie in {low}..{high}{what}, got {value}")
 
 
 def render(name: str, contract: Contract, options: Options, flavor: Flavor = SSR) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from ssr_bundle.errors import SsrError
+
+IDENTITY = "ssr-serve"
+"""What the name of a server starts with that follows its repository by itself."""
 
 
 class ControlError(SsrError):
@@ -96,6 +100,37 @@ class Control:
 
     def unload(self, model: str) -> None:
         self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/unload", {})
+
+    def follow(
+        self,
+        model: str,
+        version: int,
+        wait: float,
+        gone: Sequence[int] = (),
+        done: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Wait until the server has taken up a change: ``version`` is ready, the versions ``gone`` are not,
+        and it is ``done``. A server that does not follow by itself is told to load.
+
+        Raises :class:`ControlError` if it could not load the version, or after ``wait`` seconds.
+        """
+        if not str(self.metadata().get("name", "")).startswith(IDENTITY):
+            self.load(model)
+        deadline = time.monotonic() + wait
+        while True:
+            states = {s.version: s for s in self.index() if s.model == model}
+            ready = {number for number, state in states.items() if state.ready}
+            if version in ready and not ready.intersection(gone) and done():
+                return
+            if version in states and states[version].failed:
+                reason = states[version].reason
+                raise ControlError(f"{self.url}: could not load {model} version {version}: {reason}")
+            if time.monotonic() > deadline:
+                raise ControlError(
+                    f"{self.url}: {model} version {version} did not come up within {wait:g} s; "
+                    "does this server read this repository? its log says more"
+                )
+            time.sleep(0.1)
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         host, _, port = self.url.rpartition(":")

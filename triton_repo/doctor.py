@@ -18,6 +18,7 @@ from ssr_bundle.errors import SsrError
 from triton_repo.config import PRECISIONS
 
 State = Literal["ok", "optional", "missing"]
+COLOURS = {"ok": "green", "optional": "yellow", "missing": "red"}
 PORTS = (8000, 8001, 8002)
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssr_bundle import contract as contracts
-from ssr_bundle.errors import SsrError
+from ssr_bundle.errors import SsrError, UsageError
 from ssr_ops.export import PRECISIONS, onnx_name
 
 
 class FlavorError(SsrError):
-    """A flavor that is unknown, or that cannot be made of a bundle."""
+    """A flavor that cannot be made of a bundle."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ FLAVORS = {flavor.name: flavor for flavor in (SSR, TENSORRT, ONNX)}
 
 
 def named(name: str) -> Flavor:
-    """The flavor of that name; raises :class:`FlavorError` listing those that there are."""
+    """The flavor of that name; raises :class:`UsageError` listing those that there are."""
     if name not in FLAVORS:
-        raise FlavorError(f"flavor: expected {', '.join(FLAVORS)}, got {name!r}")
+        raise UsageError(f"flavor: expected {', '.join(FLAVORS)}, got {name!r}")
     return FLAVORS[name]
 
 

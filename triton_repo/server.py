@@ -20,12 +20,9 @@ from types import TracebackType
 
 from ssr_bundle.errors import SsrError
 from triton_repo import ports as port_chooser
-from triton_repo.control import Control, ControlError, Unreachable
+from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
 from triton_repo.tritonserver import TritonServer, find
 from triton_repo.view import Failure, View
-
-IDENTITY = "ssr-serve"
-"""What the name of a server starts with that follows its repository by itself."""
 
 _MANAGED = [
     "--model-repository",
@@ -112,7 +109,7 @@ class Server:
         self._asked = (http_port, grpc_port, metrics_port)
         self._log_choice = log
         self._options = [f"--log-verbose={log_verbose}", f"--exit-timeout-secs={exit_timeout}", *arguments]
-        self._exit_timeout = exit_timeout
+        self.exit_timeout = exit_timeout
         self._startup_timeout = startup_timeout
         self._binary = tritonserver
         self._watch = watch
@@ -151,7 +148,7 @@ class Server:
             self._watcher = None
         if self._process is not None and not self._ended.is_set():
             self._process.send_signal(signal.SIGTERM)
-            if not self._ended.wait(self._exit_timeout + 15):
+            if not self._ended.wait(self.exit_timeout + 15):
                 self.kill()
         if self._state is not None:
             kept = self._state / "tritonserver.log" if keep_log else None

@@ -13,9 +13,9 @@ from statistics import median
 from types import TracebackType
 from typing import Any
 
-from ssr_bundle.errors import SsrError
+from ssr_bundle.errors import SsrError, UsageError
 from triton_repo import config as configuration
-from triton_repo.config import CONFIG_FILE
+from triton_repo.config import CONFIG_FILE, check_range
 from triton_repo.server import Server
 from triton_repo.settings import ServingSettings, with_settings
 
@@ -39,12 +39,10 @@ class Workload:
     rate: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.crops <= 4096:
-            raise TuneError(f"crops: must lie in 1..4096, got {self.crops}")
-        if not 1 <= self.concurrency <= 1024:
-            raise TuneError(f"concurrency: must lie in 1..1024, got {self.concurrency}")
+        check_range("crops", self.crops, 1, 4096)
+        check_range("concurrency", self.concurrency, 1, 1024)
         if self.rate != 0 and not LEAST_RATE <= self.rate <= 1e6:
-            raise TuneError(f"rate: must lie in {LEAST_RATE:g}..1e6 requests a second, got {self.rate:g}")
+            raise UsageError(f"rate: must lie in {LEAST_RATE:g}..1e6 requests a second, got {self.rate:g}")
 
     def __str__(self) -> str:
         how = f"{self.rate:g} requests/s by chance" if self.rate else f"{self.concurrency} requests at once"

@@ -22,9 +22,10 @@ from typing import Any, Literal
 import numpy as np
 
 from ssr_bundle.contract import IMAGE_SIZE, Contract
+from ssr_bundle.errors import UsageError
 from triton_repo import config as configuration
 from triton_repo import repository
-from triton_repo.config import CONFIG_FILE, Options
+from triton_repo.config import CONFIG_FILE, Options, check_range
 from triton_repo.settings import ServingSettings, notes, only_merges, read_settings, with_settings
 from triton_repo.trial import LONGEST_ROUND, Bench, Trial, TuneError, Workload, usable_cores
 
@@ -46,13 +47,13 @@ class Goal:
 
     def check(self, workload: Workload) -> None:
         if self.kind not in ("throughput", "latency"):
-            raise TuneError(f"goal: expected throughput or latency, got {self.kind!r}")
+            raise UsageError(f"goal: expected throughput or latency, got {self.kind!r}")
         if self.kind == "throughput" and self.p99_ms != math.inf:
-            raise TuneError("a bound on p99 is for --goal latency")
+            raise UsageError("a bound on p99 is for --goal latency")
         if not self.p99_ms > 0:
-            raise TuneError(f"p99: must be milliseconds above 0, got {self.p99_ms:g}")
+            raise UsageError(f"p99: must be milliseconds above 0, got {self.p99_ms:g}")
         if self.kind == "throughput" and workload.rate:
-            raise TuneError(
+            raise UsageError(
                 "an open loop offers a fixed rate, so that there is no throughput to find: use --goal latency"
             )
 
@@ -191,8 +192,7 @@ def tune(
     in the settings that were found, and the present one stays. Raises :class:`TuneError` and what else the
     server or the repository has to say; nothing is written then.
     """
-    if not 5 <= seconds <= 86_400:
-        raise TuneError(f"seconds: must lie in 5..86400, got {seconds:g}")
+    check_range("seconds", seconds, 5, 86_400)
     if target.path is not None and not dry_run and not os.access(target.path.parent, os.W_OK):
         raise TuneError(f"{target.path.parent}: cannot be written to; --dry-run only searches")
     config = configuration.parse(target.text)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ssr_bundle.errors import SsrError
+from ssr_bundle.errors import SsrError, UsageError
 
 OLDEST = {"tensorrt": (10, 0), "tensorrt_rtx": (1, 7)}
 """Modules that the builder drives, the one that Triton serves first, and their oldest usable releases.
@@ -25,7 +25,7 @@ class CompileError(SsrError):
     """A plan that cannot be built: the library, the target or the graph is named."""
 
 
-class ArgumentError(CompileError):
+class ArgumentError(CompileError, UsageError):
     """An argument that cannot be meant, whatever bundle and machine are at hand."""
 
 

@@ -11,7 +11,7 @@ from ssr_client.gather import Crops, gather
 
 from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
 from ssr_bundle.contract import Interface
-from ssr_bundle.errors import SsrError
+from ssr_bundle.errors import SsrError, UsageError
 from triton_repo import config as configuration
 from triton_repo import repository as repo
 from triton_repo.config import CONFIG_FILE
@@ -44,9 +44,9 @@ class Wanted:
         _check("rungs", self.steps, tuple(STEPS))
         _check("precision", self.precisions or (), PRECISIONS)
         if self.require_tensorrt and not self.of("tensorrt"):
-            raise SsrError("require-tensorrt: no TensorRT rung is among those wanted")
+            raise UsageError("require-tensorrt: no TensorRT rung is among those wanted")
         if not any(self.of(step) for step in self.steps):
-            raise SsrError(
+            raise UsageError(
                 f"precision: {', '.join(self.precisions or ())} is none of {', '.join(self.steps)}'s: "
                 + "; ".join(f"{step} has {', '.join(STEPS[step])}" for step in self.steps)
             )
@@ -59,7 +59,7 @@ class Wanted:
 def _check(what: str, given: Sequence[str], known: Sequence[str]) -> None:
     for name in given:
         if name not in known:
-            raise SsrError(f"{what}: {name!r} is unknown, expected {', '.join(known)}")
+            raise UsageError(f"{what}: {name!r} is unknown, expected {', '.join(known)}")
 
 
 @dataclass(frozen=True)
