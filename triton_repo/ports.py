@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ssr_bundle.errors import SsrError
 
@@ -13,8 +13,7 @@ class PortError(SsrError):
     """A port that cannot be used; the message names it."""
 
 
-@dataclass(frozen=True)
-class Ports:
+class Ports(NamedTuple):
     http: int
     grpc: int
     metrics: int

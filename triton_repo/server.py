@@ -13,7 +13,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,27 +25,11 @@ from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
 from triton_repo.tritonserver import TritonServer, find
 from triton_repo.view import Failure, View
 
-_MANAGED = [
-    "--model-repository",
-    "--model-store",
-    "--model-control-mode",
-    "--load-model",
-    "--repository-poll-secs",
-    "--id",
-    "--exit-on-error",
-    "--strict-readiness",
-    "--exit-timeout-secs",
-    "--log-file",
-    "--allow-http",
-    "--allow-grpc",
-    "--http-port",
-    "--grpc-port",
-    "--metrics-port",
-    "--http-address",
-    "--grpc-address",
-    "--metrics-address",
-    "--backend-directory",
-]
+_MANAGED = re.compile(
+    "--(model-repository|model-store|model-control-mode|load-model|repository-poll-secs|id|exit-on-error|"
+    "strict-readiness|exit-timeout-secs|log-file|allow-(http|grpc)|(http|grpc|metrics)-(port|address)|"
+    "backend-directory)(=.*)?"
+)
 _BIND_FAILED = re.compile(r"Address already in use|failed to start|Socket '.*' already in use", re.IGNORECASE)
 _POLL_SECONDS = 0.5
 
@@ -98,7 +83,7 @@ class Server:
         on_event: Callable[[str], None] | None = None,
     ) -> None:
         for argument in arguments:
-            if argument.split("=", 1)[0] in _MANAGED:
+            if _MANAGED.fullmatch(argument):
                 raise ServerError(f"{argument}: ssr-serve sets this option itself")
         self.repository = Path(repository)
         self.host = host
@@ -151,13 +136,9 @@ class Server:
             if not self._ended.wait(self.exit_timeout + 15):
                 self.kill()
         if self._state is not None:
-            kept = self._state / "tritonserver.log" if keep_log else None
-            for path in self._state.iterdir() if self._state.is_dir() else ():
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                elif path != kept:
-                    path.unlink()
-            with contextlib.suppress(OSError):
+            for folder in ("models", "backends") if keep_log else ("",):
+                shutil.rmtree(self._state / folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # it is gone, or the log stays in it
                 self._state.rmdir()
 
     def kill(self) -> None:
@@ -208,7 +189,8 @@ class Server:
                     self._on_event(f"not served: {failure}")
             for served in self.served:
                 if served.model in changed:
-                    self._on_event(f"{served.model}: serves version {_list(served.versions)}")
+                    numbers = ", ".join(map(str, served.versions))
+                    self._on_event(f"{served.model}: serves version {numbers}")
 
     def _load(self, model: str) -> list[Failure]:
         """Load a model; versions that the server refuses are taken out, so that the others serve."""
@@ -265,13 +247,11 @@ class Server:
         self._view = View(self.repository, self._state / "models", self._binary.backends())
         self._signature = self._view.signature()
         self._view.update()
-        if not self._view.models or (self.strict and self._view.failures):
-            self.failures = list(self._view.failures)
-            raise ServerError(self._nothing() if not self._view.models else self._strictly())
+        self.failures = list(self._view.failures)
+        self._check(self._view.models)
         backends = self._link_backends(self._state / "backends")
-        if self._log_choice == "-":
-            self.log: Path | str = "-"
-        else:
+        self.log: Path | str = "-"
+        if self._log_choice != "-":
             self.log = Path(self._log_choice) if self._log_choice else self._state / "tritonserver.log"
             _check_log(self.log)
         for attempt in range(5):
@@ -289,10 +269,7 @@ class Server:
             if not all((model, v) in states and states[model, v].ready for v in versions):
                 troubles += self._load(model)
         self._settle(troubles)
-        if not self.served:
-            raise ServerError(self._nothing())
-        if self.strict and self.failures:
-            raise ServerError(self._strictly())
+        self._check(self.served)
         if self._watch:
             self._watcher = threading.Thread(target=self._follow, name="ssr-serve-watch", daemon=True)
             self._watcher.start()
@@ -318,12 +295,8 @@ class Server:
             "--model-control-mode=explicit",
             "--exit-on-error=false",
             "--strict-readiness=false",
-            f"--http-address={self.host}",
-            f"--grpc-address={self.host}",
-            f"--metrics-address={self.host}",
-            f"--http-port={chosen.http}",
-            f"--grpc-port={chosen.grpc}",
-            f"--metrics-port={chosen.metrics}",
+            *(f"--{kind}-address={self.host}" for kind in chosen._fields),
+            *(f"--{kind}-port={port}" for kind, port in chosen._asdict().items()),
             *(f"--load-model={model}" for model in self._view.models),
             *self._options,
         ]
@@ -332,15 +305,13 @@ class Server:
                 command.append(f"--{kind}-directory={folder}")
         self._ended.clear()
         self.returncode = None
-        started = threading.Event()
-        errors: list[BaseException] = []
+        started: Future[None] = Future()
         # A thread of its own owns the process: it outlives whoever called start(), as the guard demands.
         threading.Thread(
-            target=self._own, args=(command, started, errors), name="ssr-serve-server", daemon=True
+            target=self._own, args=(command, started), name="ssr-serve-server", daemon=True
         ).start()
-        started.wait()
-        if errors:
-            raise ServerError(f"{command[0]}: cannot be run ({errors[0]})") from None
+        if error := started.exception():
+            raise ServerError(f"{command[0]}: cannot be run ({error})")
         deadline = time.monotonic() + self._startup_timeout
         quick = Control(self.http_url, headers=_restricted_header(self._options), timeout=5)
         while not self._ended.is_set():
@@ -355,26 +326,22 @@ class Server:
             self._ended.wait(0.05)
         return False
 
-    def _own(self, command: list[str], started: threading.Event, errors: list[BaseException]) -> None:
+    def _own(self, command: list[str], started: Future[None]) -> None:
         assert self._binary is not None
         try:
-            with contextlib.ExitStack() as stack:
-                stream = None
-                if isinstance(self.log, Path):
-                    stream = stack.enter_context(self.log.open("ab"))
+            with open(os.dup(sys.stderr.fileno()) if self.log == "-" else self.log, "ab") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *command],
                     env=self._binary.environment(),
                     stdin=subprocess.DEVNULL,
-                    stdout=stream if stream is not None else sys.stderr.fileno(),
+                    stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
         except BaseException as error:
-            errors.append(error)
-            started.set()
+            started.set_exception(error)
             return
-        started.set()
+        started.set_result(None)
         self.returncode = self._process.wait()
         self._ended.set()
 
@@ -392,12 +359,13 @@ class Server:
             raise ServerError("libtriton_ssr.so is not built (`ssr-serve doctor` says what is missing)")
         return folder
 
-    def _nothing(self) -> str:
+    def _check(self, served: Collection[object]) -> None:
+        """Raise :class:`ServerError` where nothing is ``served`` or, if strict, anything failed."""
         reasons = "".join(f"\n  {failure}" for failure in self.failures)
-        return f"{self.repository}: nothing to serve" + (reasons or ": there is no model in it")
-
-    def _strictly(self) -> str:
-        return "--strict: not everything serves" + "".join(f"\n  {failure}" for failure in self.failures)
+        if not served:
+            raise ServerError(f"{self.repository}: nothing to serve{reasons or ': there is no model in it'}")
+        if self.strict and reasons:
+            raise ServerError(f"--strict: not everything serves{reasons}")
 
 
 def backend_library() -> Path | None:
@@ -432,7 +400,3 @@ def _restricted_header(options: Sequence[str]) -> dict[str, str]:
             raise ServerError(f"{name}: expected APIS:KEY=VALUE, got {value!r}")
         headers[key] = secret
     return headers
-
-
-def _list(versions: Sequence[int]) -> str:
-    return ", ".join(map(str, versions))
