@@ -47,12 +47,12 @@ from ssr_client.bench import bench
 from ssr_bundle import commandline as command
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.errors import SsrError
+from ssr_bundle.machine import CpuMeter, usable_cores
 from ssr_ops import Engine, implementations
 from ssr_ops.shipped import default_bundle
 from triton_repo.config import PRECISIONS, Options
 from triton_repo.repository import build
 from triton_repo.server import Server
-from triton_repo.trial import CpuMeter, usable_cores
 
 BATCH = 64
 WIRES = ("gRPC", "shared memory")

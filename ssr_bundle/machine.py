@@ -1,7 +1,9 @@
-"""What was measured on, and how: the machine's name and versions, interleaved medians."""
+"""What was measured on, and how: the machine's name, cores and versions, meters of CPU time, interleaved
+medians."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -30,6 +32,15 @@ def hardware() -> str:
     return f"{cpu_name()}, {cores} cores, {platform.system()} {platform.machine()}"
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, and a container's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
 def versions(*distributions: str) -> str:
     """One line: Python and the installed distributions named, those absent left out."""
     parts = [f"Python {platform.python_version()}"]
@@ -47,6 +58,23 @@ def stolen_seconds() -> float:
     path = Path("/proc/stat")
     fields = path.read_text().split("\n", 1)[0].split() if path.exists() else []
     return int(fields[8]) / os.sysconf("SC_CLK_TCK") if len(fields) > 8 else 0.0
+
+
+class CpuMeter:
+    """How much of one core a process uses, all its threads together, from here on."""
+
+    def __init__(self, pid: int) -> None:
+        self._file = Path(f"/proc/{pid}/stat")
+        self._used, self._begin = self._seconds(), time.perf_counter()
+
+    @property
+    def share(self) -> float:
+        """Of one core, until now: 2.0 where it kept two busy."""
+        return (self._seconds() - self._used) / (time.perf_counter() - self._begin)
+
+    def _seconds(self) -> float:
+        fields = self._file.read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def medians(

@@ -17,13 +17,14 @@ from typer.testing import CliRunner
 
 from ssr_bundle.bundle import read_bundle
 from ssr_bundle.errors import SsrError
+from ssr_bundle.machine import usable_cores
 from ssr_ops import Engine
 from ssr_ops.shipped import default_bundle
 from triton_repo import cli, config, repository, trial, tune_report
 from triton_repo.config import Options
 from triton_repo.server import Server
 from triton_repo.settings import ServingSettings, notes, only_merges, read_settings, with_settings
-from triton_repo.trial import Round, Trial, Workload, usable_cores
+from triton_repo.trial import Round, Trial, Workload
 from triton_repo.tritonserver import TritonServer
 from triton_repo.tune import EnginePoint, Goal, Search, drifts, judge, pairs, thread_counts
 

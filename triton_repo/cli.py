@@ -370,10 +370,7 @@ def tune_command(
     if (repo is None) == (bundle is None) or (bundle is not None and model is not None):
         raise UsageError("say what to tune: MODEL --repo DIR, or --bundle BUNDLE")
     workload, wanted = Workload(crops, concurrency, rate), Goal(goal, p99)  # type: ignore[arg-type]
-    wanted.check(workload)
     precisions = tuple(dict.fromkeys(precision.split(","))) if precision else ()
-    for one in precisions:
-        config.Options(precision=one)
     control = None if dry_run else _control(url, header)
     target = TunedModel.of_bundle(str(bundle)) if repo is None else TunedModel.of_repository(repo, model)
     report = tune(target, workload, wanted, seconds=seconds, precisions=precisions, dry_run=dry_run, say=_say)

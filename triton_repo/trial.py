@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import shutil
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from types import TracebackType
 from typing import Any
 
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_bundle.machine import CpuMeter
 from triton_repo import config as configuration
 from triton_repo.config import CONFIG_FILE, check_range
 from triton_repo.server import Server
@@ -74,22 +73,15 @@ class Trial:
         return float(median(getattr(r, name) for r in self.rounds))
 
     def to_json(self) -> dict[str, Any]:
-        s = self.settings
         return {
-            "instances": s.instances,
-            "threads": s.threads,
-            "max_batch": s.max_batch,
-            "queue_delay_us": s.queue_delay_us,
-            "preferred": list(s.preferred),
-            "dynamic_batching": s.dynamic_batching,
-            "precision": s.precision,
+            **asdict(self.settings),
             "engine": self.engine,
             "rounds": len(self.rounds),
             **{name: self.value(name) for name in Round.__dataclass_fields__ if self.rounds},
         }
 
 
-class Bench:
+class Bench(contextlib.ExitStack):
     """A server of its own on free ports; the repository that is tuned is only read.
 
     Each settings tried is a model of its own, so that any of them can take its turn at once; those that no
@@ -98,25 +90,13 @@ class Bench:
     """
 
     def __init__(self, config: Any, bundle: Path, workload: Workload) -> None:
+        super().__init__()
         self._config, self._bundle, self._workload = config, bundle.absolute(), workload
-        self._stack = contextlib.ExitStack()
+        self._repository = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="ssr-tune-")))
         self._clients: dict[ServingSettings, Any] = {}
         self._names: dict[ServingSettings, str] = {}
         self._server: Server | None = None
         self._tried = 0
-
-    def __enter__(self) -> Bench:
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ssr-tune-"))
-            self._repository = Path(folder)
-            stack.callback(self._stop)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     @property
     def version(self) -> str:
@@ -131,14 +111,12 @@ class Bench:
             folder = self._repository / self._names.pop(settings)
             # Renamed first: what the server's view sees is there as a whole or not at all.
             hidden = folder.rename(folder.with_name(f".{folder.name}"))
-            (hidden / "1").unlink()
-            (hidden / CONFIG_FILE).unlink()
-            hidden.rmdir()
+            shutil.rmtree(hidden)
         for settings in wanted:
             if settings not in self._names:
                 self._add(settings)
         if self._server is None:
-            self._server = Server(self._repository, watch=False, strict=True).start()
+            self._server = self.enter_context(Server(self._repository, watch=False, strict=True))
         else:
             self._server.refresh()
         for failure in self._server.failures:
@@ -156,18 +134,10 @@ class Bench:
         result = bench(
             client, load.concurrency, load.crops, seconds, warm_up, rate=load.rate, seed=len(trial.rounds)
         )
-        server_cpu = cpu.share
+        shares = cpu.share, result.client_cpu
         trial.engine = result.engine
-        trial.rounds.append(
-            Round(
-                result.images_per_second,
-                result.p50_ms,
-                result.p99_ms,
-                result.mean_batch,
-                server_cpu,
-                result.client_cpu,
-            )
-        )
+        latencies = result.p50_ms, result.p99_ms
+        trial.rounds.append(Round(result.images_per_second, *latencies, result.mean_batch, *shares))
         return trial.rounds[-1]
 
     def _client(self, settings: ServingSettings) -> Any:
@@ -176,8 +146,7 @@ class Bench:
         assert self._server is not None
         if settings not in self._clients:
             client = AgeClient(self._server.grpc_url, self._names[settings], wait=30)
-            self._clients[settings] = client
-            client.open()
+            self._clients[settings] = self.enter_context(client)
         return self._clients[settings]
 
     def _add(self, settings: ServingSettings) -> None:
@@ -193,35 +162,3 @@ class Bench:
         (hidden / CONFIG_FILE).write_text(configuration.to_text(config), encoding="utf-8")
         hidden.rename(self._repository / name)
         self._names[settings] = name
-
-    def _stop(self) -> None:
-        for client in self._clients.values():
-            client.close()
-        if self._server is not None:
-            self._server.stop()
-
-
-class CpuMeter:
-    """How much of one core a process uses, all its threads together, from here on."""
-
-    def __init__(self, pid: int) -> None:
-        self._file = Path(f"/proc/{pid}/stat")
-        self._used, self._begin = self._seconds(), time.perf_counter()
-
-    @property
-    def share(self) -> float:
-        """Of one core, until now: 2.0 where it kept two busy."""
-        return (self._seconds() - self._used) / (time.perf_counter() - self._begin)
-
-    def _seconds(self) -> float:
-        fields = self._file.read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: its affinity, and a container's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, int(quota) // int(period)))
-    return cores

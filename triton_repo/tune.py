@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
@@ -23,11 +23,12 @@ import numpy as np
 
 from ssr_bundle.contract import IMAGE_SIZE, Contract
 from ssr_bundle.errors import UsageError
+from ssr_bundle.machine import usable_cores
 from triton_repo import config as configuration
 from triton_repo import repository
 from triton_repo.config import CONFIG_FILE, Options, check_range
 from triton_repo.settings import ServingSettings, notes, only_merges, read_settings, with_settings
-from triton_repo.trial import LONGEST_ROUND, Bench, Trial, TuneError, Workload, usable_cores
+from triton_repo.trial import LONGEST_ROUND, Bench, Trial, TuneError, Workload
 
 SMALLEST_GAIN = 0.02
 """A gain below this is not worth a change, whatever the statistics say."""
@@ -116,13 +117,13 @@ class Report:
     written: Path | None
 
     def to_json(self) -> dict[str, Any]:
-        verdict = self.verdict
+        verdict, bound = self.verdict, self.goal.p99_ms
         return {
             "model": self.model,
             "server": self.server,
             "cores": self.cores,
             "workload": asdict(self.workload),
-            "goal": {"kind": self.goal.kind, "p99_ms": _finite(self.goal.p99_ms)},
+            "goal": {"kind": self.goal.kind, "p99_ms": bound if math.isfinite(bound) else None},
             "engine": [asdict(point) for point in self.engine],
             "trials": [trial.to_json() for trial in self.trials],
             "present": verdict.present.to_json(),
@@ -135,10 +136,6 @@ class Report:
             "written": None if self.written is None else str(self.written),
             "seconds": self.seconds,
         }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -251,63 +248,61 @@ def drifts(contract: Contract, precisions: Iterable[str]) -> dict[str, Any]:
     return {p: found.get(p, "not stated") for p in sorted(precisions) if p != "fp32"}
 
 
+@dataclass
 class Search:
     """One search. ``say`` is told, line by line, what is being measured; ``unmerged``: to try settings
     without dynamic batching as well."""
 
-    def __init__(
-        self,
-        bench: Bench,
-        present: ServingSettings,
-        workload: Workload,
-        goal: Goal,
-        seconds: float,
-        cores: int,
-        say: Callable[[str], None],
-        unmerged: bool = True,
-    ) -> None:
-        goal.check(workload)
-        if workload.crops > present.max_batch:
+    bench: Bench
+    present: ServingSettings
+    workload: Workload
+    goal: Goal
+    seconds: float
+    cores: int
+    say: Callable[[str], None]
+    unmerged: bool = True
+    trials: dict[ServingSettings, Trial] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.goal.check(self.workload)
+        if self.workload.crops > self.present.max_batch:
             raise TuneError(
-                f"the model takes at most {present.max_batch} crops a request, the workload sends "
-                f"{workload.crops}: say fewer (--crops)"
+                f"the model takes at most {self.present.max_batch} crops a request, the workload sends "
+                f"{self.workload.crops}: say fewer (--crops)"
             )
-        self._bench, self._present, self._workload, self._goal = bench, present, workload, goal
-        self._seconds, self._cores, self._say, self._unmerged = seconds, cores, say, unmerged
-        self.trials: dict[ServingSettings, Trial] = {}
 
     def run(self, engine: Sequence[EnginePoint], start: ServingSettings) -> Verdict:
         """Search from ``start``, which is the present settings, or those in another precision."""
-        legal = [start] if start.cores <= self._cores else []
-        tried = pairs(start, engine, self._cores, self._goal)
+        legal = [start] if start.cores <= self.cores else []
+        tried = pairs(start, engine, self.cores, self.goal)
         best = self._stage("instances", [*legal, *tried, *self._as_sent(tried)])
         if best.dynamic_batching:
             best = self._stage("batch", [best, *(limited(best, b) for b in self._batches(engine))])
-        if best.dynamic_batching and self._workload.crops < best.max_batch:
+        if best.dynamic_batching and self.workload.crops < best.max_batch:
             delays = [replace(best, queue_delay_us=d) for d in (0, *_DELAYS_US)]
             best = self._stage("delay", [best, *(d for d in delays if self._bearable(d))])
         return self._judge(best)
 
     def _as_sent(self, merged: Sequence[ServingSettings]) -> list[ServingSettings]:
         """The same without merging, where a request alone has a crop for every thread."""
-        if not self._unmerged:
+        if not self.unmerged:
             return []
-        enough = [s for s in merged if s.threads <= self._workload.crops]
+        enough = [s for s in merged if s.threads <= self.workload.crops]
         return [replace(s, dynamic_batching=False, queue_delay_us=0, preferred=()) for s in enough]
 
     def _batches(self, engine: Sequence[EnginePoint]) -> list[int]:
         """Sizes to merge requests up to: no smaller than a request, none that the clients cannot fill."""
-        most = self._workload.crops * (self._workload.concurrency if not self._workload.rate else 64)
+        most = self.workload.crops * (self.workload.concurrency if not self.workload.rate else 64)
         alone = {p.batch: p.crops_per_second for p in engine if p.threads == 1}
         top = max(alone.values(), default=0.0)
         enough = min((b for b, rate in alone.items() if rate >= 0.97 * top), default=64)
-        wanted = {max(b, self._workload.crops) for b in (enough, 16, 64, 128, 256)}
+        wanted = {max(b, self.workload.crops) for b in (enough, 16, 64, 128, 256)}
         fits = sorted(b for b in wanted if b <= most)
-        return fits or [max(enough, self._workload.crops)]
+        return fits or [max(enough, self.workload.crops)]
 
     def _bearable(self, settings: ServingSettings) -> bool:
         """Whether holding back so long leaves room under the bound on p99."""
-        return settings.queue_delay_us / 1e3 <= self._goal.p99_ms / 2
+        return settings.queue_delay_us / 1e3 <= self.goal.p99_ms / 2
 
     def _stage(self, name: str, candidates: Sequence[ServingSettings]) -> ServingSettings:
         """Let the candidates take turns, drop those that fall behind, and return the best; the first one
@@ -315,13 +310,13 @@ class Search:
         alive = {s: Trial(s) for s in dict.fromkeys(candidates)}
         if len(alive) == 1:
             return next(iter(alive))
-        self._say(f"{name}: {len(alive)} candidates")
-        share = self._seconds * _SHARES[name]
-        length = min(LONGEST_ROUND, max(self._shortest(), share / (3.5 * len(alive))))
+        self.say(f"{name}: {len(alive)} candidates")
+        share = self.seconds * _SHARES[name]
+        length = self._length(share / (3.5 * len(alive)))
         end = time.monotonic() + share
         turns = 0
         while len(alive) > 1 and turns < 9 and (turns < 2 or time.monotonic() < end):
-            self._bench.keep(list(alive))
+            self.bench.keep(list(alive))
             for trial in alive.values():
                 self._measure(trial, length)
             turns += 1
@@ -339,51 +334,49 @@ class Search:
 
     def _judge(self, best: ServingSettings) -> Verdict:
         """The best against the present settings, in pairs of rounds."""
-        trials = [Trial(self._present), Trial(best)]
-        if best == self._present:
+        trials = [Trial(self.present), Trial(best)]
+        if best == self.present:
             trial = self.trials.get(best) or Trial(best)
             if not trial.rounds:
-                self._bench.keep([best])
-                self._measure(trial, self._shortest())
+                self.bench.keep([best])
+                self._measure(trial, self._length(0))
             return Verdict(trial, trial, 1.0, 0, 0, False, "the present settings are the best that was found")
-        self._say(f"verdict: {best} against the present {self._present}")
-        self._bench.keep([self._present, best])
-        share = self._seconds * _SHARES["verdict"]
-        length = min(LONGEST_ROUND, max(self._shortest(), share / 16))
+        self.say(f"verdict: {best} against the present {self.present}")
+        self.bench.keep([self.present, best])
+        share = self.seconds * _SHARES["verdict"]
+        length = self._length(share / 16)
         end = time.monotonic() + share
         while len(trials[0].rounds) < 5 or (time.monotonic() < end and len(trials[0].rounds) < 12):
             for trial in trials if len(trials[0].rounds) % 2 else reversed(trials):
                 self._measure(trial, length)
-        return judge(trials[0], trials[1], self._goal, self._workload)
+        return judge(trials[0], trials[1], self.goal, self.workload)
 
     def compare_precisions(self, settings: ServingSettings, precisions: Sequence[str]) -> list[Trial]:
         """The same settings in each precision, taking turns."""
         trials = [Trial(replace(settings, precision=p)) for p in precisions]
-        self._say(f"precisions: {', '.join(precisions)}")
-        self._bench.keep([t.settings for t in trials])
-        for _ in range(3):
-            for trial in trials:
-                self._measure(
-                    trial, min(LONGEST_ROUND, max(self._shortest(), self._seconds * 0.1 / len(trials) / 3))
-                )
+        self.say(f"precisions: {', '.join(precisions)}")
+        self.bench.keep([t.settings for t in trials])
+        for trial in trials * 3:
+            self._measure(trial, self._length(self.seconds * 0.1 / len(trials) / 3))
         return trials
 
     def _measure(self, trial: Trial, seconds: float) -> None:
-        measured = self._bench.measure(trial, seconds)
+        measured = self.bench.measure(trial, seconds)
         whole = self.trials.setdefault(trial.settings, Trial(trial.settings))
         if whole is not trial:
             whole.rounds.append(measured)
             whole.engine = trial.engine
-        self._say(
+        self.say(
             f"  {trial.settings}: {measured.crops_per_second:,.0f} crops/s, p99 {measured.p99_ms:.2f} ms"
         )
 
     def _score(self, trial: Trial) -> tuple[bool, float]:
-        return self._goal.score(trial, self._workload)
+        return self.goal.score(trial, self.workload)
 
-    def _shortest(self) -> float:
-        """Seconds that a round needs to say anything."""
-        return max(0.4, 20 / self._workload.rate if self._workload.rate else 0.0)
+    def _length(self, share: float) -> float:
+        """Seconds of a round: its ``share`` of the time, and no less than it takes to say anything."""
+        shortest = 20 / self.workload.rate if self.workload.rate else 0.0
+        return min(LONGEST_ROUND, max(0.4, shortest, share))
 
 
 def pairs(

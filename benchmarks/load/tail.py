@@ -16,8 +16,8 @@ from ssr_client.bench import bench
 from load.calm import calm
 from load.generator import Generator, Run
 from load.queue import ideal_latency
+from ssr_bundle.machine import CpuMeter, usable_cores
 from triton_repo.server import Server
-from triton_repo.trial import CpuMeter, usable_cores
 
 UNDER_WAY = 8
 RUNS = 5
