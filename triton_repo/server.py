@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -17,7 +18,6 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from ssr_bundle.errors import SsrError
 from triton_repo import ports as port_chooser
@@ -111,9 +111,7 @@ class Server:
     def __enter__(self) -> Server:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> Server:
@@ -389,14 +387,12 @@ def _check_log(path: Path) -> None:
 
 def _restricted_header(options: Sequence[str]) -> dict[str, str]:
     """The key that ``--http-restricted-api=APIS:KEY=VALUE`` asks for, so that this program is let in."""
-    name = "--http-restricted-api"
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--http-restricted-api", dest="given", action="append", nargs="?", const="")
     headers = {}
-    for option, following in zip(options, [*options[1:], ""], strict=True):
-        if option != name and not option.startswith(f"{name}="):
-            continue
-        value = following if option == name else option.removeprefix(f"{name}=")
+    for value in parser.parse_known_args(options)[0].given or ():
         key, is_whole, secret = value.partition(":")[2].partition("=")
         if not key or not is_whole:
-            raise ServerError(f"{name}: expected APIS:KEY=VALUE, got {value!r}")
+            raise ServerError(f"--http-restricted-api: expected APIS:KEY=VALUE, got {value!r}")
         headers[key] = secret
     return headers

@@ -11,6 +11,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ssr_client.bench import bench
+from ssr_client.client import AgeClient
+
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_bundle.machine import CpuMeter
 from triton_repo import config as configuration
@@ -124,8 +127,6 @@ class Bench(contextlib.ExitStack):
 
     def measure(self, trial: Trial, seconds: float) -> Round:
         """Load the settings of ``trial`` for so long and append what was measured."""
-        from ssr_client.bench import bench
-
         assert self._server is not None
         client = self._client(trial.settings)
         warm_up = 0.0 if trial.rounds else 0.2
@@ -141,8 +142,6 @@ class Bench(contextlib.ExitStack):
         return trial.rounds[-1]
 
     def _client(self, settings: ServingSettings) -> Any:
-        from ssr_client.client import AgeClient
-
         assert self._server is not None
         if settings not in self._clients:
             client = AgeClient(self._server.grpc_url, self._names[settings], wait=30)

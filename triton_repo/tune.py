@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
@@ -24,6 +24,7 @@ import numpy as np
 from ssr_bundle.contract import IMAGE_SIZE, Contract
 from ssr_bundle.errors import UsageError
 from ssr_bundle.machine import usable_cores
+from ssr_ops import Engine
 from triton_repo import config as configuration
 from triton_repo import repository
 from triton_repo.config import CONFIG_FILE, Options, check_range
@@ -117,25 +118,20 @@ class Report:
     written: Path | None
 
     def to_json(self) -> dict[str, Any]:
-        verdict, bound = self.verdict, self.goal.p99_ms
-        return {
-            "model": self.model,
-            "server": self.server,
-            "cores": self.cores,
-            "workload": asdict(self.workload),
-            "goal": {"kind": self.goal.kind, "p99_ms": bound if math.isfinite(bound) else None},
-            "engine": [asdict(point) for point in self.engine],
-            "trials": [trial.to_json() for trial in self.trials],
-            "present": verdict.present.to_json(),
-            "best": verdict.best.to_json(),
-            "gain": verdict.gain,
-            "worth": verdict.worth,
-            "reason": verdict.reason,
-            "precisions": [trial.to_json() for trial in self.precisions],
-            "drift": self.drift,
-            "written": None if self.written is None else str(self.written),
-            "seconds": self.seconds,
-        }
+        """For programs; what the verdict says stands beside the rest."""
+        facts = {**vars(self), **vars(self.verdict)}
+        return {name: _plain(facts[name]) for name in facts if name not in ("verdict", "wins", "pairs")}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it, which knows no infinity."""
+    if isinstance(value, Trial):
+        return value.to_json()
+    if is_dataclass(value):
+        return {name: _plain(one) for name, one in vars(value).items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else None if value == math.inf else value
 
 
 @dataclass(frozen=True)
@@ -412,8 +408,6 @@ def thread_counts(cores: int) -> list[int]:
 
 def measure_engine(bundle: Path, precision: str, cores: int, crops: int, seconds: float) -> list[EnginePoint]:
     """The engine called directly: one thread at each batch size, and each thread count at a large batch."""
-    from ssr_ops import Engine
-
     images = np.random.default_rng(0).integers(0, 256, (128, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     engines = {t: Engine(str(bundle), precision=precision, threads=t) for t in thread_counts(cores)}
     points = [(1, batch) for batch in sorted({*_BATCHES, min(crops, 128)})]

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+import ssr_ops
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import PRECISIONS as QUANTIZED
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import TABLE
+from ssr_ops import op
+from triton_repo.compile import NotRunnable, gpu
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Rung
 
 _BATCH = 256
@@ -56,9 +59,7 @@ def torch_rung(bundle: Bundle) -> Rung:
 
 def native_rungs(bundle: Bundle, precision: str) -> Iterator[Rung]:
     """Every implementation that there is, those of this machine first; in fp32 the GPU's is among them."""
-    from ssr_ops import implementations
-
-    here = implementations(precision)
+    here = ssr_ops.implementations(precision)
     known = [name for name, p in TABLE if p == precision and name not in ("cuda", "onnx")]
     for name in dict.fromkeys([*here, *known]):
         yield Rung("native", precision, name, lambda name=name: _open_native(bundle, precision, name))  # type: ignore[misc]
@@ -67,24 +68,20 @@ def native_rungs(bundle: Bundle, precision: str) -> Iterator[Rung]:
 
 
 def _open_native(bundle: Bundle, precision: str, name: str) -> Opened:
-    from ssr_ops import Engine, implementations
-
-    if name not in implementations(precision):
+    if name not in ssr_ops.implementations(precision):
         raise NotRun(f"this CPU or build has no {name} in {precision}")
     need_quantization(bundle, precision)
-    engine = Engine(bundle, precision=precision, implementation=name)
+    engine = ssr_ops.Engine(bundle, precision=precision, implementation=name)
     if engine.implementation != name:
         raise SsrError(f"the engine ran {engine.implementation} where {name} was forced")
     return Opened(engine.predict, name)
 
 
 def _open_cuda(bundle: Bundle) -> Opened:
-    from ssr_ops import Engine, op
-
     if not op.native.built_with_cuda:
         raise NotRun("this build of the native core has no CUDA")
     need_gpu()
-    engine = Engine(bundle, device="cuda")
+    engine = ssr_ops.Engine(bundle, device="cuda")
     return Opened(engine.predict, engine.implementation)
 
 
@@ -126,8 +123,6 @@ def need_quantization(bundle: Bundle, precision: str) -> None:
 
 def need_gpu() -> None:
     """Raise :class:`NotRun` where there is no GPU; what fails on one that is there is a failure."""
-    from triton_repo.compile import NotRunnable, gpu
-
     try:
         gpu.require()
     except NotRunnable as error:

@@ -8,11 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssr_client import AgeClient
+
+import ssr_ops
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.errors import SsrError
+from triton_repo.config import Options
 from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor
 from triton_repo.ladder.engines import need_gpu, need_quantization
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Predict, Rung
+from triton_repo.repository import build
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer, TritonServerError, find
 from triton_repo.view import lacking
@@ -57,8 +62,6 @@ class ServedVersion:
         return Rung("served", self.precision, "tritonserver", lambda: self._open(server), held_to)
 
     def _open(self, late: LateServer) -> Opened:
-        from ssr_ops import Engine
-
         need_quantization(self.bundle, self.precision)
         if self.flavor is not SSR:
             self._need_backend()
@@ -69,7 +72,7 @@ class ServedVersion:
         answer = ask(server.grpc_url, self)
         if self.flavor is not SSR:
             return Opened(answer, f"{self.flavor.backend} backend")
-        engine = Engine(self.bundle, device=self.device, precision=self.precision)
+        engine = ssr_ops.Engine(self.bundle, device=self.device, precision=self.precision)
         return Opened(answer, engine.implementation, engine.predict)
 
     def _need_backend(self) -> None:
@@ -82,8 +85,6 @@ class ServedVersion:
 
 def ask(url: str, model: ServedVersion) -> Predict:
     """Answers of a served model over gRPC, in as many requests as its batch size takes."""
-    from ssr_client import AgeClient
-
     contract = model.bundle.contract
 
     def predict(images: Images) -> Answers:
@@ -105,9 +106,6 @@ def bench_rungs(bundle: Bundle, precisions: Sequence[str], stack: contextlib.Exi
     refused: dict[str, SsrError] = {}
 
     def start() -> Server:
-        from triton_repo.config import Options
-        from triton_repo.repository import build
-
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssr-verify-")))
         for precision in precisions:
             try:

@@ -5,6 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ssr_bundle.bundle import Bundle
+from triton_repo.compile import (
+    CompileError,
+    NotBuildable,
+    NotInstalled,
+    NotRunnable,
+    Plan,
+    compile_plan,
+    open_library,
+    read_plan,
+    run_plan,
+)
 from triton_repo.ladder.engines import need_quantization
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Rung
 
@@ -13,8 +24,6 @@ def tensorrt_rung(bundle: Bundle, precision: str, say: Callable[[str], None]) ->
     """The bundle compiled for this machine, from the cache of plans or built now."""
 
     def open_plan() -> Opened:
-        from triton_repo.compile import CompileError, NotBuildable, NotInstalled, compile_plan, open_library
-
         need_quantization(bundle, precision)
         try:
             open_library()
@@ -32,17 +41,12 @@ def served_plan(version: Bundle, precision: str) -> Rung:
     """The plan that lies in a version folder of the model repository."""
 
     def open_plan() -> Opened:
-        from triton_repo.compile import read_plan
-
         return _opened(read_plan(version.path, version))
 
     return Rung("tensorrt", precision, "model.plan", open_plan)
 
 
-def _opened(plan: object) -> Opened:
-    from triton_repo.compile import NotRunnable, Plan, run_plan
-
-    assert isinstance(plan, Plan)
+def _opened(plan: Plan) -> Opened:
     recipe = plan.recipe
 
     def predict(images: Images) -> Answers:
