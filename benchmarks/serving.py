@@ -32,9 +32,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import _report
 import numpy as np
@@ -86,17 +86,9 @@ class Measured(NamedTuple):
     server: str
 
 
-@contextlib.contextmanager
-def forced(implementation: str) -> Iterator[None]:
+def forced(implementation: str) -> Any:
     """What servers that are started within run."""
-    before = os.environ.get("SSR_FORCE_IMPLEMENTATION")
-    os.environ["SSR_FORCE_IMPLEMENTATION"] = implementation
-    try:
-        yield
-    finally:
-        del os.environ["SSR_FORCE_IMPLEMENTATION"]
-        if before is not None:
-            os.environ["SSR_FORCE_IMPLEMENTATION"] = before
+    return mock.patch.dict(os.environ, SSR_FORCE_IMPLEMENTATION=implementation)
 
 
 def candidates(bundle: Bundle) -> list[tuple[str, str]]:

@@ -102,7 +102,7 @@ def test_the_tail_of_two_ways(load, serve: Serve, monkeypatch: pytest.MonkeyPatc
     server = serve({"ssrnet": default_bundle()})
     crop = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
     with AgeClient(server.grpc_url) as client, load.Generator(client, crop) as generator:
-        served = tail.Served(server, client, generator)
+        served = tail.Way(server, client, generator)
         tails = tail.measure_tails({"one": served, "other": served}, 0.3)
     assert list(tails) == ["one", "other"]
     for found in tails.values():

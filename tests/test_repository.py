@@ -28,11 +28,11 @@ from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
 import ssr_ops
-from ssr_bundle import disk
+from ssr_bundle import commandline, disk
 from ssr_bundle.bundle import Bundle, read_bundle, replace_contract
 from ssr_bundle.contract import Crop, Interval
 from ssr_bundle.disk import exchange
-from ssr_bundle.errors import SsrError
+from ssr_bundle.errors import SsrError, UsageError
 from ssr_ops import replay
 from ssr_ops.golden import write_bundle
 from ssr_ops.shipped import default_bundle
@@ -559,6 +559,19 @@ def test_command_line(
     assert call("build", "--bundle", "default", "--repo", str(repo), "--threads", "x")[0] == 2
     status, out, _ = call("publish", "default", "--repo", str(repo), "--model", "ssrnet")
     assert (status, out) == (0, "ssrnet: published as version 2\n")
+
+
+def test_usage_is_told_from_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a program without typer as well, such as a benchmark."""
+
+    def main(error: Exception) -> None:
+        raise error
+
+    for error, status in ((UsageError("--bar: below 0"), 2), (SsrError("no bundle"), 1)):
+        with pytest.raises(SystemExit) as end:
+            commandline.run(lambda error=error: main(error), "program")  # type: ignore[misc]
+        assert end.value.code == status
+        assert capsys.readouterr().err == f"program: {error}\n"
 
 
 def test_every_help_has_an_example() -> None:

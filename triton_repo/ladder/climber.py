@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ssr_client.gather import Crops, gather
@@ -17,10 +18,11 @@ from triton_repo import repository as repo
 from triton_repo.config import CONFIG_FILE
 from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor, flavor_of
 from triton_repo.ladder import engines, over_grpc, plans
-from triton_repo.ladder.pictures import Pictures, golden_pictures, photo_pictures
+from triton_repo.ladder.pictures import Pictures, golden_pictures, reference_answers
 from triton_repo.ladder.row import Row, climb
 from triton_repo.ladder.rung import PRECISIONS, STEPS, Rung
 from triton_repo.ladder.status import Progress
+from triton_repo.server import Server
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class _Climber:
 
     def repository(self, path: Path) -> None:
         """Every version that the configurations load, served as they say."""
-        late = over_grpc.repository_server(path, self._stack)
+        late = over_grpc.LateServer(lambda: self._stack.enter_context(Server(path, watch=False)))
         for folder in repo.model_folders(path):
             model = repo.read_model(folder)
             flavor = None if model.config is None else flavor_of(model.config)
@@ -199,9 +201,9 @@ class _Climber:
         self._progress("reference")
         sets = [golden_pictures(bundle)]
         if self._wanted.images is not None:
-            crops = self._cut(self._wanted.images, bundle.contract.interface)
-            total = len(crops.images)
-            sets.append(photo_pictures(bundle, crops, lambda done: self._progress("reference", done, total)))
+            images = self._cut(self._wanted.images, bundle.contract.interface).images
+            tick = partial(self._progress, "reference", total=len(images))
+            sets.append(Pictures("photos", images, len(images), reference_answers(bundle, images, tick)))
         return sets
 
     def _cut(self, folder: Path, interface: Interface) -> Crops:
@@ -210,11 +212,7 @@ class _Climber:
                 import cv2  # noqa: F401
             except ImportError:
                 raise SsrError("--images: OpenCV is not installed: pip install 'ssr-client[photo]'") from None
-            title = f"faces in {folder}"
-
-            def tick(done: int, total: int) -> None:
-                self._progress(title, done, total)
-
+            tick = partial(self._progress, f"faces in {folder}")
             crops = gather(folder, interface, self._wanted.jitter, self._wanted.detector, tick)
             self.skipped = crops.skipped
             self.photos = (

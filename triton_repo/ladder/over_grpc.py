@@ -128,11 +128,6 @@ def bench_rungs(bundle: Bundle, precisions: Sequence[str], stack: contextlib.Exi
     return [Rung("served", p, "tritonserver", lambda p=p: open_served(p), "native") for p in precisions]  # type: ignore[misc]
 
 
-def repository_server(path: Path, stack: contextlib.ExitStack) -> LateServer:
-    """A server over a repository as it is, which is only read, until ``stack`` is closed."""
-    return LateServer(lambda: stack.enter_context(Server(path, watch=False)))
-
-
 def _need_server() -> TritonServer:
     """The server; raises :class:`NotRun` where there is none, or nothing to ask it with."""
     try:

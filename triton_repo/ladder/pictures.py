@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from ssr_client.gather import LEAST, Crops
+from ssr_client.gather import LEAST
 
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.errors import SsrError
@@ -43,12 +43,6 @@ def golden_pictures(bundle: Bundle) -> Pictures:
         raise SsrError(f"{bundle.path}: the golden record has no {min(missing)!r}")
     images = golden["images"]
     return Pictures("golden", images, len(golden["crops"]), reference_answers(bundle, images))
-
-
-def photo_pictures(bundle: Bundle, crops: Crops, tick: Callable[[int], None]) -> Pictures:
-    """Crops in the colour order of the bundle's contract."""
-    images = crops.images
-    return Pictures("photos", images, len(images), reference_answers(bundle, images, tick))
 
 
 def reference_answers(
