@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import io
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -17,6 +20,8 @@ from typer.models import CommandFunctionType
 
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_bundle.signals import once_per_request
+
+_Result = TypeVar("_Result")
 
 Header = Annotated[
     list[str] | None,
@@ -57,6 +62,77 @@ class _Command(TyperCommand):
             return super().invoke(ctx)
         except UsageError as error:
             raise typer.BadParameter(str(error), ctx) from None
+
+
+@dataclass(frozen=True)
+class Before:
+    """Stands in the ``Annotated`` of a command's own parameter: its option comes before that ``field``."""
+
+    field: str
+
+
+def unfolded(function: Callable[..., _Result]) -> Callable[..., _Result]:
+    """Let a command take the fields of dataclasses as its options.
+
+    A parameter (keyword-only, without a default) whose type is a dataclass becomes one option a field, at its
+    place; the command gets the dataclass. ``Annotated`` fields give an option's help, panel and limits as
+    parameters do; a field's default is the option's. A subclass may describe a field of its base anew, at the
+    same place. What the dataclass refuses with an :class:`SsrError` is a usage error::
+
+        @dataclass(frozen=True)
+        class Pictures:
+            data: Annotated[str, typer.Option(help="Which set.")] = "synthetic"
+            count: Annotated[int | None, typer.Option(min=1, help="Faces to draw.")] = None
+
+        @app.command()
+        @unfolded
+        def evaluate(bundle: Path, *, pictures: Pictures, out: Path | None = None) -> None: ...
+
+    A parameter of the command stands between two fields by ``Annotated[..., Before("count")]``.
+    """
+    options: list[inspect.Parameter] = []
+    groups: dict[str, type] = {}
+    hints = get_type_hints(function, include_extras=True)
+    for parameter in inspect.signature(function).parameters.values():
+        kind = hints[parameter.name]
+        if not is_dataclass(kind):
+            options.append(_option(parameter.name, kind, parameter.default))
+            continue
+        assert isinstance(kind, type)
+        groups[parameter.name] = kind
+        of_fields = get_type_hints(kind, include_extras=True)
+        for field in fields(kind):
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            options.append(_option(field.name, of_fields[field.name], default))
+    for option in list(options):
+        for mark in getattr(option.annotation, "__metadata__", ()):
+            if isinstance(mark, Before):
+                options.remove(option)
+                options.insert([other.name for other in options].index(mark.field), option)
+
+    @functools.wraps(function)
+    def command(**values: Any) -> _Result:
+        for name, kind in groups.items():
+            given = {field.name: values.pop(field.name) for field in fields(kind)}
+            try:
+                values[name] = kind(**given)
+            except SsrError as error:
+                raise typer.BadParameter(str(error)) from None
+        return function(**values)
+
+    vars(command)["__signature__"] = inspect.Signature(options)
+    command.__annotations__ = {option.name: option.annotation for option in options}
+    return command
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def given(context: typer.Context) -> set[str]:
+    """Names of the parameters that stand on the command line, not left at their defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
 
 
 def run(app: Callable[[], object], name: str) -> None:
