@@ -195,14 +195,13 @@ def doctor(
     from ssr_train.data.prepare import diagnose
 
     check_folder(out)
-    report = diagnose(data, root, workers=workers, labels_only=labels_only)
+    found = diagnose(data, root, workers=workers, labels_only=labels_only)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        report.write(out)
+        found.report().write(out)
     if json:
-        sys.stdout.write(report.dumps())
+        found.report().show(as_json=True)
     else:
-        report.show()
+        found.show()
 
 
 @app.command()

@@ -34,8 +34,8 @@ from ssr_train.evaluation import gate, gate_report, intervals, selection
 from ssr_train.evaluation.calibrate import RECORD, calibrate_bundle, halve
 from ssr_train.evaluation.card import card, write_card
 from ssr_train.evaluation.evaluate import Asked, evaluate
+from ssr_train.evaluation.judged import Evaluation
 from ssr_train.evaluation.metrics import errors, measure
-from ssr_train.evaluation.report import Evaluation
 from ssr_train.evaluation.selection import Origin, Selection, Source
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.runners import KINDS, TorchRunner, open_runner
@@ -533,7 +533,7 @@ def test_gate_of_drawn_faces(tmp_path: Path) -> None:
     assert found.false_accepts.count + found.false_rejects.count == 800
     assert sum(share.count for _, share in found.by_age) == 800
     assert 0.85 < found.auc < 1
-    found.write(tmp_path / "gate")
+    found.report().write(tmp_path / "gate")
     written = json.loads((tmp_path / "gate/gate.json").read_text())
     assert written["threshold"] == found.threshold
     assert written["synthetic"] is True
@@ -591,7 +591,7 @@ def test_a_run_is_judged_on_its_own_test_pictures_best_beside_last(tmp_path: Pat
 
 
 def check_report(found: Evaluation, folder: Path) -> None:
-    found.write(folder)
+    found.report().write(folder)
     text = (folder / "report.md").read_text()
     assert "on drawn faces (synthetic)" in text.splitlines()[0]
     assert "CA(5), error <= 5" in text
@@ -644,14 +644,14 @@ def test_where_nothing_can_be_written_is_said_first(
 
 def test_a_full_disk_leaves_the_old_report(tmp_path: Path) -> None:
     found = evaluate(default_bundle(), FEW, Asked())
-    found.write(tmp_path / "report")
+    found.report().write(tmp_path / "report")
     before = {file.name: file.read_bytes() for file in (tmp_path / "report").iterdir()}
     other = evaluate(default_bundle(), dataclasses.replace(FEW, seed=7), Asked())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(SsrError, match="file too large; the report was not written"):
-            other.write(tmp_path / "report")
+            other.report().write(tmp_path / "report")
         with pytest.raises(SsrError, match="file too large; the card was not written"):
             write_card(default_bundle(), None, tmp_path / "CARD.md")
     finally:

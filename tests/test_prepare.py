@@ -31,7 +31,7 @@ from ssr_train.cli import app
 from ssr_train.data import distributions, load
 from ssr_train.data.alignment import TEMPLATE, align, similarity
 from ssr_train.data.cutting import Cut, Cutter, Made
-from ssr_train.data.doctor import Report
+from ssr_train.data.doctor import Diagnosis
 from ssr_train.data.prepare import diagnose, prepare
 from ssr_train.data.prepared import open_prepared, read_index, write_index
 from ssr_train.data.records import Problem, Record
@@ -240,7 +240,7 @@ def test_bad_pictures_are_left_out_and_told(tmp_path: Path) -> None:
     data = open_prepared(tmp_path / "out")
     assert len(data) == report.usable == len(scan.records) - 2
     assert data.ages.tolist() == [record.age for record in scan.records[2:]]
-    assert report == Report.load(tmp_path / "out")
+    assert report == Diagnosis.load(tmp_path / "out")
     found = {finding.kind: finding for finding in report.findings}
     assert found["empty file"].examples[0].startswith(scan.records[0].path.as_posix())
     assert found["truncated image"].drops
@@ -253,7 +253,7 @@ def test_bad_pictures_are_left_out_and_told(tmp_path: Path) -> None:
     assert alone == report, "the doctor alone finds the same"
     labels = diagnose("imdb", root, labels_only=True)
     assert labels.usable == len(scan.records)
-    assert "no picture was opened" in labels.markdown()
+    assert "no picture was opened" in labels.report().markdown()
 
 
 def test_the_same_picture_with_two_ages_is_a_conflict(tmp_path: Path) -> None:
@@ -388,8 +388,8 @@ def test_a_disk_that_fills_up_at_the_very_end(
         replace_file(path, data)
 
     with monkeypatch.context() as patched:
-        for module in ("prepare", "doctor"):
-            patched.setattr(f"ssr_train.data.{module}.replace_file", full)
+        for module in ("ssr_train.data.prepare", "ssr_bundle.report"):
+            patched.setattr(f"{module}.replace_file", full)
         with pytest.raises(SsrError, match="no space left on device; --resume goes on"):
             prepare("utkface", many, out, Cut(size=SIZE), workers=2)
     with pytest.raises(SsrError, match="--resume"):

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ssr_bundle import commandline as command
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_bundle.report import State, table
 
 if TYPE_CHECKING:
     from triton_repo.control import Control
@@ -249,7 +246,7 @@ def versions_command(
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        _print_table(*versions.table(rows, server=url is not None))
+        versions.show(rows, server=url is not None)
 
 
 @app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
@@ -291,7 +288,7 @@ def run_command(
     from triton_repo.server import Server
 
     def started() -> None:
-        _print_table(*foreground.table(server))
+        foreground.show(server)
         print(f"gRPC {server.grpc_url}   HTTP http://{server.http_url}   metrics {server.metrics_url}")
         print(f"pid {server.pid}   log {server.log}", flush=True)
 
@@ -373,15 +370,10 @@ def tune_command(
     precisions = tuple(dict.fromkeys(precision.split(","))) if precision else ()
     control = None if dry_run else _control(url, header)
     target = TunedModel.of_bundle(str(bundle)) if repo is None else TunedModel.of_repository(repo, model)
-    report = tune(target, workload, wanted, seconds=seconds, precisions=precisions, dry_run=dry_run, say=_say)
-    if as_json:
-        print(json.dumps(report.to_json(), indent=2), flush=True)
-    else:
-        print("\n".join(tune_report.before(report)))
-        _print_table(tune_report.COLUMNS, tune_report.rows(report))
-        print("\n".join(tune_report.after(report, target)), flush=True)
-    if control and report.written:
-        name, best = target.name, report.verdict.best.settings
+    found = tune(target, workload, wanted, seconds=seconds, precisions=precisions, dry_run=dry_run, say=_say)
+    tune_report.report(found, target).show(as_json)
+    if control and found.written:
+        name, best = target.name, found.verdict.best.settings
 
         def follows() -> bool:
             return read_settings(config.from_json(control.config(name))) == best
@@ -444,27 +436,22 @@ def compile_command(
 
         ssr-serve compile bundles/morph2 --precision fp16 --batch 1,8,32 --require-tensorrt
     """
-    from triton_repo.compile import report
+    from triton_repo.compile import outcome
     from triton_repo.repository import open_bundle
 
     opened = open_bundle(bundle)
-    outcomes = report.compile_all(
+    outcomes = outcome.compile_all(
         opened,
-        report.parse_precisions(precision, opened),
+        outcome.parse_precisions(precision, opened),
         out=out,
         console=Console(stderr=True, highlight=False, soft_wrap=True),
         targets=target.split(",") if target is not None else None,
-        **({} if batch is None else {"batches": report.parse_batches(batch)}),
+        **({} if batch is None else {"batches": outcome.parse_batches(batch)}),
         library=library,
         compatibility=compatibility,
         force=force,
     )
-    if as_json:
-        print(json.dumps([outcome.to_json() for outcome in outcomes], indent=2), flush=True)
-    else:
-        _print_table(report.COLUMNS, [outcome.row() for outcome in outcomes])
-        for outcome in outcomes:
-            print(f"{outcome.plan.recipe.precision}: {outcome.path}", flush=True)
+    outcome.report(outcomes).show(as_json)
     if require_tensorrt and (idle := [o for o in outcomes if o.ran is None]):
         raise SsrError(f"{idle[0].plan.recipe.precision}: built, not run: {idle[0].not_run}")
 
@@ -518,7 +505,7 @@ def verify_command(
         source = context.get_parameter_source(name)
         if images is None and source is not None and source.name == "COMMANDLINE":
             raise UsageError(f"--{name} says how faces are cut from --images DIR, which is not given")
-    from triton_repo.ladder import report
+    from triton_repo.ladder import summary
     from triton_repo.ladder.climber import Wanted, verify
     from triton_repo.ladder.status import shown
 
@@ -534,24 +521,8 @@ def verify_command(
         ladder = verify(path, wanted, progress)
     for line in ladder.skipped:
         _say(f"skipped: {line}")
-    if as_json:
-        print(json.dumps(report.to_json(ladder), indent=2), flush=True)
-    else:
-        _print_ladder(ladder)
-    report.check(ladder)
-
-
-def _print_ladder(ladder: Any) -> None:
-    from triton_repo.ladder import report
-
-    several = any(row.model for row in ladder.rows)
-    rows = []
-    for row in ladder.rows:
-        verdict = _state(row.verdict, report.COLOURS, row.reason)
-        rows.append([*([row.model] if several else []), *report.cells(row), verdict])
-    _print_table((*(["version"] if several else []), *report.COLUMNS, "verdict"), rows)
-    for line in report.notes(ladder):
-        print(line, flush=True)
+    summary.report(ladder).show(as_json)
+    summary.check(ladder)
 
 
 @app.command("doctor")
@@ -560,8 +531,8 @@ def doctor_command() -> None:
     from triton_repo.doctor import COLOURS, examine
 
     checks = examine()
-    rows = [(c.what, _state(c.state, COLOURS), c.found, c.remedy) for c in checks]
-    _print_table(("what", "state", "found", "remedy"), rows)
+    rows = [(c.what, State(c.state, COLOURS[c.state]), c.found, c.remedy) for c in checks]
+    table(rows, ("what", "state", "found", "remedy"), ruled=True)
     if missing := [c.what for c in checks if c.state == "missing"]:
         raise SsrError(f"serving cannot work here: {', '.join(missing)}")
 
@@ -569,20 +540,6 @@ def doctor_command() -> None:
 def _say(line: str) -> None:
     """Progress, for a person: to standard error."""
     Console(stderr=True, highlight=False).print(line, markup=False, style="dim")
-
-
-def _state(state: str, colours: Mapping[str, str], reason: str = "") -> Text:
-    return Text.assemble((state, colours[state]), f": {reason}" if reason else "")
-
-
-def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """To the terminal at its width; to a pipe at full width, so that no cell is cut."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 240).print(table)
 
 
 def main() -> None:

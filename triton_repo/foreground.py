@@ -7,9 +7,8 @@ import sys
 import threading
 from collections.abc import Callable
 
-from rich.text import Text
-
 from ssr_bundle.errors import SsrError
+from ssr_bundle.report import Cell, State, table
 from ssr_bundle.signals import once_per_request
 from triton_repo.server import Server
 
@@ -49,14 +48,13 @@ def run(server: Server, started: Callable[[], None]) -> None:
             signal.signal(number, handler)
 
 
-def table(server: Server) -> tuple[tuple[str, ...], list[list[str | Text]]]:
-    """Columns and cells: what is ready, and what failed."""
-    rows: list[list[str | Text]] = []
+def show(server: Server) -> None:
+    """Print a table of what is ready, and what failed."""
+    rows: list[list[Cell]] = []
     for ready in server.served:
         versions = ", ".join(map(str, ready.versions))
-        rows.append([ready.model, versions, Text("ready", "green"), server.grpc_url])
+        rows.append([ready.model, versions, State("ready", "green"), server.grpc_url])
     for failure in server.failures:
         version = "-" if failure.version is None else str(failure.version)
-        reason = Text.assemble(("failed", "red"), f": {failure.reason}")
-        rows.append([failure.model, version, reason, ""])
-    return ("model", "versions", "state", "url"), rows
+        rows.append([failure.model, version, State("failed", "red", failure.reason), ""])
+    table(rows, ("model", "versions", "state", "url"), ruled=True)

@@ -99,7 +99,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Report:
+class Tuning:
     """All that was measured, and what follows from it. ``trials``: in the order of their first turns;
     ``precisions``: the verdict's settings in other precisions; ``drift``: how far the answers of each
     precision are from fp32, as its quantization found; ``written``: the configuration that was changed."""
@@ -178,7 +178,7 @@ def tune(
     precisions: Sequence[str] = (),
     dry_run: bool = False,
     say: Callable[[str], None] = lambda _: None,
-) -> Report:
+) -> Tuning:
     """Search, and write what was found unless ``dry_run``, or the gain is within the noise.
 
     ``precisions``: none keeps the present one; one searches in it, and writes it too; several are compared
@@ -208,7 +208,7 @@ def tune(
     written = None
     if verdict.worth and not dry_run and target.path is not None:
         written = _write(target, config, verdict)
-    return Report(
+    return Tuning(
         target.name,
         cores,
         workload,

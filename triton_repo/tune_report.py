@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from ssr_bundle.report import Facts, Report, Table
 from triton_repo.settings import ServingSettings
 from triton_repo.trial import Trial
-from triton_repo.tune import Report, TunedModel
+from triton_repo.tune import TunedModel, Tuning
 
 COLUMNS = (
     "instances x threads",
@@ -26,10 +27,16 @@ COLUMNS = (
 )
 
 
-def rows(report: Report) -> list[list[str]]:
+def report(found: Tuning, target: TunedModel) -> Report:
     """One row for each settings that were measured, best first; medians over their rounds."""
-    order = sorted(report.trials, key=lambda t: report.goal.score(t, report.workload), reverse=True)
-    return [_row(trial, _mark(trial, report)) for trial in order]
+    order = sorted(found.trials, key=lambda t: found.goal.score(t, found.workload), reverse=True)
+    rows = [_row(trial, _mark(trial, found)) for trial in order]
+    parts = (
+        Facts(list(_before(found))),
+        Table("", COLUMNS, rows, ruled=True),
+        Facts(list(_after(found, target))),
+    )
+    return Report("", parts, found.to_json())
 
 
 def _row(trial: Trial, mark: str) -> list[str]:
@@ -51,52 +58,52 @@ def _row(trial: Trial, mark: str) -> list[str]:
     ]
 
 
-def _mark(trial: Trial, report: Report) -> str:
-    verdict = report.verdict
+def _mark(trial: Trial, found: Tuning) -> str:
+    verdict = found.verdict
     marks = []
     if trial.settings == verdict.present.settings:
         marks.append("present")
     if trial.settings == verdict.best.settings:
         marks.append("best")
-    if not report.goal.keeps(trial.value("p99_ms")):
-        marks.append(f"p99 above {report.goal.p99_ms:g}")
+    if not found.goal.keeps(trial.value("p99_ms")):
+        marks.append(f"p99 above {found.goal.p99_ms:g}")
     return ", ".join(marks)
 
 
-def before(report: Report) -> Iterable[str]:
+def _before(found: Tuning) -> Iterable[str]:
     """Lines above the table."""
-    alone = {p.batch: p.crops_per_second for p in report.engine if p.threads == 1}
+    alone = {p.batch: p.crops_per_second for p in found.engine if p.threads == 1}
     steps = ", ".join(f"{rate:,.0f} at batch {batch}" for batch, rate in sorted(alone.items()))
-    yield f"{report.model}: {report.workload}; {report.cores} cores, clients on the same ones"
+    yield f"{found.model}: {found.workload}; {found.cores} cores, clients on the same ones"
     yield f"engine alone, one thread, crops/s: {steps}"
-    more = [f"{p.crops_per_second:,.0f} with {p.threads} threads" for p in report.engine if p.threads > 1]
+    more = [f"{p.crops_per_second:,.0f} with {p.threads} threads" for p in found.engine if p.threads > 1]
     if more:
         yield f"engine alone, batch 128, crops/s: {', '.join(more)}"
 
 
-def after(report: Report, target: TunedModel) -> Iterable[str]:
+def _after(found: Tuning, target: TunedModel) -> Iterable[str]:
     """Lines below the table: the verdict, what was done about it, and the precisions."""
-    verdict, best = report.verdict, report.verdict.best.settings
-    if math.isfinite(report.goal.p99_ms) and not report.goal.keeps(verdict.best.value("p99_ms")):
-        yield f"nothing that was tried keeps p99 within {report.goal.p99_ms:g} ms under this workload"
+    verdict, best = found.verdict, found.verdict.best.settings
+    if math.isfinite(found.goal.p99_ms) and not found.goal.keeps(verdict.best.value("p99_ms")):
+        yield f"nothing that was tried keeps p99 within {found.goal.p99_ms:g} ms under this workload"
     if not verdict.worth:
         yield f"unchanged: {verdict.reason}"
     else:
         yield f"best: {best}; {verdict.reason}"
-    if report.written:
-        yield f"written to {report.written}: {verdict.present.settings.changes(best)}"
+    if found.written:
+        yield f"written to {found.written}: {verdict.present.settings.changes(best)}"
     elif verdict.worth and target.path is None:
         yield f"ssr-serve build --bundle {target.bundle} --repo DIR {_options(best)}"
     elif verdict.worth:
         yield "nothing was written (--dry-run)"
-    if report.precisions:
-        first = report.precisions[0].value("crops_per_second")
-        for trial in report.precisions:
+    if found.precisions:
+        first = found.precisions[0].value("crops_per_second")
+        for trial in found.precisions:
             rate = trial.value("crops_per_second")
-            times = f"{rate / first:.2f} times {report.precisions[0].engine}"
+            times = f"{rate / first:.2f} times {found.precisions[0].engine}"
             yield f"{trial.engine}: {rate:,.0f} crops/s, {times}"
         yield "the precision stays as it is: --precision with one name changes it"
-    for precision, drift in report.drift.items():
+    for precision, drift in found.drift.items():
         yield f"drift of {precision} from fp32 as the bundle's calibration found it: {_drift(drift)}"
 
 

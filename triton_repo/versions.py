@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ssr_bundle.report import table
 from triton_repo import config, repository
 from triton_repo.control import Control
 from triton_repo.flavors import flavor_of
@@ -46,8 +47,8 @@ def list_versions(repo: Path, control: Control | None = None) -> list[dict[str, 
     return rows
 
 
-def table(rows: Sequence[Mapping[str, Any]], *, server: bool) -> tuple[list[str], list[list[str]]]:
-    """Columns and cells for a person; with what the ``server`` says, if there is one."""
+def show(rows: Sequence[Mapping[str, Any]], *, server: bool) -> None:
+    """Print the rows for a person; with what the ``server`` says, if there is one."""
     columns = ["model", "version", "state", "flavor", "precision", "weights", "data", "MAE"]
     cells = []
     for row in rows:
@@ -55,4 +56,4 @@ def table(rows: Sequence[Mapping[str, Any]], *, server: bool) -> tuple[list[str]
         state = row["state"] + (f": {row['reason']}" if row["reason"] else "")
         names = (row["model"], str(row["version"] or "-"), state, row["flavor"], row["precision"])
         cells.append([*names, row["weights"][:12], data, row["mae"], *([row["server"]] if server else [])])
-    return columns + (["server"] if server else []), cells
+    table(cells, columns + (["server"] if server else []), ruled=True)

@@ -6,23 +6,25 @@ prints it alone.
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ssr_bundle.disk import replace_file
 from ssr_bundle.errors import SsrError
-from ssr_bundle.report import markdown, table
+from ssr_bundle.report import Picture, Report, Table, table
 from ssr_train.data.records import DUPLICATE_PICTURE, LABEL_CONFLICT, REMARKS, Problem, Record, Scan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXAMPLES = 3
 """Cases shown of each kind of problem."""
 
 _DECADE = 10
+_PROBLEMS = ("problem", "count", "faces", "first cases")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class Diagnosis:
     """What the doctor says.
 
     ``published`` and ``found`` as in :class:`~ssr_train.data.records.Scan`; ``usable`` counts the faces that
@@ -65,8 +67,8 @@ class Report:
         return {**asdict(self), "dropped": self.dropped}
 
     @classmethod
-    def load(cls, folder: Path) -> Report:
-        """The report that :meth:`write` left in ``folder``."""
+    def load(cls, folder: Path) -> Diagnosis:
+        """The one that was written into ``folder``."""
         path = folder / "doctor.json"
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
@@ -117,58 +119,36 @@ class Report:
         shown = ", ".join(f"{low}-{low + _DECADE - 1}: {decades[low]:,}" for low in sorted(decades))
         return [*rows, ("ages", shown or "none")]
 
-    def markdown(self) -> str:
-        """The report for people."""
+    def report(self) -> Report:
+        """For :meth:`~ssr_bundle.report.Report.write`."""
         opened = "" if self.opened else " The labels only were read, no picture was opened."
-        parts = [
-            f"# {self.name}\n\n{self.licence}{opened}",
-            "## Counts\n\n" + markdown(("", "published", "found", ""), self.counts()),
-            "## Usable faces\n\n" + markdown(("", ""), self.who()),
-        ]
-        if self.findings:
-            header = ("problem", "count", "faces", "first cases")
-            parts.append("## Problems\n\n" + markdown(header, self.problems()))
-        else:
-            parts.append("## Problems\n\nNone.")
-        return "\n\n".join(parts) + "\n"
-
-    def plot(self) -> bytes:
-        """Faces by age as a PNG."""
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-
-        figure, axes = pyplot.subplots(figsize=(8, 3), layout="constrained")
-        axes.bar(list(self.ages), list(self.ages.values()), width=0.9)
-        axes.set(xlabel="age (years)", ylabel="faces", title=f"{self.name}: {self.usable:,} usable faces")
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
-        pyplot.close(figure)
-        return stream.getvalue()
-
-    def dumps(self) -> str:
-        """The report as JSON."""
-        return json.dumps(self.to_json(), indent=2) + "\n"
+        problems = Table("Problems", _PROBLEMS, self.problems()) if self.findings else "## Problems\n\nNone."
+        parts = (
+            self.licence + opened,
+            Table("Counts", ("", "published", "found", ""), self.counts()),
+            Table("Usable faces", ("", ""), self.who()),
+            problems,
+            Picture("", self._draw, (8, 3)),
+        )
+        return Report(self.name, parts, self.to_json(), "doctor")
 
     def show(self) -> None:
-        """Print the report."""
+        """Print the tables alone, the usable faces first."""
         table(self.who())
         table(self.counts(), header=("count", "published", "found", ""))
         if self.findings:
-            table(self.problems(), header=("problem", "count", "faces", "first cases"))
+            table(self.problems(), header=_PROBLEMS)
 
-    def write(self, folder: Path) -> None:
-        """``doctor.json``, ``doctor.md`` and ``doctor.png`` in ``folder``."""
-        replace_file(folder / "doctor.json", self.dumps().encode())
-        replace_file(folder / "doctor.md", self.markdown().encode("utf-8", "backslashreplace"))
-        replace_file(folder / "doctor.png", self.plot())
+    def _draw(self, figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.bar(list(self.ages), list(self.ages.values()), width=0.9)
+        axes.set(xlabel="age (years)", ylabel="faces", title=f"{self.name}: {self.usable:,} usable faces")
 
 
 def examine(
     scan: Scan, usable: Sequence[Record], problems: Sequence[Problem], digests: Sequence[str] | None
-) -> Report:
-    """The report on a scan, of which ``usable`` records are kept.
+) -> Diagnosis:
+    """The diagnosis of a scan, of which ``usable`` records are kept.
 
     ``problems`` are those met in opening the pictures, ``digests`` one for each usable record, equal for
     copies of a picture; None if none was opened.
@@ -188,7 +168,7 @@ def examine(
         )
         for kind, cases in kinds.items()
     ]
-    return Report(
+    return Diagnosis(
         name=scan.name,
         licence=scan.licence,
         opened=digests is not None,

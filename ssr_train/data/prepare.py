@@ -23,7 +23,7 @@ from ssr_bundle.errors import Interrupted, SsrError, stopped_by
 from ssr_train.data import distributions, prepared
 from ssr_train.data.alignment import TEMPLATE
 from ssr_train.data.cutting import Cut, Cutter
-from ssr_train.data.doctor import Report, examine
+from ssr_train.data.doctor import Diagnosis, examine
 from ssr_train.data.journal import NAME as JOURNAL
 from ssr_train.data.journal import Block, Journal, check_plan
 from ssr_train.data.records import Problem, Record, Scan
@@ -67,7 +67,7 @@ def prepare(
     resume: bool = False,
     force: bool = False,
     console: Console | None = None,
-) -> Report:
+) -> Diagnosis:
     """Prepare distribution ``name`` under ``root`` in the folder ``out`` and give the doctor's report.
 
     With more than one of ``workers`` call it under ``if __name__ == "__main__"``: they are processes.
@@ -102,7 +102,7 @@ def prepare(
 
 def diagnose(
     name: str, root: Path, *, workers: int = 2, labels_only: bool = False, console: Console | None = None
-) -> Report:
+) -> Diagnosis:
     """The doctor's report alone: every picture is decoded (unless ``labels_only``), none is kept."""
     _check_workers(workers)
     scan = distributions.scan(name, root)
@@ -160,11 +160,11 @@ class _Work:
                 finally:  # what is not finished takes no room
                     os.ftruncate(stream.fileno(), self._bytes(self.journal.rows))
 
-    def finished(self) -> Report:
+    def finished(self) -> Diagnosis:
         """The report of the whole set in ``out``; :class:`SsrError` if its plan was another."""
         check_plan(self.out, prepared.check(self.out).get("settings") or {}, self._plan())
         self.journal.remove()  # still there after a kill between the set's last two steps
-        return Report.load(self.out)
+        return Diagnosis.load(self.out)
 
     def _check_pictures(self) -> None:
         """The pictures of which the journal tells must be there."""
@@ -187,7 +187,7 @@ class _Work:
                 self.journal.add(done.block)
                 tick(len(done.block.kept) + len(done.block.problems))
 
-    def finish(self) -> Report:
+    def finish(self) -> Diagnosis:
         """Index, report, and last of all prepared.json, which says that the set is whole."""
         blocks = self.journal.blocks
         kept = [self.records[i] for block in blocks for i in block.kept]
@@ -199,7 +199,8 @@ class _Work:
             raise SsrError(
                 f"{self.scan.root}: none of {len(self.records):,} pictures can be used; the first: {first}"
             )
-        with room_for(self.out, "--resume goes on when there is room"):
+        hint = "--resume goes on when there is room"
+        with room_for(self.out, hint):
             with self.images.open("r+b") as stream:
                 _write_at(stream.fileno(), _npy_header(len(kept), self.cut.size), 0)
                 os.fsync(stream.fileno())
@@ -207,8 +208,8 @@ class _Work:
                 (r.path.as_posix(), f"{r.age:.9g}", r.subject, r.sex, r.group, r.split) for r in kept
             )
             replace_file(self.out / prepared.INDEX, index)
-            report = examine(self.scan, kept, problems, digests)
-            report.write(self.out)
+            diagnosis = examine(self.scan, kept, problems, digests)
+            diagnosis.report().write(self.out, hint)
             about = {
                 "format": prepared.FORMAT,
                 "name": self.scan.name,
@@ -224,7 +225,7 @@ class _Work:
             }
             replace_file(self.out / prepared.ABOUT, (json.dumps(about, indent=2) + "\n").encode())
         self.journal.remove()
-        return report
+        return diagnosis
 
     def _plan(self) -> dict[str, Any]:
         """What decides the bytes of the set; the records themselves by their hash."""

@@ -16,7 +16,7 @@ from ssr_train.describe import drift_rows
 from ssr_train.evaluation.calibrate import RECORD
 from ssr_train.evaluation.evaluate import Asked, evaluate
 from ssr_train.evaluation.intervals import Share, band_names
-from ssr_train.evaluation.report import Evaluation
+from ssr_train.evaluation.judged import Evaluation
 from ssr_train.evaluation.selection import Source
 
 NOT_RECORDED = "not recorded"
@@ -128,7 +128,7 @@ def _evaluated(evaluation: Evaluation | None) -> list[str]:
             "",
             f"{NOT_RECORDED}: this card was written without an evaluation (`--data` or `--evaluate`).",
         ]
-    lines = evaluation.markdown(level=2).rstrip("\n").split("\n")
+    lines = evaluation.report().markdown(2, picture=False).rstrip("\n").split("\n")
     parts = evaluation.judged[0].metrics.parts
     missing = [name for name in ("sex", "group") if name not in parts]
     return lines + (["", f"Errors by {' and '.join(missing)}: the labels do not give it."] if missing else [])

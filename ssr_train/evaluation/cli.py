@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ssr_bundle.report import Report
+
 _PICTURES = "Pictures"
 
 _DATA = "synthetic, synthetic-persons (drawn) or a prepared set"
@@ -110,12 +112,7 @@ def evaluate(
         Asked(runner, precision, device, threads, url, model),
         allow_trained=allow,
     )
-    if json:
-        sys.stdout.write(found.dumps())
-    else:
-        found.show()
-    if out is not None:
-        found.write(out)
+    _deliver(found.report(), json, out)
 
 
 def calibrate(
@@ -202,12 +199,7 @@ def gate(
         precision=precision,
         allow_trained=allow,
     )
-    if json:
-        sys.stdout.write(found.dumps())
-    else:
-        found.show()
-    if out is not None:
-        found.write(out)
+    _deliver(found.report(), json, out)
 
 
 def card(
@@ -249,6 +241,12 @@ def card(
         sys.stdout.write(text)
     else:
         typer.echo(out)
+
+
+def _deliver(report: Report, json: bool, out: Path | None) -> None:
+    report.show(json)
+    if out is not None:
+        report.write(out)
 
 
 def register(app: typer.Typer) -> None:

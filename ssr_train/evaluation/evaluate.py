@@ -14,8 +14,8 @@ from ssr_bundle.bundle import Bundle
 from ssr_bundle.errors import SsrError
 from ssr_train.evaluation.calibrate import RECORD
 from ssr_train.evaluation.intervals import Coverage, measure_coverage
+from ssr_train.evaluation.judged import Evaluation, Judged
 from ssr_train.evaluation.metrics import measure
-from ssr_train.evaluation.report import Evaluation, Judged
 from ssr_train.evaluation.selection import Selection, Source, ask, select
 from ssr_train.evaluation.subject import Subject, subjects, title
 from ssr_train.runners import Runner, Years, open_runner

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from ssr_bundle.bundle import read_bundle
 from ssr_bundle.errors import SsrError
-from ssr_bundle.report import markdown, table
+from ssr_bundle.report import Facts, Part, Picture, Report, Table
 from ssr_train.evaluation.calibrate import halve
 from ssr_train.evaluation.gate import (
     Flags,
@@ -27,7 +26,7 @@ from ssr_train.evaluation.gate import (
     roc,
 )
 from ssr_train.evaluation.intervals import Share, TooFew
-from ssr_train.evaluation.report import write_report
+from ssr_train.evaluation.plots import draw_gate
 from ssr_train.evaluation.selection import Origin, Selection, Source, ask, select
 from ssr_train.evaluation.subject import title
 from ssr_train.runners import open_runner
@@ -103,32 +102,19 @@ class Gate:
             },
         }
 
-    def dumps(self) -> str:
-        return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-    def show(self) -> None:
-        """Print it."""
-        console = Console(highlight=False, soft_wrap=True)
-        for line in (self.title, *self.selection.lines, f"answers: {self.runner}", "", *self._lines()):
-            console.print(line, markup=False)
-        console.print()
-        table(self._rows(), header=_HEADER)
-        console.print(f"\n{self._caution()}", markup=False)
-
-    def write(self, folder: Path) -> None:
-        """gate.md, gate.json and gate.png in ``folder``."""
-        from ssr_train.evaluation.plots import plot_gate
-
+    def report(self) -> Report:
         point = (self.false_accepts.value, 1 - self.false_rejects.value)
-        lines = [f"# {self.title}", "", *(f"- {line}" for line in self.selection.lines)]
-        lines += [f"- answers: {self.runner}", *(f"- {line}" for line in self._lines()), ""]
-        lines += [markdown(_HEADER, self._rows()), "", self._caution(), "", "![ROC](gate.png)"]
-        files = {
-            "gate.json": self.dumps().encode(),
-            "gate.png": plot_gate(self.title, self.curve, point, self.reliability),
-            "gate.md": ("\n".join(lines) + "\n").encode(),
-        }
-        write_report(folder, files)
+        rows = [(name, f"{share.count:,}", str(share)) for name, share in self.by_age]
+        parts: list[Part] = [
+            Facts((*self.selection.lines, f"answers: {self.runner}")),
+            Facts(self._lines()),
+            Table("", ("true age", "faces held out", "accepted (95 % binomial bounds)"), rows),
+            self._caution(),
+            Picture(
+                "ROC", lambda f: draw_gate(f, self.curve, point, self.reliability), (10, 4.6), self.title
+            ),
+        ]
+        return Report(self.title, parts, self.to_json(), "gate")
 
     def _lines(self) -> list[str]:
         young, old = self.chosen_on
@@ -143,9 +129,6 @@ class Gate:
             f"whose Brier score is {self.brier:.4f}",
         ]
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        return [(name, f"{share.count:,}", str(share)) for name, share in self.by_age]
-
     def _caution(self) -> str:
         caution = (
             f"The rate is that of faces like these, of all ages under {self.age:g} in these proportions: "
@@ -154,9 +137,6 @@ class Gate:
         if self.selection.faces.synthetic:
             caution += " Drawn faces (synthetic): these numbers say nothing of photos of people."
         return caution
-
-
-_HEADER = ("true age", "faces held out", "accepted (95 % binomial bounds)")
 
 
 def measure_gate(

@@ -1,26 +1,26 @@
-"""Pictures of an evaluation, as PNG bytes."""
+"""Pictures of an evaluation."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssr_train.evaluation.metrics import AGE_BANDS, band_name
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Years = NDArray[np.float64]
 
 
-def plot_answers(title: str, judged: Sequence[tuple[str, Years]], ages: NDArray[np.floating[Any]]) -> bytes:
+def draw_answers(
+    figure: Figure, judged: Sequence[tuple[str, Years]], ages: NDArray[np.floating[Any]]
+) -> None:
     """Answers against true ages (M,) of each (label, answers), and the errors by band of true age."""
-    pyplot = _pyplot()
-    figure, axes = pyplot.subplots(
-        1, len(judged) + 1, figsize=(5 * (len(judged) + 1), 4.6), layout="constrained", squeeze=False
-    )
-    figure.suptitle(title)
+    axes = figure.subplots(1, len(judged) + 1, squeeze=False)
     top = float(max(ages.max(), *(answers.max() for _, answers in judged))) + 1
     for axis, (label, answers) in zip(axes[0], judged, strict=False):
         drawn = axis.hexbin(ages, answers, gridsize=40, extent=(0, top, 0, top), bins="log", mincnt=1)
@@ -46,20 +46,17 @@ def plot_answers(title: str, judged: Sequence[tuple[str, Years]], ages: NDArray[
     axes[0, -1].set(xlabel="true age (years)", ylabel="error (years)", title="by true age")
     axes[0, -1].margins(y=0.2)
     axes[0, -1].legend(ncols=len(judged))
-    return _png(figure)
 
 
-def plot_gate(
-    title: str,
+def draw_gate(
+    figure: Figure,
     roc: tuple[Years, Years],
     chosen: tuple[float, float],
     reliability: Sequence[tuple[float, float, int]],
-) -> bytes:
+) -> None:
     """The ROC (false and true accepts, 0..1) with the chosen point, and P(age >= T) said against the share
     found: (mean said, share found, images) a bin."""
-    pyplot = _pyplot()
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
-    figure.suptitle(title)
+    left, right = figure.subplots(1, 2)
     left.step(*roc, where="post")
     left.plot(*chosen, "o", color="C3", label=f"chosen: FAR {chosen[0]:.2%}, accepts {chosen[1]:.1%}")
     left.set(xlabel="false accepts (of those too young)", ylabel="true accepts (of those old enough)")
@@ -70,20 +67,3 @@ def plot_gate(
     right.plot(said, found, "-", color="C0", linewidth=1)
     right.scatter(said, found, s=12 + 150 * count / count.max(), color="C0")
     right.set(xlabel="P(old enough) said", ylabel="share old enough", title="dots by number of images")
-    return _png(figure)
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _png(figure: Any) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    _pyplot().close(figure)
-    return stream.getvalue()

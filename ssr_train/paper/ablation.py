@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ssr_bundle.report import Report, Table
 from ssr_train import zoo
 from ssr_train.evaluation.metrics import Errors
-from ssr_train.paper.report import Report, Table, bounded
+from ssr_train.paper.page import bounded, page
 from ssr_train.paper.runs import Entry, Run, Runs
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def ablation(runs: Runs, *, force: bool = False) -> Report | None:
         "trained with, then switched off": f"{PAPER_MAE_WITHOUT:.2f} (which of the two is not said)",
     }
     constant = runs.constant().mae
-    return Report(
+    return page(
         name="ablation",
         title="Ablation: dynamic range of SSR-Net (3,3,3) on and off",
         facts=[*runs.facts("both networks"), runs.errors_are, runs.beside(PAPER_DATA, "after pre-training")],

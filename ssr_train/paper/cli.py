@@ -12,7 +12,7 @@ import typer
 from ssr_bundle.errors import SsrError
 
 if TYPE_CHECKING:
-    from ssr_train.paper.report import Report
+    from ssr_bundle.report import Report
     from ssr_train.paper.runs import Runs
 
 Out = Annotated[

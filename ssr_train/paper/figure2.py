@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssr_bundle.errors import SsrError
+from ssr_bundle.report import Report, Table
 from ssr_train import zoo
-from ssr_train.paper.report import Report, Table
+from ssr_train.paper.page import page
 from ssr_train.paper.runs import Run, Runs, entries
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def figure2(
         return None
     epochs = max((len(curves.train) for curves in published.values()), default=0)
     ours = {run.entry.system: Curves.of(run) for run in trained}
-    return Report(
+    return page(
         name="figure2",
         title="Figure 2: training and validation curves",
         facts=[

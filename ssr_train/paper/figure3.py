@@ -11,7 +11,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ssr_bundle.errors import SsrError
-from ssr_train.paper.report import Report, Table
+from ssr_bundle.report import Report, Table
+from ssr_train.paper.page import page
 from ssr_train.zoo.count import Count, orcnn, ssrnet, ssrnet_heads, stages_for
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def figure3(classes: Sequence[int] = CLASSES) -> Report:
     ranges = [_range(value) for value in sorted(set(classes))]
     fewer = {stages: _fewer_than_single_from(stages) for stages in MULTIPLE}
     below_orcnn = {stages: _fewer_than_orcnn_up_to(stages) for stages in STAGES}
-    return Report(
+    return page(
         name="figure3",
         title="Figure 3: parameters against stages and classes",
         facts=[

@@ -27,7 +27,7 @@ from ssr_train.data.protocols import Leak, Split, leak, leak_between, make_split
 from ssr_train.devices import check_device
 from ssr_train.evaluation.metrics import CONFIDENCE, RESAMPLES, Errors, errors
 from ssr_train.fitting import is_of, recorded_split
-from ssr_train.paper.report import DRAWN
+from ssr_train.paper.page import DRAWN
 from ssr_train.progress import Reporter
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.runners import TorchRunner

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from ssr_bundle.machine import hardware, versions
+from ssr_bundle.report import Report, Table
 from ssr_train import zoo
-from ssr_train.paper.report import Report, Table, bounded, number
+from ssr_train.paper.page import bounded, number, page
 from ssr_train.paper.runs import Measured, Runs, entries
 from ssr_train.paper.timing import NATIVE, milliseconds
 from ssr_train.zoo.count import Count
@@ -38,7 +39,7 @@ def table1(
     sizes = {one.key: (one.run.system().count(), _paper_size(one.about)) for one in measured}
     times = _times(runs, measured, seconds)
     constant = runs.constant().mae
-    return Report(
+    return page(
         name="table1",
         title="Table 1: error, size and inference time",
         facts=[

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ssr_bundle.report import Report, Table
 from ssr_train.evaluation.metrics import Bounds, Errors
-from ssr_train.paper.report import Report, Table, bounded
+from ssr_train.paper.page import bounded, page
 from ssr_train.paper.runs import Measured, Runs, entries
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def table2(runs: Runs, systems: Sequence[str] = SYSTEMS, *, force: bool = False)
         return None
     measured = [runs.measure(run) for run in trained]
     constant = runs.constant()
-    return Report(
+    return page(
         name="table2",
         title="Table 2: cumulative accuracy",
         facts=[

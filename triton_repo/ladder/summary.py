@@ -1,24 +1,40 @@
-"""What the ladder found: cells for a table, a line that names what fell short, JSON."""
+"""What the ladder found: its report, and a line that names what fell short."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from ssr_client.gather import LEAST
 
 from ssr_bundle.errors import SsrError
+from ssr_bundle.report import Cell, Facts, Report, State, Table
 from triton_repo.ladder.climber import Ladder
 from triton_repo.ladder.row import Row
 
-COLUMNS = ("rung", "precision", "computed by", "pictures", "mean", "signed", "99 %", "max", "allowed")
-COLOURS = {"ok": "green", "failed": "red", "not run": "yellow", "built, not run": "yellow"}
+_DRIFT = ("mean", "signed", "99 %", "max")
+_COLUMNS = ("rung", "precision", "computed by", "pictures", *_DRIFT, "allowed", "verdict")
+_COLOURS = {"ok": "green", "failed": "red", "not run": "yellow", "built, not run": "yellow"}
 
 _NAMED = 3
 _WORDS = {"mean": "mean {:.3g}", "signed": "signed ±{:.3g}", "p99": "99 % {:.3g}", "max": "max {:.3g}"}
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """One cell for each of :data:`COLUMNS`; differences in the output's unit."""
+def report(ladder: Ladder) -> Report:
+    """Everything: JSON has the differences as they were computed, unrounded."""
+    several = any(row.model for row in ladder.rows)
+    rows = [[*([row.model] if several else []), *_cells(row)] for row in ladder.rows]
+    header = [*(["version"] if several else []), *_COLUMNS]
+    numbers = {
+        "path": ladder.path,
+        "passed": not ladder.failed,
+        "photos": ladder.photos,
+        "skipped": list(ladder.skipped),
+        "synthetic": list(ladder.synthetic),
+        "rows": [row.to_json() for row in ladder.rows],
+    }
+    return Report("", (Table("", header, rows, ruled=True), Facts(_notes(ladder))), numbers)
+
+
+def _cells(row: Row) -> tuple[Cell, ...]:
+    """One cell for each of :data:`_COLUMNS`; differences in the output's unit."""
     found = ("", "", "", "")
     if row.drift is not None:
         d = row.drift
@@ -26,10 +42,11 @@ def cells(row: Row) -> tuple[str, ...]:
     allowed = [_WORDS[name].format(limit) for name, limit in row.allowed.items()]
     allowed += ["the engine's bits"] if row.exact else []
     pictures = f"{row.images} {row.pictures}" if row.pictures else ""
-    return (row.step, row.precision, row.by, pictures, *found, ", ".join(allowed))
+    verdict = State(row.verdict, _COLOURS[row.verdict], row.reason)
+    return (row.step, row.precision, row.by, pictures, *found, ", ".join(allowed), verdict)
 
 
-def notes(ladder: Ladder) -> list[str]:
+def _notes(ladder: Ladder) -> list[str]:
     """What the table does not say."""
     units = ", ".join(dict.fromkeys(row.unit for row in ladder.rows if row.unit))
     lines = [f"answers less the float64 reference's, in {units}"] if units else []
@@ -48,15 +65,3 @@ def check(ladder: Ladder) -> None:
     named = "; ".join(f"{row.name}: {row.reason}" for row in failed[:_NAMED])
     more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
     raise SsrError(f"{ladder.path}: {len(failed)} of {len(ladder.rows)} rows fall short: {named}{more}")
-
-
-def to_json(ladder: Ladder) -> dict[str, Any]:
-    """Everything, for programs: differences as they were computed, unrounded."""
-    return {
-        "path": ladder.path,
-        "passed": not ladder.failed,
-        "photos": ladder.photos,
-        "skipped": list(ladder.skipped),
-        "synthetic": list(ladder.synthetic),
-        "rows": [row.to_json() for row in ladder.rows],
-    }

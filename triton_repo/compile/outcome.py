@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ssr_bundle.bundle import Bundle
+from ssr_bundle.report import Facts, Report, Table
 from triton_repo.compile import PRECISIONS, NotRunnable, Plan, PlanReplay, compile_plan, replay_plan
 from triton_repo.compile.builder import Watch
 from triton_repo.compile.library import ArgumentError, CompileError
 
-COLUMNS = ("precision", "library", "for", "batch", "plan", "kernels", "graph in ONNX Runtime", "on the GPU")
+_COLUMNS = ("precision", "library", "for", "batch", "plan", "kernels", "graph in ONNX Runtime", "on the GPU")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class Outcome:
     not_run: str
 
     def row(self) -> list[str]:
-        """Cells of :data:`COLUMNS`."""
         plan, recipe = self.plan, self.plan.recipe
         onnx = plan.onnx
         return [
@@ -61,6 +61,13 @@ class Outcome:
             "ran": asdict(self.ran) if self.ran else None,
             "not_run": self.not_run,
         }
+
+
+def report(outcomes: Sequence[Outcome]) -> Report:
+    """A row for each precision, and where its plan is."""
+    places = [f"{outcome.plan.recipe.precision}: {outcome.path}" for outcome in outcomes]
+    table = Table("", _COLUMNS, [outcome.row() for outcome in outcomes], ruled=True)
+    return Report("", (table, Facts(places)), [outcome.to_json() for outcome in outcomes])
 
 
 def compile_all(

@@ -1,26 +1,19 @@
-"""What an evaluation found: on the terminal, as Markdown, as JSON and as a picture."""
+"""What an evaluation found, and the report that says it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from ssr_bundle.disk import check_folder, replace_file, room_for
-from ssr_bundle.report import markdown, table
+from ssr_bundle.report import Facts, Part, Picture, Report, Table
 from ssr_train.evaluation.intervals import Coverage
 from ssr_train.evaluation.metrics import CA_YEARS, CONFIDENCE, PERCENTILES, RESAMPLES, Bounds, Errors, Metrics
+from ssr_train.evaluation.plots import draw_answers
 from ssr_train.evaluation.selection import Selection
 from ssr_train.runners import Years
 
 _TITLES = {"age": "true age", "sex": "sex", "group": "group"}
-
-Table = tuple[Sequence[str], list[tuple[str, ...]]]
-"""Header and rows."""
 
 
 @dataclass(frozen=True)
@@ -73,61 +66,29 @@ class Evaluation:
             ],
         }
 
-    def dumps(self) -> str:
-        return json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-    def show(self) -> None:
-        """Print it."""
-        console = Console(highlight=False, soft_wrap=True)
-        for line in (self.title, *self.selection.lines, "", *self._asked()):
-            console.print(line, markup=False)
-        for heading, (header, rows) in self._tables():
-            console.print(f"\n{heading}", markup=False)
-            table(rows, header=header)
-        for line in self._notes():
-            console.print(f"\n{line}", markup=False)
-
-    def markdown(self, picture: str | None = None, level: int = 1) -> str:
-        """The report; ``picture`` is the name of the plot beside it, ``level`` its first heading's."""
-        marks = "#" * level
-        lines = [f"{marks} {self.title}", "", *(f"- {line}" for line in self.selection.lines)]
-        lines += [f"- {line}" for line in self._asked()]
-        for heading, cells in self._tables():
-            lines += ["", f"{marks}# {heading}", "", markdown(*cells)]
-        for line in self._notes():
-            lines += ["", line]
-        if picture is not None:
-            lines += ["", f"![answers against true ages, and the error by true age]({picture})"]
-        return "\n".join(lines) + "\n"
-
-    def write(self, folder: Path) -> None:
-        """report.md, report.json and report.png in ``folder``."""
-        from ssr_train.evaluation.plots import plot_answers
-
-        ages = self.selection.faces.ages[self.selection.index]
-        drawn = [(one.label, one.answers) for one in self.judged]
-        files = {
-            "report.json": self.dumps().encode(),
-            "report.png": plot_answers(self.title, drawn, ages),
-            "report.md": self.markdown("report.png").encode(),
-        }
-        write_report(folder, files)
-
-    def _asked(self) -> list[str]:
-        return [f"{one.label}: {one.runner}" for one in self.judged]
-
-    def _tables(self) -> list[tuple[str, Table]]:
-        tables = [("Errors in years", self._overall())]
-        for by in self.judged[0].metrics.parts:
-            tables.append((f"By {_TITLES[by]}", self._part(by)))
-        if any(one.coverage for one in self.judged):
-            tables.append(("Calibrated intervals", self._coverage()))
-        return tables
+    def report(self) -> Report:
+        chosen, count = self.selection, len(self.judged)
+        answers = [(one.label, one.answers) for one in self.judged]
+        parts: list[Part] = [
+            Facts(chosen.lines),
+            Facts([f"{one.label}: {one.runner}" for one in self.judged]),
+            self._overall(),
+            *(self._part(by) for by in self.judged[0].metrics.parts),
+            *([self._coverage()] if any(one.coverage for one in self.judged) else []),
+            *self._notes(),
+            Picture(
+                "answers against true ages, and the error by true age",
+                lambda figure: draw_answers(figure, answers, chosen.faces.ages[chosen.index]),
+                (5 * (count + 1), 4.6),
+                self.title,
+            ),
+        ]
+        return Report(self.title, parts, self.to_json())
 
     def _overall(self) -> Table:
         columns = [_measures(one.metrics.overall) for one in self.judged]
         rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
-        return ("", *(one.label for one in self.judged)), rows
+        return Table("Errors in years", ("", *(one.label for one in self.judged)), rows)
 
     def _part(self, by: str) -> Table:
         header = [_TITLES[by], "images"]
@@ -141,7 +102,7 @@ class Evaluation:
                 e = one.metrics.parts[by][name]
                 row += [with_bounds(e.mae, e.mae_bounds), f"{e.bias:+.2f}", f"{e.ca_below[5]:.1%}"]
             rows.append(tuple(row))
-        return header, rows
+        return Table(f"By {_TITLES[by]}", header, rows)
 
     def _coverage(self) -> Table:
         rows: list[tuple[str, ...]] = []
@@ -149,7 +110,9 @@ class Evaluation:
             if one.coverage is not None:
                 rows.append((one.label, "all", str(one.coverage.overall)))
                 rows += [(one.label, band, str(share)) for band, share in one.coverage.bands.items()]
-        return ("weights", "answer", "held the true age (95 % binomial bounds)"), rows
+        return Table(
+            "Calibrated intervals", ("weights", "answer", "held the true age (95 % binomial bounds)"), rows
+        )
 
     def _notes(self) -> list[str]:
         by = self.judged[0].metrics.resampled
@@ -181,12 +144,3 @@ def with_bounds(value: float, bounds: Bounds | None, form: str = ".2f") -> str:
     if bounds is None:
         return f"{value:{form}}"
     return f"{value:{form}} [{bounds.low:{form}}, {bounds.high:{form}}]"
-
-
-def write_report(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write ``files`` by name into ``folder``, made if need be: each is the old one or the new one, whole."""
-    check_folder(folder)
-    with room_for(folder, "the report was not written; the same command makes it again"):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            replace_file(folder / name, data)
