@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from _report import RESULTS, table
+from _results import RESULTS, table
 from numpy.typing import NDArray
 from ssr_client.gather import SUFFIXES, gather
 

@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 import peers
 from _quantized import quantized
+from peers.comparison import Cell, Results, write
 from peers.contest import Judge, WrongError, contest, peaks, scaling
 from peers.contestant import Contestant, Images, Material, Plan
 from peers.crops import drawn_crops, photographed_crops
-from peers.report import Cell, Results, write
 from peers.tuning import PAUSE, choose, survey
 
 from ssr_bundle import commandline as command

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import _gpu as gpu
-import _report as report
+import _results
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -67,17 +67,17 @@ def main() -> None:
     before, lines = gpu.state(), []
     for batch in BATCHES:
         images = np.random.default_rng(batch).integers(0, 256, (batch, 64, 64, 3), np.uint8)
-        times = report.medians({name: partial(run, images) for name, run in runs.items()}, options.seconds)
+        times = _results.medians({name: partial(run, images) for name, run in runs.items()}, options.seconds)
         for name, time in times.items():
             ratio = times["PyTorch eager"] / time
             lines.append((f"{batch}, {name}", f"{batch / time:,.0f}", f"{time * 1e6:,.0f}", f"{ratio:.1f}"))
     print("## The engine\n")
     print(
         "fp32, from uint8 crops in the CPU's memory to ages there; medians of interleaved calls; answers"
-        f" checked first. {report.hardware()}. {report.versions('torch', 'ssr-serve')}. Clocks, power,"
+        f" checked first. {_results.hardware()}. {_results.versions('torch', 'ssr-serve')}. Clocks, power,"
         f" temperature before: {before}; after: {gpu.state()}.\n"
     )
-    print(report.table(("batch", "images a second", "µs a call", "times eager"), lines))
+    print(_results.table(("batch", "images a second", "µs a call", "times eager"), lines))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-import _report as report
+import _results
 import numpy as np
 import torch
 from torch import Tensor
@@ -95,14 +95,14 @@ def measure(rows: int, seconds: float) -> str:
     target = torch.empty_like(source)
     copy = "copy of as many bytes"
     timed = {
-        "forward": report.medians(
+        "forward": _results.medians(
             {
                 **{n: forward(f, plain) for n, f in candidates.items()},
                 copy: lambda: target.copy_(source),
             },
             seconds,
         ),
-        "forward + backward": report.medians(
+        "forward + backward": _results.medians(
             {n: forward_and_backward(f, leaves, seed) for n, f in candidates.items()}, seconds
         ),
     }
@@ -128,11 +128,11 @@ def measure(rows: int, seconds: float) -> str:
         [
             "# The fused operator against PyTorch",
             "",
-            f"{report.hardware()}. {report.versions('torch', 'numpy', 'ssr-serve')}. One thread.",
+            f"{_results.hardware()}. {_results.versions('torch', 'numpy', 'ssr-serve')}. One thread.",
             f"N = {rows:,}, stages {STAGES}, float32; medians of interleaved calls;"
             " outputs and gradients checked first.",
             "",
-            report.table(("", "µs", "times eager", "bytes a row at least", "share of the limit"), lines),
+            _results.table(("", "µs", "times eager", "bytes a row at least", "share of the limit"), lines),
             "",
             f"The limit is the memory: bytes read and written once, at the {bandwidth / 1e9:.1f} GB/s (read +"
             " written) that a copy of a forward pass's bytes reaches in the same run. Bytes are those of the"
@@ -150,7 +150,7 @@ def main() -> None:
     arguments = parser.parse_args()
     text = measure(arguments.rows, arguments.seconds)
     print(text)
-    print("\nwritten to", report.write("operator", text))
+    print("\nwritten to", _results.write("operator", text))
 
 
 if __name__ == "__main__":

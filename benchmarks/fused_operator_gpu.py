@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import _gpu as gpu
-import _report as report
+import _results
 import numpy as np
 import torch
 from fused_operator import (
@@ -162,10 +162,10 @@ def main() -> None:
     print("## The fused operator\n")
     print(
         f"Stages {STAGES}, float32; medians of interleaved calls by the card's events; outputs and gradients"
-        f" checked first. {report.versions('torch', 'triton', 'ssr-serve')}. Clocks, power, temperature"
+        f" checked first. {_results.versions('torch', 'triton', 'ssr-serve')}. Clocks, power, temperature"
         f" before: {before}; after: {gpu.state()}.\n"
     )
-    print(report.table(("rows", "µs", "times eager", "GB/s", "of copy bandwidth"), lines))
+    print(_results.table(("rows", "µs", "times eager", "GB/s", "of copy bandwidth"), lines))
     print(
         "\nGB/s counts the bytes that the fused operator must move, each once; copy bandwidth is that of a"
         " copy on the card that moves as many as a forward pass, in the same run.\n"

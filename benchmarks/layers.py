@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import _report as report
+import _results
 import numpy as np
 
 from ssr_bundle import commandline as command
@@ -109,7 +109,7 @@ def section(bundle: Bundle, implementation: str, precision: str, seconds: float)
     return (
         f"## {precision}, {implementation}\n\n"
         f"Peak {peak / 1e9:,.0f} G multiply-adds a second. A whole image in a batch of 8, with the "
-        f"stages' tail and Python's call: {whole * 1e6:.1f} µs.\n\n{report.table(header, rows)}\n"
+        f"stages' tail and Python's call: {whole * 1e6:.1f} µs.\n\n{_results.table(header, rows)}\n"
     )
 
 
@@ -126,7 +126,7 @@ def main() -> None:
     precisions = PRECISIONS if bundle.contract.quantization is not None else PRECISIONS[:1]
     lines = [
         "# Layers, one thread\n",
-        f"{report.hardware()}. {report.versions('ssr-serve', 'numpy')}. "
+        f"{_results.hardware()}. {_results.versions('ssr-serve', 'numpy')}. "
         f"Network `{bundle.contract.name}`, weights {bundle.contract.weights_sha256[:12]}.",
         "Multiply-adds of one image, the quickest run of each layer within whole images, and the fraction "
         "reached of a loop of nothing but multiply-adds: above 100% where a transform leaves fewer of "
@@ -140,7 +140,7 @@ def main() -> None:
             lines.append(section(bundle, implementation, precision, options.seconds))
     text = "\n".join(lines)
     print(text)
-    print("written to", report.write("layers", text))
+    print("written to", _results.write("layers", text))
 
 
 if __name__ == "__main__":

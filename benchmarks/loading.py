@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import _report
+import _results
 import numpy as np
 import tritonclient.grpc as grpcclient
 from _quantized import quantized
@@ -177,12 +177,12 @@ def report(
     lines = [
         "# Loading a network",
         "",
-        f"{_report.hardware()}. {_report.versions('ssr-serve', 'numpy', 'tritonclient')}. Network "
+        f"{_results.hardware()}. {_results.versions('ssr-serve', 'numpy', 'tritonclient')}. Network "
         f"`{bundle.contract.name}`, {size / 1e6:.1f} MB.",
         f"Load: `Engine(bundle, precision=...)`, every file's hash checked; median of {LOADS}, files in the "
         f"system's cache. Load average {os.getloadavg()[0]:.1f}.",
         "",
-        _report.table(header, rows),
+        _results.table(header, rows),
     ]
     if memory:
         lines += [
@@ -196,7 +196,7 @@ def report(
     lines += ["", "Command: `python benchmarks/loading.py`"]
     text = "\n".join(lines)
     print(text)
-    print(f"written to {_report.write('loading', text)}")
+    print(f"written to {_results.write('loading', text)}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from operator import truediv
 from pathlib import Path
 
-import _report as report
+import _results
 import numpy as np
 import onnx
 import onnxruntime
@@ -100,7 +100,7 @@ def section(bundle: Bundle, models: dict[str, bytes], batch: int, seconds: float
         rows.append([name, f"{image * 1e6:.1f}", f"{1 / image:,.0f}", f"{ratios[name]:.3f}"])
     header = ["graph", "µs an image", "images a second", "time, of float planes'"]
     title = f"## Batch {batch}, {len(times[PLANES])} rounds"
-    return f"{title}\n\n{report.table(header, rows)}\n", ratios[BYTES]
+    return f"{title}\n\n{_results.table(header, rows)}\n", ratios[BYTES]
 
 
 def turns(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
@@ -137,7 +137,7 @@ def main() -> None:
     sections = {batch: section(bundle, models, batch, options.seconds) for batch in BATCHES}
     lines = [
         "# The exported ONNX graph's layout, ONNX Runtime on one thread\n",
-        f"{report.hardware()}. {report.versions('ssr-serve', 'onnxruntime', 'onnx', 'torch', 'numpy')}. "
+        f"{_results.hardware()}. {_results.versions('ssr-serve', 'onnxruntime', 'onnx', 'torch', 'numpy')}. "
         f"Network `{bundle.contract.name}`, weights {bundle.contract.weights_sha256[:12]}, fp32.",
         f"Processor time of the one thread. The candidates take turns of {TURN * 1000:.0f} ms, in an order "
         "drawn for every round: medians of the turns' medians, and of the rounds' ratios. Float planes are "
@@ -147,7 +147,7 @@ def main() -> None:
         *(text for text, _ in sections.values()),
     ]
     print("\n".join(lines))
-    print(f"written: {report.write('onnx-layout', chr(10).join(lines))}")
+    print(f"written: {_results.write('onnx-layout', chr(10).join(lines))}")
     if beyond := [f"batch {batch}: {ratio:.3f}" for batch, (_, ratio) in sections.items() if ratio > ALLOWED]:
         raise SystemExit(f"bytes cost more than {ALLOWED} times floats' time: {', '.join(beyond)}")
 

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-import _report
+import _results
 import numpy as np
 from load.calm import CALM, TRIES
 from load.generator import Generator, compile_generator
@@ -203,7 +203,7 @@ def main() -> None:
     text = report(bundle, measured)
     print(text)
     if not options.only:
-        print(f"written to {_report.write('serving', text)}")
+        print(f"written to {_results.write('serving', text)}")
     fastest = max(measured, key=lambda m: statistics.median(m.engine))
     best = max(statistics.median(t.ratio for t in turns) for turns in fastest.wires.values())
     name = f"{fastest.precision} {fastest.implementation}"
@@ -256,14 +256,14 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
     lines = [
         "# Serving against the engine",
         "",
-        f"{_report.hardware()}. tritonserver {measured[0].server}, "
-        f"{_report.versions('numpy', 'tritonclient', 'grpcio')}. Network `{bundle.contract.name}`.",
+        f"{_results.hardware()}. tritonserver {measured[0].server}, "
+        f"{_results.versions('numpy', 'tritonclient', 'grpcio')}. Network `{bundle.contract.name}`.",
         f"Crops a second; requests of {BATCH} crops, {UNDER_WAY} under way; the engine is called directly "
         f"with batches of {BATCH}. Medians of {len(measured[0].engine)} or more turns, taken alternately; "
         "a ratio is the median of the turns' ratios. Every answer compared to the bit. "
         f"Load average {os.getloadavg()[0]:.1f}.",
         "",
-        _report.table(header, throughput),
+        _results.table(header, throughput),
         "",
     ]
     if tails:
@@ -286,7 +286,7 @@ def report(bundle: Bundle, measured: list[Measured]) -> str:
             "process of the Python client reaches in the same closed loop, and the generator's latencies at "
             "half of that rate.",
             "",
-            _report.table(["", "capacity", *columns], tails),
+            _results.table(["", "capacity", *columns], tails),
             "",
         ]
     if bundle.contract.quantization is None:

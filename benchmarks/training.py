@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import _report as report
+import _results
 import cv2
 import numpy as np
 import torch
@@ -320,13 +320,13 @@ def measure(batch: int, threads: int, seconds: float) -> str:
         [
             "# A training step against the plain loop",
             "",
-            f"{report.hardware()}. "
-            + report.versions("torch", "numpy", "opencv-python-headless", "ssr-serve")
+            f"{_results.hardware()}. "
+            + _results.versions("torch", "numpy", "opencv-python-headless", "ssr-serve")
             + ".",
             f"SSR-Net (3,3,3), batch {batch}, {threads} thread(s), no loader processes; medians of steps"
             f" taken in turn, a process each. Load of the machine before: {before:.1f}.",
             "",
-            report.table(
+            _results.table(
                 ("", "ms a step", "faces/s", "times plain", "CPU ms a step", "times plain, CPU"), rows
             ),
             "",
@@ -349,7 +349,7 @@ def main() -> None:
     arguments = parser.parse_args()
     text = measure(arguments.batch, arguments.threads, arguments.seconds)
     print(text)
-    print("\nwritten to", report.write("training", text))
+    print("\nwritten to", _results.write("training", text))
 
 
 if __name__ == "__main__":

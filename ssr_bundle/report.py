@@ -193,10 +193,10 @@ def table(
     console.print(grid)
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """The columns of :func:`table` as a table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+def markdown(header: Sequence[str], rows: Sequence[Sequence[Cell]], *, numbers: bool = False) -> str:
+    """The columns of :func:`table` as a table in Markdown; ``numbers``: all but the first to the right."""
+    under = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in (header, under, *rows))
 
 
 def _cell(cell: Cell) -> str:

@@ -82,10 +82,10 @@ def test_wrong_answers_are_not_timed(precision: str, shift: float, monkeypatch: 
 
 def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import _report
+    import _results
     import loading
 
-    monkeypatch.setattr(_report, "RESULTS", tmp_path)
+    monkeypatch.setattr(_results, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["loading.py", "--no-server", "--bar", "0.001"])
     with pytest.raises(SystemExit, match="above the bar"):
         loading.main()

@@ -154,13 +154,13 @@ def test_operator_benchmark_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.syspath_prepend(BENCHMARKS)
     import _gpu
-    import _report
+    import _results
     import fused_operator_gpu as benchmark
 
     def refused(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no compiler")
 
-    monkeypatch.setattr(_gpu, "medians", _report.medians)
+    monkeypatch.setattr(_gpu, "medians", _results.medians)
     monkeypatch.setattr(torch, "compile", refused)
     cpu, notes = torch.device("cpu"), set[str]()
     measured = benchmark.measure(8192, cpu, 0.5, notes)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssr_bundle.machine import cpu_name, hardware, medians, versions
+from ssr_bundle.report import markdown
 
 __all__ = ["RESULTS", "cpu_name", "cpu_slug", "hardware", "medians", "table", "versions", "write"]
 
@@ -21,9 +22,7 @@ def cpu_slug() -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A markdown table; the first column is text, the others are numbers."""
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" + " ---: |" * (len(header) - 1)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
+    return markdown(header, [list(map(str, row)) for row in rows], numbers=True)
 
 
 def write(question: str, text: str) -> Path:

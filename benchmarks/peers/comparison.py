@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import _report
+import _results
 
 from peers import PACKAGES, Absent
 from peers.contest import Drift, Scaling, Timing
@@ -84,9 +84,9 @@ class Results:
 
 def write(results: Results, folder: Path | None = None) -> list[Path]:
     """``engine-<cpu>.md`` and ``engine-<cpu>.svg`` in ``folder``, by default benchmarks/results."""
-    folder = folder or _report.RESULTS
+    folder = folder or _results.RESULTS
     folder.mkdir(parents=True, exist_ok=True)
-    text = folder / f"engine-{_report.cpu_slug()}.md"
+    text = folder / f"engine-{_results.cpu_slug()}.md"
     picture = text.with_suffix(".svg")
     draw(picture, bars(results))
     document = "\n".join(lines(results, picture.name)).rstrip() + "\n"
@@ -114,7 +114,7 @@ def lines(results: Results, picture: str) -> list[str]:
     found = [
         "# The engine beside its peers",
         "",
-        f"{_report.hardware()}. {_report.versions('ssr-serve', *PACKAGES, 'numpy')}.",
+        f"{_results.hardware()}. {_results.versions('ssr-serve', *PACKAGES, 'numpy')}.",
         f"Network `{contract.name}`, weights {contract.weights_sha256[:12]}. Quantized on {results.crops}.",
         "Images a second, medians of turns that all contestants took alternately in one process; in brackets "
         f"the ratio to {BASELINE} (median of the rounds' ratios). Every answer was checked first. Peers "
@@ -155,7 +155,7 @@ def summary(results: Results) -> list[str]:
         years = f"{drift.worst:.1e}" if each.precision == "fp32" else f"{drift.mean:.2f}"
         rows.append([f"**{each.name}**" if each.ours else each.name, *cells, years])
     header = ["", *(text for batch in batches for text in (f"batch {batch}", "ratio")), "years"]
-    return [_report.table(header, rows)]
+    return [_results.table(header, rows)]
 
 
 def speeds(results: Results, threads: int) -> list[str]:
@@ -174,7 +174,7 @@ def speeds(results: Results, threads: int) -> list[str]:
     header = ["", *(f"batch {batch}" for batch in results.batches)]
     if threads == 1:
         header.append("of the peak")
-    return [_report.table(header, rows)]
+    return [_results.table(header, rows)]
 
 
 def limits(results: Results) -> list[str]:
@@ -187,7 +187,7 @@ def limits(results: Results) -> list[str]:
         "above is the quickest call at any batch size over its own loop (ours), or over the machine's "
         "quickest in that precision (peers). A transform that saves multiply-adds may exceed 100%.",
         "",
-        _report.table(["", "peak, G multiply-adds/s", "images/s at the peak"], rows)
+        _results.table(["", "peak, G multiply-adds/s", "images/s at the peak"], rows)
         if rows
         else "This build measures no peak.",
     ]
@@ -204,7 +204,7 @@ def threads_table(results: Results) -> list[str]:
         f"Batch {results.batches[-1]}: our engine on one thread and on several, against what a loop of "
         "multiply-adds gains from as many threads in the same rounds.",
         "",
-        _report.table(["", "one thread", "several", "gain", "gain of the loop", "share of it"], rows),
+        _results.table(["", "one thread", "several", "gain", "gain of the loop", "share of it"], rows),
     ]
 
 
