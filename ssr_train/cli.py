@@ -10,8 +10,9 @@ import typer
 
 from ssr_bundle import commandline as command
 from ssr_bundle.errors import Interrupted, SsrError
-from ssr_train.evaluation import cli as judging
-from ssr_train.paper import cli as paper
+from ssr_train.evaluation import commands as judging
+from ssr_train.paper import reproduce
+from ssr_train.quantize.crop_source import CropSource
 from ssr_train.run_folder import Settings
 
 _EXTRAS = {
@@ -307,11 +308,7 @@ def fit(
     """
     from ssr_train import fitting
 
-    given = {
-        name.rstrip("_")
-        for name in context.params
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-    }
+    given = {name.rstrip("_") for name in command.given(context)}
     options = {
         name.rstrip("_"): value
         for name, value in context.params.items()
@@ -340,23 +337,16 @@ def fit(
 
 
 @app.command()
+@command.unfolded
 def quantize(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of photos (faces are found and cut) or 64 x 64 face crops.")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="Labelled data set instead: synthetic.")] = None,
-    test: Annotated[
-        Path | None,
-        typer.Option(help="Other photos, for the drift; without it every fifth of --images is held out."),
-    ] = None,
+    *,
+    source: CropSource,
     out: Annotated[
-        Path | None, typer.Option(help="New bundle to write; without it BUNDLE's contract is replaced.")
+        Path | None,
+        typer.Option(help="New bundle to write; without it BUNDLE's contract is replaced."),
+        command.Before("jitter"),
     ] = None,
-    jitter: Annotated[int, typer.Option(min=0, max=100, help="Further cuts of each face found.")] = 7,
-    detector: Annotated[str, typer.Option(help="auto, yunet or haar.")] = "auto",
-    count: Annotated[int, typer.Option(help="Faces to draw for --data, and as many to hold out.")] = 384,
-    seed: Annotated[int, typer.Option(min=0, help="Which faces --data draws.")] = 1,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a quantization, or the bundle at --out.")
     ] = False,
@@ -374,13 +364,8 @@ def quantize(
 
         ssr-train quantize runs/first/bundle --data synthetic
     """
-    if (images is None) == (data is None):
-        raise typer.BadParameter("give either --images DIR or --data NAME")
-    if test is not None and images is None:
-        raise typer.BadParameter("--test belongs to --images; with --data other faces are held out")
     from ssr_train.quantize import command as quantizing
 
-    source = quantizing.Source(images, test, data, jitter, detector, count, seed)
     _describe(quantizing.quantize(bundle, source, out, force).path, full=False)
 
 
@@ -460,9 +445,7 @@ def info(
 
 
 judging.register(app)
-
-
-paper.register(app)
+reproduce.register(app)
 
 
 def _describe(path: Path, full: bool) -> None:

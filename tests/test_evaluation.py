@@ -31,12 +31,13 @@ from ssr_train.data import Dataset
 from ssr_train.data.protocols import make_split
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.evaluation import gate, gate_report, intervals, selection
+from ssr_train.evaluation.asked import Asked, Source
 from ssr_train.evaluation.calibrate import RECORD, calibrate_bundle, halve
 from ssr_train.evaluation.card import card, write_card
-from ssr_train.evaluation.evaluate import Asked, evaluate
+from ssr_train.evaluation.evaluate import evaluate
 from ssr_train.evaluation.judged import Evaluation
 from ssr_train.evaluation.metrics import errors, measure
-from ssr_train.evaluation.selection import Origin, Selection, Source
+from ssr_train.evaluation.selection import Origin, Selection
 from ssr_train.run_folder import RunFolder, Settings
 from ssr_train.runners import KINDS, TorchRunner, open_runner
 
@@ -280,7 +281,7 @@ def test_pictures_of_the_training_run_are_known(tmp_path: Path) -> None:
     assert (len(same), len(other)) == (12, 0)
     with pytest.raises(SsrError, match="240 of the 240 pictures are among those of the training run"):
         evaluate(default_bundle(), dataclasses.replace(FEW, seed=0), Asked())
-    found = evaluate(default_bundle(), dataclasses.replace(FEW, seed=0), Asked(), allow_trained=True)
+    found = evaluate(default_bundle(), dataclasses.replace(FEW, seed=0, allow_training_images=True), Asked())
     assert found.selection.trained == 240
     assert any(line.startswith("WARNING: 240 of the 240") for line in found.selection.lines)
 
@@ -336,7 +337,7 @@ def test_the_pictures_that_chose_the_epoch_are_counted(tmp_path: Path) -> None:
     assert record["chose_epoch"] == 240
     assert any("240 of the 240 pictures also chose the epoch" in line for line in record["selection"])
     fair = Source(protocol="subject-exclusive", seed=3, data="synthetic-persons", count=1200, workers=1)
-    found = evaluate(run / "bundle", fair, Asked(), allow_trained=True)
+    found = evaluate(run / "bundle", dataclasses.replace(fair, allow_training_images=True), Asked())
     assert 0 < found.to_json()["chose_epoch"] < 120
     for path, source in ((run / "bundle-last", Source(workers=1)), (default_bundle(), FEW)):
         assert evaluate(path, source, Asked()).to_json()["chose_epoch"] == 0

@@ -25,7 +25,8 @@ from ssr_ops.drift import Drift
 from ssr_ops.replay import ReplayError
 from ssr_ops.shipped import default_bundle
 from ssr_train.quantize import calibrate as calibration
-from ssr_train.quantize.command import Source, quantize
+from ssr_train.quantize.command import quantize
+from ssr_train.quantize.crop_source import CropSource
 from ssr_train.quantize.rounding import learn_rounding
 
 ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
@@ -168,7 +169,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default bundle, plain, quantized on a few drawn faces."""
     folder = tmp_path_factory.mktemp("drawn")
     plain(folder / "plain")
-    return quantize(folder / "plain", Source(data="synthetic", count=FEW), folder / "quantized").path
+    return quantize(folder / "plain", CropSource(data="synthetic", count=FEW), folder / "quantized").path
 
 
 def plain(path: Path) -> Path:
@@ -189,7 +190,7 @@ def test_drawn_faces_end_to_end(drawn: Path, capsys: pytest.CaptureFixture[str])
         assert 0 < drift["mean"] < limit
         assert abs(record["held_out"]["mae"][precision] - record["held_out"]["mae"]["fp32"]) < limit
     with pytest.raises(SsrError, match="quantized already; --force does it again"):
-        quantize(drawn, Source(data="synthetic", count=FEW))
+        quantize(drawn, CropSource(data="synthetic", count=FEW))
 
 
 def test_the_command_without_torch_gives_the_same_contract_in_place(drawn: Path, tmp_path: Path) -> None:
@@ -224,7 +225,7 @@ def test_what_lies_beside_and_graphs_of_before(
     bundle = copy_bundle(shipped, shipped.contract, tmp_path / "b").path
     export(bundle, GRAPHS)
     (bundle / "CARD.md").write_text("a card")
-    source = Source(data="synthetic", count=LEAST)
+    source = CropSource(data="synthetic", count=LEAST)
     monkeypatch.setattr("ssr_train.quantize.command.calibrate", lambda *_: same)
     quantize(bundle, source, force=True)
     assert "note: model" not in capsys.readouterr().out
@@ -247,7 +248,7 @@ def test_a_folder_that_cannot_be_written_is_said_first(
 ) -> None:
     bundle = plain(tmp_path / "b")
     monkeypatch.setattr("ssr_train.quantize.command._parts", lambda *_: pytest.fail("work was done"))
-    source = Source(data="synthetic", count=FEW)
+    source = CropSource(data="synthetic", count=FEW)
     (tmp_path / "file").touch()
     with pytest.raises(SsrError, match="file: is a file, expected a folder for the bundle"):
         quantize(bundle, source, tmp_path / "file" / "below")
@@ -268,7 +269,7 @@ def test_a_golden_record_that_does_not_replay_names_the_remedy(
     bundle = plain(tmp_path / "b")
     before = (bundle / "contract.json").read_bytes()
     with pytest.raises(SsrError, match=r"/b: .* 1\.88 years; calibrated on 32 crops, more of them may help"):
-        quantize(bundle, Source(data="synthetic", count=32))
+        quantize(bundle, CropSource(data="synthetic", count=32))
     assert (bundle / "contract.json").read_bytes() == before
 
 
@@ -318,7 +319,7 @@ def test_ready_crops_and_held_out_files(tmp_path: Path, capsys: pytest.CaptureFi
     (images / "broken.jpg").write_bytes(b"no picture")
     (images / "copy.png").write_bytes((images / "000.png").read_bytes())
     (images / "notes.txt").write_text("ignored")
-    result = quantize(plain(tmp_path / "b"), Source(images=images), tmp_path / "out")
+    result = quantize(plain(tmp_path / "b"), CropSource(images=images), tmp_path / "out")
     printed = capsys.readouterr().out
     assert "broken.jpg: not an image" in printed
     assert "copy.png: the same bytes as another file" in printed
@@ -328,7 +329,7 @@ def test_ready_crops_and_held_out_files(tmp_path: Path, capsys: pytest.CaptureFi
     assert record["calibration"]["files"] == 33
     assert "held_out" not in record
     with pytest.raises(SsrError, match="exists already; choose another --out"):
-        quantize(tmp_path / "b", Source(images=images), tmp_path / "out")
+        quantize(tmp_path / "b", CropSource(images=images), tmp_path / "out")
 
 
 def test_bad_folders(tmp_path: Path) -> None:
@@ -337,7 +338,7 @@ def test_bad_folders(tmp_path: Path) -> None:
 
     def refuse(message: str, **source: Any) -> None:
         with pytest.raises(SsrError, match=message):
-            quantize(bundle, Source(**source))
+            quantize(bundle, CropSource(**source))
 
     refuse("absent: no such folder, expected one with photos", images=tmp_path / "absent")
     refuse("contract.json: not a folder", images=bundle / "contract.json")
@@ -378,7 +379,7 @@ def test_released_network_on_another_photo(
     for name, photo in (("cast", material("faces/the_flash_cast.png")), ("astronaut", ASTRONAUT)):
         (tmp_path / name).mkdir()
         (tmp_path / name / photo.name).write_bytes(photo.read_bytes())
-    source = Source(images=tmp_path / "cast", test=tmp_path / "astronaut", jitter=31)
+    source = CropSource(images=tmp_path / "cast", test=tmp_path / "astronaut", jitter=31)
     result = quantize(morph2_bundle, source, tmp_path / "out")
     record = result.contract.quantization.calibration  # type: ignore[union-attr]
     assert (record["calibration"]["crops"], record["held_out"]["crops"]) == (192, 32)

@@ -32,8 +32,9 @@ from ssr_ops import reference
 from ssr_ops.export.names import PRECISIONS as ONNX_PRECISIONS
 from ssr_ops.export.names import command, onnx_name
 from ssr_ops.replay import ReplayError, replay_all
+from ssr_train.evaluation.asked import Source
 from ssr_train.evaluation.intervals import Coverage, band_names, calibrate, check_coverage, measure_coverage
-from ssr_train.evaluation.selection import Index, Origin, Selection, Source, ask, select
+from ssr_train.evaluation.selection import Index, Origin, Selection, ask, select
 from ssr_train.runners import Years, open_runner
 
 RECORD = "interval_calibration"
@@ -61,7 +62,6 @@ def calibrate_bundle(
     out: Path | None,
     *,
     force: bool = False,
-    allow_trained: bool = False,
 ) -> Bundle:
     """Calibrate the bundle at ``path`` and print half-widths and measured coverage, band by band.
 
@@ -79,9 +79,7 @@ def calibrate_bundle(
     check_folder((out or path.resolve()).parent, "the bundle")
     console = Console(highlight=False, soft_wrap=True)
     with open_runner(bundle, "native") as runner:
-        chosen = select(
-            source, Origin.of(contract.provenance), console, fresh_seed=SEED, allow_trained=allow_trained
-        )
+        chosen = select(source, Origin.of(contract.provenance), console, fresh_seed=SEED)
         halves = halve(chosen, ask(runner, chosen.faces, chosen.index, console), source.seed or 0)
         name = runner.name
     with chosen.suffices():

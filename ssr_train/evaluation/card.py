@@ -13,23 +13,16 @@ from ssr_bundle.disk import check_folder, replace_file, room_for
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import markdown
 from ssr_train.describe import drift_rows
+from ssr_train.evaluation.asked import Asked, Source
 from ssr_train.evaluation.calibrate import RECORD
-from ssr_train.evaluation.evaluate import Asked, evaluate
+from ssr_train.evaluation.evaluate import evaluate
 from ssr_train.evaluation.intervals import Share, band_names
 from ssr_train.evaluation.judged import Evaluation
-from ssr_train.evaluation.selection import Source
 
 NOT_RECORDED = "not recorded"
 
 
-def write_card(
-    path: Path,
-    source: Source | None,
-    out: Path | None,
-    *,
-    force: bool = False,
-    allow_trained: bool = False,
-) -> str:
+def write_card(path: Path, source: Source | None, out: Path | None, *, force: bool = False) -> str:
     """The card of the bundle at ``path``, evaluated on ``source`` if given; written to ``out`` if given.
 
     Raises :class:`SsrError` for a file that is there (unless ``force``) and as
@@ -40,7 +33,7 @@ def write_card(
         hint = "is a folder, expected a file" if out.is_dir() else "exists already; --force replaces it"
         raise SsrError(f"{out}: {hint}")
     check_folder(None if out is None else out.parent, "the card")
-    found = None if source is None else evaluate(path, source, Asked("native"), allow_trained=allow_trained)
+    found = None if source is None else evaluate(path, source, Asked("native"))
     text = card(bundle, found)
     if out is not None:
         with room_for(out, "the card was not written; the same command makes it again"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,66 +12,35 @@ from rich.console import Console
 
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.errors import SsrError
+from ssr_train.evaluation.asked import Asked, Source
 from ssr_train.evaluation.calibrate import RECORD
 from ssr_train.evaluation.intervals import Coverage, measure_coverage
 from ssr_train.evaluation.judged import Evaluation, Judged
 from ssr_train.evaluation.metrics import measure
-from ssr_train.evaluation.selection import Selection, Source, ask, select
+from ssr_train.evaluation.selection import Selection, ask, select
 from ssr_train.evaluation.subject import Subject, subjects, title
-from ssr_train.runners import Runner, Years, open_runner
+from ssr_train.runners import Runner, Years
 
 SEED = 101
 """Of the faces drawn where no seed is said; the shipped weights learned from seed 0."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Who answers, as the command line says it. ``kind`` None: the native engine for a bundle, torch for
-    another system."""
-
-    kind: str | None = None
-    precision: str = "fp32"
-    device: str = "cpu"
-    threads: int = 1
-    url: str = "localhost:8001"
-    model: str = "ssrnet"
-
-    def open(self, what: Bundle | Path | None) -> Runner:
-        """The runner of these weights, see :func:`ssr_train.runners.open_runner`."""
-        kind = self.kind or ("torch" if isinstance(what, Path) else "native")
-        return open_runner(
-            what,
-            kind,
-            precision=self.precision,
-            device=self.device,
-            threads=self.threads,
-            url=self.url,
-            model=self.model,
-        )
-
-
-def evaluate(path: Path | None, source: Source, asked: Asked, *, allow_trained: bool = False) -> Evaluation:
+def evaluate(path: Path | None, source: Source, asked: Asked) -> Evaluation:
     """Judge what lies at ``path`` (a bundle, a run, a system; None: what a server serves) on ``source``.
 
     Raises :class:`SsrError` for anything that cannot be opened, for pictures that the weights learned from
-    (unless ``allow_trained``) and for answers that are not finite.
+    (unless ``source`` allows it) and for answers that are not finite.
     """
-    if path is None and asked.kind != "served":
+    if path is None and asked.runner != "served":
         raise SsrError("name a bundle, a run's folder or a system's, or ask a server: --runner served")
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     found = subjects(path, asked.model)
-    if asked.kind == "served":
+    if asked.runner == "served":
         found = found[:1]  # one set of weights is served
     with ExitStack() as stack:
         runners = [stack.enter_context(asked.open(one.what)) for one in found]
-        chosen = select(
-            source,
-            found[0].origin,
-            console,
-            run_data=found[0].run_data,
-            fresh_seed=SEED,
-            allow_trained=allow_trained,
-        )
+        first = found[0]
+        chosen = select(source, first.origin, console, run_data=first.run_data, fresh_seed=SEED)
         if any(_calibrated_on(one, chosen) for one in found):
             note = "note: some of these pictures calibrated the intervals, whose coverage here is no test"
             chosen = replace(chosen, lines=(*chosen.lines, note))

@@ -14,6 +14,7 @@ from rich.console import Console
 from ssr_bundle.bundle import read_bundle
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import Facts, Part, Picture, Report, Table
+from ssr_train.evaluation.asked import Source
 from ssr_train.evaluation.calibrate import halve
 from ssr_train.evaluation.gate import (
     Flags,
@@ -27,7 +28,7 @@ from ssr_train.evaluation.gate import (
 )
 from ssr_train.evaluation.intervals import Share, TooFew
 from ssr_train.evaluation.plots import draw_gate
-from ssr_train.evaluation.selection import Origin, Selection, Source, ask, select
+from ssr_train.evaluation.selection import Origin, Selection, ask, select
 from ssr_train.evaluation.subject import title
 from ssr_train.runners import open_runner
 
@@ -147,7 +148,6 @@ def measure_gate(
     confidence: float,
     *,
     precision: str = "fp32",
-    allow_trained: bool = False,
 ) -> Gate:
     """Choose the threshold of the bundle at ``path`` for ``age`` and measure it; see :class:`Gate`.
 
@@ -162,7 +162,7 @@ def measure_gate(
             raise SsrError(f"--age must lie between {low:g} and {high:g} years, got {age:g}")
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         origin = Origin.of(bundle.contract.provenance)
-        chosen = select(source, origin, console, fresh_seed=SEED, allow_trained=allow_trained)
+        chosen = select(source, origin, console, fresh_seed=SEED)
         halves = halve(chosen, ask(runner, chosen.faces, chosen.index, console), source.seed or 0)
         name = runner.name
     (tuning, held_out), (tuned, true) = halves.answers, halves.ages

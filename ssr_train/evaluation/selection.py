@@ -17,6 +17,7 @@ from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, leak, make_split
+from ssr_train.evaluation.asked import Source
 from ssr_train.evaluation.intervals import TooFew
 from ssr_train.progress import bar
 from ssr_train.runners import Runner, Years
@@ -27,19 +28,6 @@ COUNT = 4000
 _CHUNK = 1024
 
 Index = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Pictures as a command line names them. ``data`` None: those of the training run, as recorded.
-    ``protocol`` None: the recorded test part, or, of a set the weights did not learn from, all pictures."""
-
-    data: str | None = None
-    count: int | None = None
-    seed: int | None = None
-    protocol: str | None = None
-    fold: int = 0
-    workers: int = 2
 
 
 @dataclass(frozen=True)
@@ -156,13 +144,12 @@ def select(
     *,
     run_data: str | None = None,
     fresh_seed: int,
-    allow_trained: bool = False,
 ) -> Selection:
     """Load what ``source`` names and choose the pictures to test weights of ``origin`` on.
 
     ``run_data``: what a run's settings name as its data. ``fresh_seed``: of drawn faces, where none is said.
     Raises :class:`SsrError` if there is nothing to load, or if the weights learned from one of the pictures,
-    unless ``allow_trained``.
+    unless ``source`` allows it.
     """
     name, count, seed = _named(source, origin, run_data, fresh_seed)
     faces = load(name, count, seed, source.workers, console)
@@ -177,7 +164,7 @@ def select(
         raise SsrError(f"{name}: no pictures to test on")
     known = origin.learned_from(faces, seed)
     trained = None if known is None else int(np.isin(index, known).sum())
-    if trained and not allow_trained:
+    if trained and not source.allow_training_images:
         raise SsrError(
             f"{trained:,} of the {len(index):,} pictures are among those of the training run and say nothing "
             f"of others: give others{' (--seed)' if origin.drawn else ''}, leave out --data for the run's "

@@ -24,26 +24,11 @@ from ssr_ops.replay import ReplayError, replay_all
 from ssr_train.describe import drift_rows
 from ssr_train.progress import bar
 from ssr_train.quantize.calibrate import calibrate, steps_of_work
+from ssr_train.quantize.crop_source import CropSource
 
 _HELD_OUT_EVERY = 5
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where crops come from: a folder of ``images`` (and one for ``test``), or drawn faces (``data``).
-
-    ``jitter``: further cuts of each face found. ``count``, ``seed``: of drawn faces; as many are held out.
-    """
-
-    images: Path | None = None
-    test: Path | None = None
-    data: str | None = None
-    jitter: int = 7
-    detector: str = "auto"
-    count: int = 384
-    seed: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +43,7 @@ class Part:
         return {"faces": c.faces, "crops": len(c.images), "files": len(c.files), "files_sha256": c.sha256}
 
 
-def quantize(path: Path, source: Source, out: Path | None = None, force: bool = False) -> Bundle:
+def quantize(path: Path, source: CropSource, out: Path | None = None, force: bool = False) -> Bundle:
     """Calibrate the bundle at ``path`` for int8 and bf16 and print the drift table.
 
     Writes a new bundle to ``out``, or the contract in place; weights and golden record stay as they are. An
@@ -106,10 +91,8 @@ def quantize(path: Path, source: Source, out: Path | None = None, force: bool = 
     return written
 
 
-def _parts(bundle: Bundle, source: Source, console: Console) -> tuple[Part, Part | None]:
+def _parts(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, Part | None]:
     """What to calibrate on, and what to hold out (None if there is too little)."""
-    if (source.images is None) == (source.data is None):
-        raise SsrError("give either --images DIR or --data NAME")
     if source.data is not None:
         return _drawn(bundle, source, console)
     assert source.images is not None
@@ -133,7 +116,7 @@ def _parts(bundle: Bundle, source: Source, console: Console) -> tuple[Part, Part
     return Part(kept), Part(last)
 
 
-def _gather(bundle: Bundle, folder: Path, source: Source, console: Console) -> Crops:
+def _gather(bundle: Bundle, folder: Path, source: CropSource, console: Console) -> Crops:
     with bar(console, f"faces in {folder}", None) as tick:
 
         def progress(done: int, total: int) -> None:
@@ -149,7 +132,7 @@ def _gather(bundle: Bundle, folder: Path, source: Source, console: Console) -> C
     return crops
 
 
-def _drawn(bundle: Bundle, source: Source, console: Console) -> tuple[Part, Part]:
+def _drawn(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, Part]:
     """Drawn faces with their ages: ``count`` to calibrate on and as many others held out."""
     from ssr_train.data.synthetic import VERSION, draw_faces
 
@@ -208,7 +191,7 @@ def _mae(found: Floats, labels: Floats) -> float:
     return round(float(np.abs(found - labels).mean()), 4)
 
 
-def _source(source: Source) -> dict[str, Any]:
+def _source(source: CropSource) -> dict[str, Any]:
     if source.data is not None:
         return {"data": source.data, "synthetic": True, "count": source.count, "seed": source.seed}
     return {"data": "photos", "synthetic": False, "jitter": source.jitter, "detector": source.detector}

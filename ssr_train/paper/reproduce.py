@@ -3,50 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssr_bundle.commandline import Before, unfolded
 from ssr_bundle.errors import SsrError
 
 if TYPE_CHECKING:
     from ssr_bundle.report import Report
     from ssr_train.paper.runs import Runs
 
-Out = Annotated[
-    Path, typer.Option(help="Folder of the table and of its runs; tables in one folder share their runs.")
-]
-Data = Annotated[
-    str, typer.Option(help="synthetic or synthetic-persons (drawn faces), or a folder made by `prepare`.")
-]
-Pretrain = Annotated[
-    list[Path] | None,
-    typer.Option(help="Prepared set to train on before, such as IMDB's, then WIKI's: once for each."),
-]
-Protocol = Annotated[
-    str | None,
-    typer.Option(
-        help="random, subject-exclusive, distributed or leave-one-subject-out; without it the paper's."
-    ),
-]
-Count = Annotated[int | None, typer.Option(help="Faces to draw; 1,000 without it.", show_default=False)]
-Epochs = Annotated[
-    int | None,
-    typer.Option(help="Passes over the training faces; without it 90, on drawn faces 6.", show_default=False),
-]
-BatchSize = Annotated[
-    int | None, typer.Option(help="Faces a step; without it 50, or 128 on IMDB.", show_default=False)
-]
 Systems = Annotated[
-    str | None, typer.Option(help="Which systems, with commas between; without it the paper's table's.")
+    str | None,
+    typer.Option(help="Which systems, with commas between; without it the paper's table's."),
+    Before("pretrain"),
 ]
-Seed = Annotated[int, typer.Option(help="Decides data, split, order, weights, augmentation.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N; auto takes a GPU where torch sees one.")]
-Threads = Annotated[int | None, typer.Option(help="Threads of torch on the CPU; without it, one a core.")]
-Workers = Annotated[int, typer.Option(help="Processes that draw.")]
-Force = Annotated[bool, typer.Option("--force", help="Train anew what OUT holds of another budget.")]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all commands take that train: where, on what, at which budget (see
+    :class:`ssr_train.paper.runs.Budget`)."""
+
+    out: Annotated[
+        Path, typer.Option(help="Folder of the table and of its runs; tables in one folder share their runs.")
+    ]
+    data: Annotated[
+        str, typer.Option(help="synthetic or synthetic-persons (drawn faces), or a folder made by `prepare`.")
+    ] = "synthetic"
+    pretrain: Annotated[
+        list[Path] | None,
+        typer.Option(help="Prepared set to train on before, such as IMDB's, then WIKI's: once for each."),
+    ] = None
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="random, subject-exclusive, distributed or leave-one-subject-out; without it the paper's."
+        ),
+    ] = None
+    count: Annotated[
+        int | None, typer.Option(help="Faces to draw; 1,000 without it.", show_default=False)
+    ] = None
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes over the training faces; without it 90, on drawn faces 6.", show_default=False
+        ),
+    ] = None
+    batch_size: Annotated[
+        int | None, typer.Option(help="Faces a step; without it 50, or 128 on IMDB.", show_default=False)
+    ] = None
+    seed: Annotated[int, typer.Option(help="Decides data, split, order, weights, augmentation.")] = 0
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N; auto takes a GPU where torch sees one.")] = (
+        "auto"
+    )
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of torch on the CPU; without it, one a core.")
+    ] = None
+    workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2
+    force: Annotated[bool, typer.Option("--force", help="Train anew what OUT holds of another budget.")] = (
+        False
+    )
 
 
 def register(app: typer.Typer) -> None:
@@ -55,24 +75,14 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel="The paper's tables and figures")(name)
 
 
+@unfolded
 def table1(
-    context: typer.Context,
-    out: Out,
-    data: Data = "synthetic",
+    *,
+    training: Training,
     systems: Systems = None,
-    pretrain: Pretrain = None,
-    protocol: Protocol = None,
-    count: Count = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
-    workers: Workers = 2,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="About how long inference is timed, a device.")
+        float, typer.Option(min=0.1, help="About how long inference is timed, a device."), Before("force")
     ] = 10,
-    force: Force = False,
 ) -> None:
     """Table 1: error, size and inference time of SSR-Net and its competitors, beside the paper's.
 
@@ -94,24 +104,18 @@ def table1(
     from ssr_train.paper import table1 as module
 
     names = _named(systems, zoo.NAMES)
-    _run(context, module.PROTOCOL, lambda runs: module.table1(runs, names, force=force, seconds=seconds))
+    _run(
+        training,
+        module.PROTOCOL,
+        lambda runs: module.table1(runs, names, force=training.force, seconds=seconds),
+    )
 
 
+@unfolded
 def table2(
-    context: typer.Context,
-    out: Out,
-    data: Data = "synthetic",
+    *,
+    training: Training,
     systems: Systems = None,
-    pretrain: Pretrain = None,
-    protocol: Protocol = None,
-    count: Count = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
-    workers: Workers = 2,
-    force: Force = False,
 ) -> None:
     """Table 2: cumulative accuracies CA(3) and CA(5), errors < n and <= n, beside the paper's.
 
@@ -127,33 +131,26 @@ def table2(
     from ssr_train.paper import table2 as module
 
     names = _named(systems, module.SYSTEMS)
-    _run(context, module.PROTOCOL, lambda runs: module.table2(runs, names, force=force))
+    _run(training, module.PROTOCOL, lambda runs: module.table2(runs, names, force=training.force))
 
 
+@unfolded
 def figure2(
-    context: typer.Context,
-    out: Out,
-    data: Data = "synthetic",
+    *,
+    training: Training,
     systems: Systems = None,
     official: Annotated[
-        Path | None, typer.Option(help="JSON of the published runs' curves, to draw beside ours.")
+        Path | None,
+        typer.Option(help="JSON of the published runs' curves, to draw beside ours."),
+        Before("pretrain"),
     ] = None,
     official_data: Annotated[
         str | None,
         typer.Option(
             help="Whose published curves: imdb, wiki, morph2, megaage-asian; without it ours, or morph2."
         ),
+        Before("pretrain"),
     ] = None,
-    pretrain: Pretrain = None,
-    protocol: Protocol = None,
-    count: Count = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
-    workers: Workers = 2,
-    force: Force = False,
 ) -> None:
     """Figure 2: training and validation curves, best and last epoch, the published runs' overlaid.
 
@@ -171,9 +168,11 @@ def figure2(
 
     names = _named(systems, module.SYSTEMS)
     _run(
-        context,
+        training,
         module.PROTOCOL,
-        lambda runs: module.figure2(runs, names, official=official, official_data=official_data, force=force),
+        lambda runs: module.figure2(
+            runs, names, official=official, official_data=official_data, force=training.force
+        ),
     )
 
 
@@ -209,20 +208,10 @@ def figure3(
     _finish(module.figure3(chosen), out)
 
 
+@unfolded
 def ablation(
-    context: typer.Context,
-    out: Out,
-    data: Data = "synthetic",
-    pretrain: Pretrain = None,
-    protocol: Protocol = None,
-    count: Count = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-    threads: Threads = None,
-    workers: Workers = 2,
-    force: Force = False,
+    *,
+    training: Training,
 ) -> None:
     """Dynamic range on and off: SSR-Net trained with it, without it, and with it switched off afterwards.
 
@@ -236,10 +225,10 @@ def ablation(
     """
     from ssr_train.paper import ablation as module
 
-    _run(context, module.PROTOCOL, lambda runs: module.ablation(runs, force=force))
+    _run(training, module.PROTOCOL, lambda runs: module.ablation(runs, force=training.force))
 
 
-def _run(context: typer.Context, protocol: str, make: Callable[[Runs], Report | None]) -> None:
+def _run(training: Training, protocol: str, make: Callable[[Runs], Report | None]) -> None:
     """Make the report at the command's budget; the first process of ``torchrun`` prints and writes it."""
     from rich.console import Console
 
@@ -249,26 +238,25 @@ def _run(context: typer.Context, protocol: str, make: Callable[[Runs], Report | 
     from ssr_train.progress import Reporter
     from ssr_train.training.processes import joined, speaks
 
-    given = {name: value for name, value in context.params.items() if value is not None}
+    given = {name: value for name, value in vars(training).items() if value is not None}
     if "count" in given and given["data"] not in NAMES:
         raise SsrError(f"--count says how many faces to draw, but --data {given['data']} is a prepared set")
     if given["workers"] < 1:
         raise typer.BadParameter("--workers must be at least 1")
     given["pretrain"] = tuple(map(str, given.get("pretrain", ())))
     budget = Budget(**{field.name: given[field.name] for field in fields(Budget) if field.name in given})
-    out: Path = given["out"]
     try:
         with (
             joined(budget.on) as processes,
             Reporter(None if processes.first else Console(quiet=True)) as reporter,
         ):
-            report = make(Runs(out, budget, reporter, processes, protocol=protocol))
+            report = make(Runs(training.out, budget, reporter, processes, protocol=protocol))
     except Interrupted as stopped:
         if speaks():
             typer.echo(f"ssr-train: {stopped}", err=True)
         raise typer.Exit(stopped.status) from None
     if report is not None:
-        _finish(report, out)
+        _finish(report, training.out)
 
 
 def _finish(report: Report, out: Path) -> None:

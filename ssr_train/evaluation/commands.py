@@ -8,78 +8,23 @@ from typing import Annotated
 
 import typer
 
+from ssr_bundle.commandline import unfolded
 from ssr_bundle.report import Report
+from ssr_train.evaluation.asked import Asked, Source, SourceOfBundle
 
-_PICTURES = "Pictures"
-
-_DATA = "synthetic, synthetic-persons (drawn) or a prepared set"
-
-Data = Annotated[
-    str | None,
-    typer.Option(
-        help=f"{_DATA}; without it the training run's own, of a run's folder or of a bundle of drawn faces.",
-        rich_help_panel=_PICTURES,
-    ),
-]
-DataOfBundle = Annotated[
-    str | None,
-    typer.Option(
-        help=f"{_DATA}; without it the training run's own, of a bundle of drawn faces alone: another records "
-        "which set it learned from, but not where it lies.",
-        rich_help_panel=_PICTURES,
-    ),
-]
-Count = Annotated[int | None, typer.Option(min=1, help="Faces to draw.", rich_help_panel=_PICTURES)]
-Seed = Annotated[
-    int | None,
-    typer.Option(min=0, help="Which faces are drawn, and how --protocol splits.", rich_help_panel=_PICTURES),
-]
-Protocol = Annotated[
-    str | None,
-    typer.Option(
-        help="random, subject-exclusive, distributed or leave-one-subject-out: its test part. Without it the "
-        "run's recorded test part, or all pictures of a set that it did not learn from.",
-        rich_help_panel=_PICTURES,
-    ),
-]
-Fold = Annotated[
-    int, typer.Option(min=0, help="Of leave-one-subject-out: whom to test.", rich_help_panel=_PICTURES)
-]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that draw.", rich_help_panel=_PICTURES)]
-Allow = Annotated[
-    bool,
-    typer.Option(
-        "--allow-training-images",
-        help="Go on where the weights learned from these pictures; the report says so.",
-        rich_help_panel=_PICTURES,
-    ),
-]
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
 
+@unfolded
 def evaluate(
     what: Annotated[
         Path | None,
         typer.Argument(metavar="WHAT", help="Bundle, run folder or system; none: what a server serves."),
     ] = None,
-    data: Data = None,
-    count: Count = None,
-    seed: Seed = None,
-    protocol: Protocol = None,
-    fold: Fold = 0,
-    workers: Workers = 2,
-    allow: Allow = False,
-    runner: Annotated[
-        str | None,
-        typer.Option(help="native, torch, onnx or served; without it native for a bundle, torch otherwise."),
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(help="native: fp32, bf16, int8; onnx: fp32, fp16, int8.")
-    ] = "fp32",
-    device: Annotated[str, typer.Option(help="torch, native: cpu, cuda or cuda:N.")] = "cpu",
-    threads: Annotated[int, typer.Option(min=1, help="native, onnx: threads.")] = 1,
-    url: Annotated[str, typer.Option(help="served: host:port of gRPC.")] = "localhost:8001",
-    model: Annotated[str, typer.Option(help="served: the model's name.")] = "ssrnet",
+    *,
+    source: Source,
+    asked: Asked,
     json: Json = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write report.md, report.json and report.png to.")
@@ -101,30 +46,18 @@ def evaluate(
         ssr-train evaluate bundles/morph2 --data prepared/megaage --runner served --url age.lan:8001
     """
     from ssr_bundle.disk import check_folder
-    from ssr_train.evaluation.evaluate import Asked
     from ssr_train.evaluation.evaluate import evaluate as judge
-    from ssr_train.evaluation.selection import Source
 
     check_folder(out)
-    found = judge(
-        what,
-        Source(data, count, seed, protocol, fold, workers),
-        Asked(runner, precision, device, threads, url, model),
-        allow_trained=allow,
-    )
-    _deliver(found.report(), json, out)
+    _deliver(judge(what, source, asked).report(), json, out)
 
 
+@unfolded
 def calibrate(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
-    data: DataOfBundle = None,
+    bundle: Bundle,
+    *,
+    source: SourceOfBundle,
     coverage: Annotated[float, typer.Option(help="Share of true ages that intervals shall hold.")] = 0.9,
-    count: Count = None,
-    seed: Seed = None,
-    protocol: Protocol = None,
-    fold: Fold = 0,
-    workers: Workers = 2,
-    allow: Allow = False,
     out: Annotated[
         Path | None, typer.Option(help="New bundle to write; without it BUNDLE is replaced.")
     ] = None,
@@ -146,16 +79,16 @@ def calibrate(
         ssr-train calibrate bundles/morph2 --data prepared/morph2 --coverage 0.95 --out bundles/morph2-95
     """
     from ssr_train.evaluation.calibrate import calibrate_bundle
-    from ssr_train.evaluation.selection import Source
 
-    source = Source(data, count, seed, protocol, fold, workers)
-    typer.echo(calibrate_bundle(bundle, source, coverage, out, force=force, allow_trained=allow).path)
+    typer.echo(calibrate_bundle(bundle, source, coverage, out, force=force).path)
 
 
+@unfolded
 def gate(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
+    bundle: Bundle,
     age: Annotated[float, typer.Option(help="T: how old one must be, in years.")],
-    data: DataOfBundle = None,
+    *,
+    source: SourceOfBundle,
     false_accept: Annotated[
         float, typer.Option(help="Largest share of those under T that may be accepted.")
     ] = 0.01,
@@ -163,12 +96,6 @@ def gate(
         float, typer.Option(help="How sure it must be that the share is kept, beyond the faces seen.")
     ] = 0.95,
     precision: Annotated[str, typer.Option(help="Of the engine: fp32, bf16 or int8.")] = "fp32",
-    count: Count = None,
-    seed: Seed = None,
-    protocol: Protocol = None,
-    fold: Fold = 0,
-    workers: Workers = 2,
-    allow: Allow = False,
     json: Json = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write gate.md, gate.json and gate.png to.")
@@ -187,36 +114,23 @@ def gate(
     """
     from ssr_bundle.disk import check_folder
     from ssr_train.evaluation.gate_report import measure_gate
-    from ssr_train.evaluation.selection import Source
 
     check_folder(out)
-    found = measure_gate(
-        bundle,
-        Source(data, count, seed, protocol, fold, workers),
-        age,
-        false_accept,
-        confidence,
-        precision=precision,
-        allow_trained=allow,
-    )
+    found = measure_gate(bundle, source, age, false_accept, confidence, precision=precision)
     _deliver(found.report(), json, out)
 
 
+@unfolded
 def card(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
-    data: DataOfBundle = None,
+    bundle: Bundle,
+    *,
+    source: SourceOfBundle,
     evaluated: Annotated[
         bool,
         typer.Option(
             "--evaluate", help="Measure errors too, on the run's own test pictures: of drawn faces."
         ),
     ] = False,
-    count: Count = None,
-    seed: Seed = None,
-    protocol: Protocol = None,
-    fold: Fold = 0,
-    workers: Workers = 2,
-    allow: Allow = False,
     out: Annotated[Path | None, typer.Option(help="File to write; without it the card is printed.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file at --out.")] = False,
 ) -> None:
@@ -232,11 +146,9 @@ def card(
         ssr-train card bundles/morph2 --data prepared/megaage --protocol distributed --out CARD.md
     """
     from ssr_train.evaluation.card import write_card
-    from ssr_train.evaluation.selection import Source
 
-    wanted = evaluated or data is not None
-    source = Source(data, count, seed, protocol, fold, workers) if wanted else None
-    text = write_card(bundle, source, out, force=force, allow_trained=allow)
+    wanted = evaluated or source.data is not None
+    text = write_card(bundle, source if wanted else None, out, force=force)
     if out is None:
         sys.stdout.write(text)
     else:

@@ -1,0 +1,94 @@
+"""What is asked of an evaluation, as the command line says it: which pictures, and who answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ssr_bundle.bundle import Bundle
+    from ssr_train.runners import Runner
+
+_PICTURES = "Pictures"
+_DATA = "synthetic, synthetic-persons (drawn) or a prepared set"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Pictures. ``data`` None: those of the training run, as recorded. ``protocol`` None: the recorded test
+    part, or, of a set the weights did not learn from, all pictures."""
+
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{_DATA}; without it the training run's own, of a run's folder or of a bundle of drawn "
+            "faces.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None
+    count: Annotated[int | None, typer.Option(min=1, help="Faces to draw.", rich_help_panel=_PICTURES)] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Which faces are drawn, and how --protocol splits.", rich_help_panel=_PICTURES
+        ),
+    ] = None
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="random, subject-exclusive, distributed or leave-one-subject-out: its test part. Without it "
+            "the run's recorded test part, or all pictures of a set that it did not learn from.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None
+    fold: Annotated[
+        int, typer.Option(min=0, help="Of leave-one-subject-out: whom to test.", rich_help_panel=_PICTURES)
+    ] = 0
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.", rich_help_panel=_PICTURES)] = 2
+    allow_training_images: Annotated[
+        bool,
+        typer.Option(
+            "--allow-training-images",
+            help="Go on where the weights learned from these pictures; the report says so.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
+class SourceOfBundle(Source):
+    """Pictures for what takes a bundle alone."""
+
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{_DATA}; without it the training run's own, of a bundle of drawn faces alone: another "
+            "records which set it learned from, but not where it lies.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who answers. ``runner`` None: the native engine for a bundle, torch for another system."""
+
+    runner: Annotated[
+        str | None,
+        typer.Option(help="native, torch, onnx or served; without it native for a bundle, torch otherwise."),
+    ] = None
+    precision: Annotated[str, typer.Option(help="native: fp32, bf16, int8; onnx: fp32, fp16, int8.")] = "fp32"
+    device: Annotated[str, typer.Option(help="torch, native: cpu, cuda or cuda:N.")] = "cpu"
+    threads: Annotated[int, typer.Option(min=1, help="native, onnx: threads.")] = 1
+    url: Annotated[str, typer.Option(help="served: host:port of gRPC.")] = "localhost:8001"
+    model: Annotated[str, typer.Option(help="served: the model's name.")] = "ssrnet"
+
+    def open(self, what: Bundle | Path | None) -> Runner:
+        """The runner of these weights, see :func:`ssr_train.runners.open_runner`."""
+        from ssr_train.runners import open_runner
+
+        options = {name: value for name, value in vars(self).items() if name != "runner"}
+        return open_runner(what, self.runner or ("torch" if isinstance(what, Path) else "native"), **options)
