@@ -4,8 +4,8 @@ Validates every contestant, finds the configuration that each peer likes best, t
 in one process, and writes ``benchmarks/results/engine-<cpu>.md`` with a plot beside it.
 
 * fp32 answers must lie within 2e-3 years of the float64 reference on the golden record's face crops. bf16 and
-  int8 are held to fp32 on crops that calibration never saw, and their drift is reported.
-* int8 of every peer is calibrated on the same crops: drawn faces, or the faces in the photos of --images.
+  int8 are held to fp32 on other crops, and their drift is reported.
+* int8 of every peer is quantized on the same crops: drawn faces, or the faces in the photos of --images.
 * A peer is handed float arrays in the layout it likes, made before the clock starts, the graph in the order
   it likes, batches cut into the chunks it likes; on several threads, its own threads or single-threaded
   copies, whichever is quicker. Ours starts from the uint8 crops, every time.
@@ -38,8 +38,8 @@ from ssr_ops.engine import Engine
 from ssr_ops.shipped import default_bundle
 
 PRECISIONS = ("fp32", "bf16", "int8")
-CALIBRATION, FRESH = 300, 256
-"""How many crops int8 is calibrated on, and how many others drift is measured on."""
+GIVEN, FRESH = 300, 256
+"""How many crops int8 is quantized on, and how many others drift is measured on."""
 
 
 def main() -> None:
@@ -80,7 +80,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batches", type=numbers(128), metavar="N,...", help="default: 1,8,32,128")
     parser.add_argument("--threads", type=numbers(64), metavar="N,...", help="default: 1,2")
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="photos whose faces calibrate int8 and measure drift"
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="photos whose faces int8 is quantized and measured on",
     )
     parser.add_argument("--seconds", type=float, default=None, help="for each batch size (default: 6)")
     parser.add_argument(
@@ -125,13 +128,13 @@ def run(bundle: Bundle, options: argparse.Namespace, folder: Path) -> Results:
     begin = time.perf_counter()
     print(f"crops: {options.images or 'drawn faces'}", flush=True)
     if options.images:
-        calibration, fresh, source = photographed_crops(options.images, bundle)
+        given, fresh, source = photographed_crops(options.images, bundle)
     else:
-        calibration, fresh, source = drawn_crops(CALIBRATION, FRESH, bundle)
+        given, fresh, source = drawn_crops(GIVEN, FRESH, bundle)
     if options.precisions != ("fp32",):
-        bundle, own = quantized(bundle, calibration, folder)
+        bundle, own = quantized(bundle, given, folder)
         source += f"; ours {own}"
-    material = Material(bundle, calibration, folder)
+    material = Material(bundle, given, folder)
     print("contestants:", flush=True)
     found, absent = peers.gather(material, ("ours", *options.peers), options.precisions)
     for item in absent:

@@ -351,7 +351,7 @@ def quantize(
         bool, typer.Option("--force", help="Replace a quantization, or the bundle at --out.")
     ] = False,
 ) -> None:
-    """Calibrate a bundle for int8 and bf16: ranges, learned rounding, bias corrections.
+    """Quantize a bundle for int8 and bf16: ranges, learned rounding, bias corrections.
 
     The weights stay as they are. Prints how far the answers then drift from fp32's, on the crops used and
     on others. A few hundred crops of many persons do; they should look like what will be served.
@@ -364,9 +364,9 @@ def quantize(
 
         ssr-train quantize runs/first/bundle --data synthetic
     """
-    from ssr_train.quantize import command as quantizing
+    from ssr_train.quantize.quantize_bundle import quantize_bundle
 
-    _describe(quantizing.quantize(bundle, source, out, force).path, full=False)
+    _describe(quantize_bundle(bundle, source, out, force).path, full=False)
 
 
 @app.command()
@@ -387,7 +387,7 @@ def export(
 
     The graph takes the bytes that every server of ours takes (uint8, N x 64 x 64 x 3, any N) and gives the
     same clipped answers. fp16 and int8 are of the convolutions; the age arithmetic is float32 in each. int8
-    needs a bundle that `ssr-train quantize` calibrated. No torch is needed.
+    needs a bundle that `ssr-train quantize` made. No torch is needed.
 
     Examples:
 

@@ -55,7 +55,7 @@ def drift_rows(contract: Contract) -> list[tuple[str, ...]]:
                 errors = record[name].get("mae")
                 rows.append((
                     precision,
-                    f"{record[name]['crops']} {'calibration' if name == 'calibration' else 'held out'}",
+                    f"{record[name]['crops']} {'quantized on' if name == 'calibration' else 'held out'}",
                     *(f"{drift[key]:{sign}.3f}" for key, sign in _DRIFT),
                     f"{errors['fp32']:.3f} -> {errors[precision]:.3f}" if errors else "-",
                 ))  # fmt: skip
@@ -75,7 +75,7 @@ def _golden(check: Replay, interface: Interface) -> str:
 
 
 def _quantization(contract: Contract) -> list[str]:
-    """How int8 and bf16 were calibrated, and their drift on crops that calibration never saw."""
+    """How int8 and bf16 were quantized, and their drift."""
     q = contract.quantization
     if q is None:
         return ["none: int8 and bf16 need `ssr-train quantize`"]
@@ -86,7 +86,7 @@ def _quantization(contract: Contract) -> list[str]:
     ]
     source = q.calibration.get("source")
     if isinstance(source, dict) and "synthetic" in source:
-        lines[0] += ", calibrated on " + ("drawn faces" if source["synthetic"] else "photos")
+        lines[0] += ", quantized on " + ("drawn faces" if source["synthetic"] else "photos")
     lines += [
         f"{precision} on {crops} crops: mean {mean}, signed {signed}, 99 % {p99}, max {largest}"
         for precision, crops, mean, signed, p99, largest, _ in drift_rows(contract)

@@ -26,7 +26,7 @@ from ssr_bundle.errors import SsrError
 from ssr_ops import _native, implementations, quantized, reference
 from ssr_ops.engine import Engine, Stages
 from ssr_ops.shipped import default_bundle
-from ssr_train.quantize.calibrate import calibrate
+from ssr_train.quantize.quantizer import find_quantization
 
 IMPLEMENTATIONS = ("avx512", "avx2", "portable")
 QUANTIZED = [
@@ -253,7 +253,7 @@ class Calibrated:
         if not (self.folder / name).exists():
             bundle = read_bundle(self.released(name))
             crops = gather(self._photos(), bundle.contract.interface, 15).images
-            quantization = calibrate(
+            quantization = find_quantization(
                 bundle.parameters(), bundle.contract.architecture, crops, learned=False
             )  # learned rounding takes its time
             copy_bundle(bundle, replace(bundle.contract, quantization=quantization), self.folder / name)

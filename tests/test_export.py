@@ -33,7 +33,7 @@ from ssr_ops.export.runtime import check_onnx, replay_onnx
 from ssr_ops.export.write import export, export_file
 from ssr_ops.golden import write_bundle
 from ssr_ops.shipped import default_bundle
-from ssr_train.quantize.calibrate import calibrate
+from ssr_train.quantize.quantizer import find_quantization
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -87,7 +87,7 @@ def calibrated(
     """Each released network, quantized on the cast's 24 crops."""
     bundle = read_bundle(released(request.param))
     crops = faces(bundle.contract.interface, "cast")
-    found = calibrate(bundle.parameters(), bundle.contract.architecture, crops)
+    found = find_quantization(bundle.parameters(), bundle.contract.architecture, crops)
     path = tmp_path_factory.mktemp("calibrated") / request.param
     return copy_bundle(bundle, replace(bundle.contract, quantization=found), path)
 

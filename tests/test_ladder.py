@@ -27,7 +27,7 @@ from ssr_bundle.tolerances import TABLE, Limits, required
 from ssr_ops import implementations, op
 from ssr_ops.shipped import default_bundle
 from ssr_train.data.synthetic import draw_faces
-from ssr_train.quantize import calibrate as calibration
+from ssr_train.quantize import quantizer
 from triton_repo import cli, flavors, repository
 from triton_repo.compile import NotRunnable, gpu
 from triton_repo.config import Options
@@ -151,13 +151,13 @@ def test_released_networks_on_a_real_photo(
     name: str, released: ReleasedBundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Quantized on the six faces of one photo, verified on the face of another."""
-    monkeypatch.setattr(calibration, "MOST", QUANTIZED_ON[name])
+    monkeypatch.setattr(quantizer, "MOST", QUANTIZED_ON[name])
     for folder, photo in (("cast", material("faces/the_flash_cast.png")), ("astronaut", ASTRONAUT)):
         (tmp_path / folder).mkdir()
         shutil.copy(photo, tmp_path / folder)
     plain = read_bundle(released(name))
     crops = gather(tmp_path / "cast", plain.contract.interface, 31).images
-    found = calibration.calibrate(plain.parameters(), plain.contract.architecture, crops)
+    found = quantizer.find_quantization(plain.parameters(), plain.contract.architecture, crops)
     bundle = copy_bundle(plain, replace(plain.contract, quantization=found), tmp_path / "bundle")
     rungs = ["--rungs", "torch,native,onnx", "--images", tmp_path / "astronaut", "--jitter", "31"]
     climbed = Found(bundle.path, *rungs)

@@ -24,9 +24,9 @@ from ssr_ops import quantized, reference
 from ssr_ops.drift import Drift
 from ssr_ops.replay import ReplayError
 from ssr_ops.shipped import default_bundle
-from ssr_train.quantize import calibrate as calibration
-from ssr_train.quantize.command import quantize
+from ssr_train.quantize import quantizer
 from ssr_train.quantize.crop_source import CropSource
+from ssr_train.quantize.quantize_bundle import quantize_bundle
 from ssr_train.quantize.rounding import learn_rounding
 
 ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
@@ -146,14 +146,14 @@ def test_correct_matches_the_mean_after_the_activation() -> None:
     v = rng.normal(size=(4, 9, 9, 3)).astype(np.float32)
     for name, activate in (("x.1", lambda z: np.maximum(z, 0)), ("s.1", np.tanh)):
         target = activate(v + np.array([0.1, -0.2, 0.05])).mean(axis=(0, 1, 2))
-        np.testing.assert_allclose(calibration.correct(name, v, target), [0.1, -0.2, 0.05], atol=1e-4)
+        np.testing.assert_allclose(quantizer.correct(name, v, target), [0.1, -0.2, 0.05], atol=1e-4)
     silent = np.full((1, 2, 2, 1), -5, np.float32)
-    assert calibration.correct("x.0", silent, np.array([0.5])) == [0.0]
+    assert quantizer.correct("x.0", silent, np.array([0.5])) == [0.0]
 
 
 def test_relit_crops_differ_and_are_reproducible() -> None:
     images = np.random.default_rng(3).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
-    first, again = (calibration.relight(images, np.random.default_rng(5)) for _ in range(2))
+    first, again = (quantizer.relight(images, np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(first, again)
     assert first.dtype == np.uint8
     assert (first != images).mean() > 0.5
@@ -169,7 +169,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default bundle, plain, quantized on a few drawn faces."""
     folder = tmp_path_factory.mktemp("drawn")
     plain(folder / "plain")
-    return quantize(folder / "plain", CropSource(data="synthetic", count=FEW), folder / "quantized").path
+    return quantize_bundle(
+        folder / "plain", CropSource(data="synthetic", count=FEW), folder / "quantized"
+    ).path
 
 
 def plain(path: Path) -> Path:
@@ -190,7 +192,7 @@ def test_drawn_faces_end_to_end(drawn: Path, capsys: pytest.CaptureFixture[str])
         assert 0 < drift["mean"] < limit
         assert abs(record["held_out"]["mae"][precision] - record["held_out"]["mae"]["fp32"]) < limit
     with pytest.raises(SsrError, match="quantized already; --force does it again"):
-        quantize(drawn, CropSource(data="synthetic", count=FEW))
+        quantize_bundle(drawn, CropSource(data="synthetic", count=FEW))
 
 
 def test_the_command_without_torch_gives_the_same_contract_in_place(drawn: Path, tmp_path: Path) -> None:
@@ -226,14 +228,14 @@ def test_what_lies_beside_and_graphs_of_before(
     export(bundle, GRAPHS)
     (bundle / "CARD.md").write_text("a card")
     source = CropSource(data="synthetic", count=LEAST)
-    monkeypatch.setattr("ssr_train.quantize.command.calibrate", lambda *_: same)
-    quantize(bundle, source, force=True)
+    monkeypatch.setattr("ssr_train.quantize.quantize_bundle.find_quantization", lambda *_: same)
+    quantize_bundle(bundle, source, force=True)
     assert "note: model" not in capsys.readouterr().out
     (bundle / "CARD.md").write_text("another card")
     assert set(map(onnx_name, GRAPHS)) < set(read_bundle(bundle).contract.files)
-    monkeypatch.setattr("ssr_train.quantize.command.calibrate", lambda *_: other)
+    monkeypatch.setattr("ssr_train.quantize.quantize_bundle.find_quantization", lambda *_: other)
     for out in (tmp_path / "out", None):
-        written = quantize(bundle, source, out, force=True)
+        written = quantize_bundle(bundle, source, out, force=True)
         note = "note: model.int8.onnx held the quantization of before and is left out; write it again: "
         assert f"{note}ssr-train export {written.path} --precision int8\n" in capsys.readouterr().out
         assert {"model.onnx", "model.fp16.onnx"} < set(written.contract.files)
@@ -247,14 +249,14 @@ def test_a_folder_that_cannot_be_written_is_said_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = plain(tmp_path / "b")
-    monkeypatch.setattr("ssr_train.quantize.command._parts", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr("ssr_train.quantize.quantize_bundle._parts", lambda *_: pytest.fail("work was done"))
     source = CropSource(data="synthetic", count=FEW)
     (tmp_path / "file").touch()
     with pytest.raises(SsrError, match="file: is a file, expected a folder for the bundle"):
-        quantize(bundle, source, tmp_path / "file" / "below")
+        quantize_bundle(bundle, source, tmp_path / "file" / "below")
     monkeypatch.setattr("os.access", lambda place, mode: place != bundle)
     with pytest.raises(SsrError, match="b: cannot be written to, expected a folder for the bundle"):
-        quantize(bundle, source)
+        quantize_bundle(bundle, source)
 
 
 def test_a_golden_record_that_does_not_replay_names_the_remedy(
@@ -265,11 +267,11 @@ def test_a_golden_record_that_does_not_replay_names_the_remedy(
     def off(bundle: Bundle) -> None:
         raise ReplayError(f"{bundle.path}: the engine is off by 1.88 years")
 
-    monkeypatch.setattr("ssr_train.quantize.command.replay_all", off)
+    monkeypatch.setattr("ssr_train.quantize.quantize_bundle.replay_all", off)
     bundle = plain(tmp_path / "b")
     before = (bundle / "contract.json").read_bytes()
-    with pytest.raises(SsrError, match=r"/b: .* 1\.88 years; calibrated on 32 crops, more of them may help"):
-        quantize(bundle, CropSource(data="synthetic", count=32))
+    with pytest.raises(SsrError, match=r"/b: .* 1\.88 years; quantized on 32 crops, more of them may help"):
+        quantize_bundle(bundle, CropSource(data="synthetic", count=32))
     assert (bundle / "contract.json").read_bytes() == before
 
 
@@ -319,7 +321,7 @@ def test_ready_crops_and_held_out_files(tmp_path: Path, capsys: pytest.CaptureFi
     (images / "broken.jpg").write_bytes(b"no picture")
     (images / "copy.png").write_bytes((images / "000.png").read_bytes())
     (images / "notes.txt").write_text("ignored")
-    result = quantize(plain(tmp_path / "b"), CropSource(images=images), tmp_path / "out")
+    result = quantize_bundle(plain(tmp_path / "b"), CropSource(images=images), tmp_path / "out")
     printed = capsys.readouterr().out
     assert "broken.jpg: not an image" in printed
     assert "copy.png: the same bytes as another file" in printed
@@ -329,7 +331,7 @@ def test_ready_crops_and_held_out_files(tmp_path: Path, capsys: pytest.CaptureFi
     assert record["calibration"]["files"] == 33
     assert "held_out" not in record
     with pytest.raises(SsrError, match="exists already; choose another --out"):
-        quantize(tmp_path / "b", CropSource(images=images), tmp_path / "out")
+        quantize_bundle(tmp_path / "b", CropSource(images=images), tmp_path / "out")
 
 
 def test_bad_folders(tmp_path: Path) -> None:
@@ -338,7 +340,7 @@ def test_bad_folders(tmp_path: Path) -> None:
 
     def refuse(message: str, **source: Any) -> None:
         with pytest.raises(SsrError, match=message):
-            quantize(bundle, CropSource(**source))
+            quantize_bundle(bundle, CropSource(**source))
 
     refuse("absent: no such folder, expected one with photos", images=tmp_path / "absent")
     refuse("contract.json: not a folder", images=bundle / "contract.json")
@@ -375,12 +377,12 @@ def test_released_network_on_another_photo(
     morph2_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calibrated on the six faces of one photo, measured on the face of another."""
-    monkeypatch.setattr(calibration, "MOST", 48)  # for time
+    monkeypatch.setattr(quantizer, "MOST", 48)  # for time
     for name, photo in (("cast", material("faces/the_flash_cast.png")), ("astronaut", ASTRONAUT)):
         (tmp_path / name).mkdir()
         (tmp_path / name / photo.name).write_bytes(photo.read_bytes())
     source = CropSource(images=tmp_path / "cast", test=tmp_path / "astronaut", jitter=31)
-    result = quantize(morph2_bundle, source, tmp_path / "out")
+    result = quantize_bundle(morph2_bundle, source, tmp_path / "out")
     record = result.contract.quantization.calibration  # type: ignore[union-attr]
     assert (record["calibration"]["crops"], record["held_out"]["crops"]) == (192, 32)
     for precision in PRECISIONS:

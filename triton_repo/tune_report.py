@@ -104,7 +104,7 @@ def _after(found: Tuning, target: TunedModel) -> Iterable[str]:
             yield f"{trial.engine}: {rate:,.0f} crops/s, {times}"
         yield "the precision stays as it is: --precision with one name changes it"
     for precision, drift in found.drift.items():
-        yield f"drift of {precision} from fp32 as the bundle's calibration found it: {_drift(drift)}"
+        yield f"drift of {precision} from fp32 as the bundle's quantization found it: {_drift(drift)}"
 
 
 def _options(settings: ServingSettings) -> str:

@@ -221,7 +221,7 @@ def answers(results: Results) -> list[str]:
         rows.append(f"| {each.name} | {size} | {how} | {kernels} |")
     return [
         "Years. fp32: the largest difference from the float64 reference on the golden record's face crops. "
-        "bf16 and int8: mean / largest difference from fp32 on crops that calibration never saw.",
+        "bf16 and int8: mean / largest difference from fp32 on crops that were not quantized on.",
         "",
         f"| | years | quickest way to run a batch of {middle}, by threads | convolutions' kernels |",
         "| --- | ---: | --- | --- |",

@@ -53,7 +53,7 @@ class WrongError(Exception):
 
 @dataclass(frozen=True)
 class Judge:
-    """What answers are held to: the golden record's faces, and fp32 on crops that calibration never saw."""
+    """What answers are held to: the golden record's faces, and fp32 on crops that were not quantized on."""
 
     bundle: Bundle
     crops: Images

@@ -32,16 +32,16 @@ Session = Callable[[Images], Call]
 
 @dataclass(frozen=True)
 class Material:
-    """What every contestant is made from: the bundle, calibration crops, a scratch folder."""
+    """What every contestant is made from: the bundle, crops to quantize on, a scratch folder."""
 
     bundle: Bundle
-    calibration: Images
+    crops: Images
     folder: Path
 
     @cached_property
     def planes(self) -> NDArray[np.float32]:
-        """Calibration crops as float (N, 3, 64, 64)."""
-        return as_planes(self.calibration)
+        """The crops as float (N, 3, 64, 64)."""
+        return as_planes(self.crops)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The crops that int8 is calibrated on, and others to measure drift on."""
+"""The crops that int8 is quantized on, and others to measure drift on."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ssr_bundle.bundle import Bundle
 from ssr_bundle.errors import SsrError
 
 
-def drawn_crops(calibration: int, fresh: int, bundle: Bundle) -> tuple[Images, Images, str]:
+def drawn_crops(given: int, fresh: int, bundle: Bundle) -> tuple[Images, Images, str]:
     """Drawn faces of two seeds in the contract's colour order, and what to call them."""
     from ssr_train.data.synthetic import draw_faces
 
-    source = f"{calibration} drawn faces; drift on {fresh} others"
-    drawn = [draw_faces(count, seed).images for count, seed in ((calibration, 11), (fresh, 12))]
+    source = f"{given} drawn faces; drift on {fresh} others"
+    drawn = [draw_faces(count, seed).images for count, seed in ((given, 11), (fresh, 12))]
     if bundle.contract.interface.input.colour == "rgb":
         drawn = [np.ascontiguousarray(images[..., ::-1]) for images in drawn]
     return drawn[0], drawn[1], source
 
 
 def photographed_crops(folder: Path, bundle: Bundle) -> tuple[Images, Images, str]:
-    """The faces in the photos of ``folder``: of every other photo for calibration, of the rest for drift."""
+    """The faces in the photos of ``folder``: of every other photo to quantize on, of the rest for drift."""
     from ssr_client.gather import gather
 
-    calibration, fresh = gather(folder, bundle.contract.interface, jitter=7).split(2)
-    if not (len(calibration.images) and len(fresh.images)):
+    given, fresh = gather(folder, bundle.contract.interface, jitter=7).split(2)
+    if not (len(given.images) and len(fresh.images)):
         raise SsrError(f"--images {folder}: two photos with faces are needed at least")
-    parts = [f"{len(each.images)} crops of {each.faces} faces in photos" for each in (calibration, fresh)]
-    return calibration.images, fresh.images, f"{parts[0]}; drift on {parts[1]}"
+    parts = [f"{len(each.images)} crops of {each.faces} faces in photos" for each in (given, fresh)]
+    return given.images, fresh.images, f"{parts[0]}; drift on {parts[1]}"

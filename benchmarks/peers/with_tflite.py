@@ -94,7 +94,7 @@ def converter(material: Material) -> Any:
 
 
 def quantized(material: Material, source: Path, chunk: int, what: str) -> Path:
-    """``source`` with the operators of ``INTEGER[what]`` in int8, per channel, calibrated by min and max."""
+    """``source`` with the operators of ``INTEGER[what]`` in int8, per channel, ranges by min and max."""
     with quiet():
         from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
 
@@ -116,7 +116,7 @@ def quantized(material: Material, source: Path, chunk: int, what: str) -> Path:
                 op_config=config,
                 algorithm_key=algorithm_manager.AlgorithmName.MIN_MAX_UNIFORM_QUANT,
             )
-        crops = material.calibration.astype(np.float32)
+        crops = material.crops.astype(np.float32)
         crops = crops[: len(crops) // chunk * chunk]
         batches = [{"args_0": crops[i : i + chunk]} for i in range(0, len(crops), chunk)]
         result = made.quantize(made.calibrate({"serving_default": batches}))

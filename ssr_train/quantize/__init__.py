@@ -1,1 +1,1 @@
-"""Calibration of a bundle for the int8 and bf16 engines: ``ssr-train quantize``."""
+"""Quantization of a bundle for the int8 and bf16 engines: ``ssr-train quantize``."""

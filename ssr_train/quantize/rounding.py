@@ -2,7 +2,7 @@
 
 Rounding each weight to nearest is not best: the inputs of a layer are correlated (neighbouring pixels
 most of all), so errors of neighbouring weights may cancel. Chosen is the rounding with the least
-mean squared error of the layer's output on calibration data, as in "Up or Down? Adaptive Rounding for
+mean squared error of the layer's output on the crops, as in "Up or Down? Adaptive Rounding for
 Post-Training Quantization" (Nagel et al., 2020), found by coordinate descent on the exact quadratic.
 """
 

@@ -31,12 +31,12 @@ F64 = NDArray[np.float64]
 
 
 def steps_of_work(architecture: Architecture, crops: int) -> int:
-    """How often ``calibrate`` ticks for so many crops."""
+    """How often :func:`find_quantization` ticks for so many crops."""
     layers = 2 * BLOCKS + 2 * len(architecture.stages)
     return (1 + VARIANTS) * len(range(0, min(crops, MOST), _BATCH)) + len(PRECISIONS) * layers
 
 
-def calibrate(
+def find_quantization(
     parameters: Mapping[str, NDArray[Any]],
     architecture: Architecture,
     crops: NDArray[np.uint8],

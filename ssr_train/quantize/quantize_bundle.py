@@ -1,4 +1,4 @@
-"""``ssr-train quantize``: gather crops, calibrate, measure the drift, replay golden, write the contract."""
+"""``ssr-train quantize``: gather crops, quantize, measure the drift, replay golden, write the contract."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ssr_ops.export.names import command, onnx_name, outdated
 from ssr_ops.replay import ReplayError, replay_all
 from ssr_train.describe import drift_rows
 from ssr_train.progress import bar
-from ssr_train.quantize.calibrate import calibrate, steps_of_work
 from ssr_train.quantize.crop_source import CropSource
+from ssr_train.quantize.quantizer import find_quantization, steps_of_work
 
 _HELD_OUT_EVERY = 5
 
@@ -43,8 +43,8 @@ class Part:
         return {"faces": c.faces, "crops": len(c.images), "files": len(c.files), "files_sha256": c.sha256}
 
 
-def quantize(path: Path, source: CropSource, out: Path | None = None, force: bool = False) -> Bundle:
-    """Calibrate the bundle at ``path`` for int8 and bf16 and print the drift table.
+def quantize_bundle(path: Path, source: CropSource, out: Path | None = None, force: bool = False) -> Bundle:
+    """Quantize the bundle at ``path`` for int8 and bf16 and print the drift table.
 
     Writes a new bundle to ``out``, or the contract in place; weights and golden record stay as they are. An
     exported int8 graph of another quantization is left out of what is written.
@@ -58,19 +58,19 @@ def quantize(path: Path, source: CropSource, out: Path | None = None, force: boo
         check_vacant(out, overwrite=force)
     check_folder(path if out is None else out.parent, "the bundle")
     console = Console(highlight=False, soft_wrap=True)
-    calibration, held_out = _parts(bundle, source, console)
+    given, held_out = _parts(bundle, source, console)
     contract = bundle.contract
-    crops = calibration.crops.images
-    with bar(console, "calibrating", steps_of_work(contract.architecture, len(crops))) as tick:
-        found = calibrate(bundle.parameters(), contract.architecture, crops, tick)
+    crops = given.crops.images
+    with bar(console, "quantizing", steps_of_work(contract.architecture, len(crops))) as tick:
+        found = find_quantization(bundle.parameters(), contract.architecture, crops, tick)
     with tempfile.TemporaryDirectory(prefix="ssr-quantize-") as folder:
         draft = copy_bundle(bundle, replace(contract, quantization=found), Path(folder) / "bundle")
-        record = _measure(draft, calibration, held_out, console)
+        record = _measure(draft, given, held_out, console)
         try:
             replay_all(draft)
         except ReplayError as error:
             fault = str(error).replace(str(draft.path), str(path))
-            raise SsrError(f"{fault}; calibrated on {len(crops)} crops, more of them may help") from None
+            raise SsrError(f"{fault}; quantized on {len(crops)} crops, more of them may help") from None
     record = {"source": _source(source), **record}
     contract = replace(contract, quantization=replace(found, calibration=record))
     stale = outdated(bundle.contract, contract)
@@ -92,7 +92,7 @@ def quantize(path: Path, source: CropSource, out: Path | None = None, force: boo
 
 
 def _parts(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, Part | None]:
-    """What to calibrate on, and what to hold out (None if there is too little)."""
+    """What to quantize on, and what to hold out (None if there is too little)."""
     if source.data is not None:
         return _drawn(bundle, source, console)
     assert source.images is not None
@@ -102,7 +102,7 @@ def _parts(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, 
         if common := set(given.files) & set(test.files):
             raise SsrError(
                 f"{source.test}: {len(common)} of its files lie in {source.images} too; what is tested on "
-                "must not be calibrated on"
+                "must not be quantized on"
             )
         enough(test, source.test)
         enough(given, source.images)
@@ -110,7 +110,7 @@ def _parts(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, 
     kept, last = given.split(_HELD_OUT_EVERY)
     if min(len(kept.images), len(last.images)) < LEAST:
         enough(given, source.images)
-        console.print("too few photos to hold some out: the drift is measured on the calibration crops only")
+        console.print("too few photos to hold some out: the drift is measured on the same crops")
         return Part(given), None
     console.print(f"every {_HELD_OUT_EVERY}th file is held out, for the drift")
     return Part(kept), Part(last)
@@ -133,7 +133,7 @@ def _gather(bundle: Bundle, folder: Path, source: CropSource, console: Console) 
 
 
 def _drawn(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, Part]:
-    """Drawn faces with their ages: ``count`` to calibrate on and as many others held out."""
+    """Drawn faces with their ages: ``count`` to quantize on and as many others held out."""
     from ssr_train.data.synthetic import VERSION, draw_faces
 
     if source.data != "synthetic":
@@ -165,9 +165,9 @@ def _drawn(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, 
     return parts[0], parts[1]
 
 
-def _measure(bundle: Bundle, calibration: Part, held_out: Part | None, console: Console) -> dict[str, Any]:
+def _measure(bundle: Bundle, given: Part, held_out: Part | None, console: Console) -> dict[str, Any]:
     """The record of the contract: counts, and drift (and MAE) by set and precision."""
-    sets = {"calibration": calibration} | ({} if held_out is None else {"held_out": held_out})
+    sets = {"calibration": given} | ({} if held_out is None else {"held_out": held_out})
     record: dict[str, Any] = {name: part.to_json() for name, part in sets.items()}
     record["engines"] = {}
     record["drift"] = {precision: {} for precision in PRECISIONS}
@@ -198,7 +198,7 @@ def _source(source: CropSource) -> dict[str, Any]:
 
 
 def _warn(record: dict[str, Any], contract: Contract, console: Console) -> None:
-    """Say so when the drift on crops that calibration never saw is more than the project allows."""
+    """Say so when the drift on crops that it was not quantized on is more than the project allows."""
     for precision in PRECISIONS:
         drift = record["drift"][precision].get("held_out", {})
         for quantity, allowed in required("native", precision, contract).bounds(many=True).items():

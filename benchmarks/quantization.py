@@ -1,12 +1,12 @@
-"""How far do int8 and bf16 answers lie from fp32's on faces that calibration never saw, and what does each
-step of the calibration earn?
+"""How far do int8 and bf16 answers lie from fp32's on faces that they were not quantized on, and what
+does each step of the quantization earn?
 
-Two folders of photos, no person in both: each network is calibrated on one and measured on the other, both
+Two folders of photos, no person in both: each network is quantized on one and measured on the other, both
 ways. The default bundle, which learned from drawn faces, is measured on drawn faces. Answers are the native
 engine's where this build has the precision, else the NumPy reference's: the same integers in int8, and in
 bf16 the same but for the order of sums. So the table does not depend on the machine. Writes results/drift.md.
 
-    python benchmarks/drift.py PHOTOS OTHER_PHOTOS [--jitter N] [--only NAME...]
+    python benchmarks/quantization.py PHOTOS OTHER_PHOTOS [--jitter N] [--only NAME...]
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ssr_ops.golden import write_bundle
 from ssr_ops.shipped import default_bundle
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.keras_import import import_keras
-from ssr_train.quantize.calibrate import calibrate
+from ssr_train.quantize.quantizer import find_quantization
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SSR_SHARED", ROOT.parent / "shared"))
@@ -45,7 +45,7 @@ Rows = list[list[str]]
 
 @dataclass(frozen=True)
 class Step:
-    """One row: a precision, what is switched on, and how it is calibrated."""
+    """One row: a precision, what is switched on, and how it is quantized."""
 
     precision: str
     title: str
@@ -56,7 +56,7 @@ class Step:
 def steps() -> list[Step]:
     def switched(**parts: bool) -> Callable[[Bundle, Images], Quantization]:
         def make(bundle: Bundle, crops: Images) -> Quantization:
-            return calibrate(bundle.parameters(), bundle.contract.architecture, crops, **parts)
+            return find_quantization(bundle.parameters(), bundle.contract.architecture, crops, **parts)
 
         return make
 
@@ -90,7 +90,7 @@ def first_blocks_in_bytes() -> Iterator[None]:
 
 
 def measure(bundle: Bundle, step: Step, crops: Images, others: Images) -> Drift:
-    """Calibrated on ``crops``, measured on ``others``; in years at V = 101."""
+    """Quantized on ``crops``, measured on ``others``; in years at V = 101."""
     real, _ = answers(bundle, "fp32", others)
     with tempfile.TemporaryDirectory() as folder:
         if step.byte_first:
@@ -156,12 +156,12 @@ def main() -> None:
                 rows += rows_of("default", bundle, [("drawn", drawn[0], drawn[1])])
             else:
                 rows += rows_of(name, bundle, both)
-    header = ["network, precision", "what is on", "calibrated on, tested on", "mean", "signed", "99 %", "max"]
+    header = ["network, precision", "what is on", "quantized on, tested on", "mean", "signed", "99 %", "max"]
     text = "\n".join([
         "# Drift of int8 and bf16 from fp32, in years",
         "",
-        "`python benchmarks/drift.py A B`: answers less the fp32 answers of the same network, on crops of "
-        "photos that calibration never saw. Mean and 99th percentile are of the size, `signed` is the mean "
+        "`python benchmarks/quantization.py A B`: answers less the fp32 answers of the same network, on crops of "
+        "photos that were not quantized on. Mean and 99th percentile are of the size, `signed` is the mean "
         "with its sign. Networks with V = 1 (the gender network) are scaled to V = 101: a hundredth is one "
         "ten-thousandth of probability. All rows are the arithmetic of the native engine.",
         "",
