@@ -85,3 +85,17 @@ def bar(console: Console, title: str, size: int | None) -> Iterator[Callable[...
             shown.update(task, advance=advance, total=total if total is not None else size)
 
         yield tick
+
+
+@contextmanager
+def drawing_bar(console: Console, count: int) -> Iterator[Callable[[int], None]]:
+    """:func:`bar` for faces that are drawn; yields progress(drawn so far)."""
+    with bar(console, "drawing faces", count) as tick:
+        done = 0
+
+        def progress(drawn: int) -> None:
+            nonlocal done
+            tick(drawn - done)
+            done = drawn
+
+        yield progress

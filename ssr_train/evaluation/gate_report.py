@@ -28,7 +28,7 @@ from ssr_train.evaluation.gate import (
 )
 from ssr_train.evaluation.intervals import Share, TooFew
 from ssr_train.evaluation.plots import draw_gate
-from ssr_train.evaluation.selection import Origin, Selection, ask, select
+from ssr_train.evaluation.selection import DRAWN, Origin, Selection, ask, select
 from ssr_train.evaluation.subject import title
 from ssr_train.runners import open_runner
 
@@ -70,8 +70,7 @@ class Gate:
 
     @property
     def title(self) -> str:
-        drawn = " on drawn faces (synthetic)" if self.selection.faces.synthetic else ""
-        return f"Gate at {self.age:g} years, {self.bundle}{drawn}"
+        return f"Gate at {self.age:g} years, {self.bundle}{self.selection.drawn}"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -136,7 +135,7 @@ class Gate:
             f"it is higher just below {self.age:g} (see the table)."
         )
         if self.selection.faces.synthetic:
-            caution += " Drawn faces (synthetic): these numbers say nothing of photos of people."
+            caution += f" {DRAWN}"
         return caution
 
 
@@ -185,8 +184,8 @@ def measure_gate(
         chosen_on=(int((tuned < age).sum()), int((tuned >= age).sum())),
         threshold=threshold,
         chance=float(residuals.at_least(age, np.array([threshold]))[0]),
-        false_accepts=_share(accepted[~old]),
-        false_rejects=_share(~accepted[old]),
+        false_accepts=Share.of(accepted[~old]),
+        false_rejects=Share.of(~accepted[old]),
         by_age=_by_age(accepted, true, age),
         auc=auc(held_out, old),
         auc_of_chance=auc(chances, old),
@@ -208,8 +207,4 @@ def _by_age(accepted: Flags, true: Years, age: float) -> list[tuple[str, Share]]
     names = [f"under {ends[0]:g}"]
     names += [f"{a:g} to <{b:g}" for a, b in pairwise(ends)]
     names += [f"{ends[-1]:g} and over"]
-    return [(name, _share(accepted[band == b])) for b, name in enumerate(names) if (band == b).any()]
-
-
-def _share(flags: Flags) -> Share:
-    return Share(int(flags.sum()), len(flags))
+    return [(name, Share.of(accepted[band == b])) for b, name in enumerate(names) if (band == b).any()]

@@ -41,6 +41,10 @@ class Share:
     hits: int
     count: int
 
+    @classmethod
+    def of(cls, flags: NDArray[np.bool_]) -> Share:
+        return cls(int(flags.sum()), len(flags))
+
     @property
     def value(self) -> float:
         return self.hits / self.count if self.count else math.nan
@@ -138,8 +142,8 @@ def measure_coverage(interval: Interval, answers: Years, ages: Years, clip: tupl
     hits = (ends[:, 0] <= ages) & (ages <= ends[:, 1])
     band = np.searchsorted(interval.edges, answers, side="right")
     return Coverage(
-        _share(hits),
-        {name: _share(hits[band == b]) for b, name in enumerate(band_names(interval))},
+        Share.of(hits),
+        {name: Share.of(hits[band == b]) for b, name in enumerate(band_names(interval))},
         float((ends[:, 1] - ends[:, 0]).mean()),
     )
 
@@ -147,10 +151,6 @@ def measure_coverage(interval: Interval, answers: Years, ages: Years, clip: tupl
 def band_names(interval: Interval) -> list[str]:
     """Of the bands of answers, lowest first."""
     return [band_name(interval.edges, b) if interval.edges else "all" for b in range(-1, len(interval.edges))]
-
-
-def _share(hits: NDArray[np.bool_]) -> Share:
-    return Share(int(hits.sum()), len(hits))
 
 
 def _round_up(years: float) -> float:

@@ -8,9 +8,17 @@ from typing import Any
 
 from ssr_bundle.report import Facts, Part, Picture, Report, Table
 from ssr_train.evaluation.intervals import Coverage
-from ssr_train.evaluation.metrics import CA_YEARS, CONFIDENCE, PERCENTILES, RESAMPLES, Bounds, Errors, Metrics
+from ssr_train.evaluation.metrics import (
+    CA_YEARS,
+    CONFIDENCE,
+    PERCENTILES,
+    RESAMPLES,
+    Errors,
+    Metrics,
+    bounded,
+)
 from ssr_train.evaluation.plots import draw_answers
-from ssr_train.evaluation.selection import Selection
+from ssr_train.evaluation.selection import DRAWN, Selection
 from ssr_train.runners import Years
 
 _TITLES = {"age": "true age", "sex": "sex", "group": "group"}
@@ -39,8 +47,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        drawn = " on drawn faces (synthetic)" if self.selection.faces.synthetic else ""
-        return f"Evaluation of {self.subject}{drawn}"
+        return f"Evaluation of {self.subject}{self.selection.drawn}"
 
     def to_json(self) -> dict[str, Any]:
         chosen = self.selection
@@ -100,7 +107,7 @@ class Evaluation:
             row = [name, f"{first.count:,}"]
             for one in self.judged:
                 e = one.metrics.parts[by][name]
-                row += [with_bounds(e.mae, e.mae_bounds), f"{e.bias:+.2f}", f"{e.ca_below[5]:.1%}"]
+                row += [e.mae_text, f"{e.bias:+.2f}", f"{e.ca_below[5]:.1%}"]
             rows.append(tuple(row))
         return Table(f"By {_TITLES[by]}", header, rows)
 
@@ -121,7 +128,7 @@ class Evaluation:
             + ("" if by == "subject" else " Where images share a person these are too narrow.")
         ]
         if self.selection.faces.synthetic:
-            notes.append("Drawn faces (synthetic): these numbers say nothing of photos of people.")
+            notes.append(DRAWN)
         return notes
 
 
@@ -129,18 +136,11 @@ def _measures(e: Errors) -> dict[str, str]:
     """Every measure of a set of images, by its name in a report."""
     found = {
         "images": f"{e.count:,}",
-        "MAE": with_bounds(e.mae, e.mae_bounds),
-        "mean signed error (answer - age)": with_bounds(e.bias, e.bias_bounds, "+.2f"),
+        "MAE": e.mae_text,
+        "mean signed error (answer - age)": bounded(e.bias, e.bias_bounds, "+.2f"),
         "root mean square error": f"{e.rmse:.2f}",
     }
     for n in CA_YEARS:
-        found[f"CA({n}), error < {n}"] = with_bounds(e.ca_below[n], (e.ca_below_bounds or {}).get(n), ".1%")
+        found[f"CA({n}), error < {n}"] = bounded(e.ca_below[n], (e.ca_below_bounds or {}).get(n), ".1%")
         found[f"CA({n}), error <= {n}"] = f"{e.ca_within[n]:.1%}"
     return found | {f"{p} % of errors are below": f"{e.percentiles[p]:.2f}" for p in PERCENTILES}
-
-
-def with_bounds(value: float, bounds: Bounds | None, form: str = ".2f") -> str:
-    """``3.21 [3.10, 3.32]``, the value alone without bounds."""
-    if bounds is None:
-        return f"{value:{form}}"
-    return f"{value:{form}} [{bounds.low:{form}}, {bounds.high:{form}}]"

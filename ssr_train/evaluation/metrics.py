@@ -56,6 +56,10 @@ class Errors:
     bias_bounds: Bounds | None = None
     ca_below_bounds: Mapping[int, Bounds] | None = None
 
+    @property
+    def mae_text(self) -> str:
+        return bounded(self.mae, self.mae_bounds)
+
     def to_json(self) -> dict[str, Any]:
         def bounds(value: Bounds | None) -> list[float] | None:
             return None if value is None else [value.low, value.high]
@@ -166,6 +170,12 @@ def band_name(lower_ends: Sequence[float], band: int) -> str:
     if band + 1 < len(lower_ends):
         return f"{lower_ends[band]:g} to <{lower_ends[band + 1]:g}"
     return f"{lower_ends[band]:g} and over"
+
+
+def bounded(value: float, bounds: Bounds | None, form: str = ".2f", scale: float = 1) -> str:
+    """``3.21 [3.10, 3.32]``, all times ``scale``; the value alone without bounds."""
+    between = f" [{scale * bounds.low:{form}}, {scale * bounds.high:{form}}]" if bounds else ""
+    return f"{scale * value:{form}}{between}"
 
 
 def _errors(answers: ArrayLike, ages: ArrayLike) -> Years:

@@ -19,8 +19,10 @@ from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, leak, make_split
 from ssr_train.evaluation.asked import Source
 from ssr_train.evaluation.intervals import TooFew
-from ssr_train.progress import bar
+from ssr_train.progress import bar, drawing_bar
 from ssr_train.runners import Runner, Years
+
+DRAWN = "Drawn faces (synthetic): these numbers say nothing of photos of people."
 
 COUNT = 4000
 """Faces drawn where no count is said."""
@@ -126,6 +128,11 @@ class Selection:
     choosing: int = 0
     seed: int | None = None
 
+    @property
+    def drawn(self) -> str:
+        """What a title says of them, if they are drawn faces."""
+        return " on drawn faces (synthetic)" if self.faces.synthetic else ""
+
     @contextmanager
     def suffices(self) -> Iterator[None]:
         """Let the error that there are too few of them say how to come by more."""
@@ -200,14 +207,7 @@ def load(name: str, count: int, seed: int, workers: int, console: Console) -> Da
     """The data set ``name`` with a progress bar while faces are drawn."""
     if workers < 1:
         raise SsrError(f"--workers must be at least 1, got {workers}")
-    with bar(console, "drawing faces", count) as tick:
-        done = 0
-
-        def progress(drawn: int) -> None:
-            nonlocal done
-            tick(drawn - done)
-            done = drawn
-
+    with drawing_bar(console, count) as progress:
         return datasets.load(name, count=count, seed=seed, workers=workers, progress=progress)
 
 

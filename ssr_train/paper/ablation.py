@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ssr_bundle.report import Report, Table
 from ssr_train import zoo
 from ssr_train.evaluation.metrics import Errors
-from ssr_train.paper.page import bounded, page
+from ssr_train.paper.page import page
 from ssr_train.paper.runs import Entry, Run, Runs
 
 if TYPE_CHECKING:
@@ -36,11 +36,8 @@ def ablation(runs: Runs, *, force: bool = False) -> Report | None:
         "trained without": _errors(runs, off),
         "trained with, then switched off": _errors(runs, on, switched_off=True),
     }
-    paper = {
-        "trained with": f"{zoo.describe('ssrnet').paper_mae:.2f}",
-        "trained without": f"{PAPER_MAE_WITHOUT:.2f} (which of the two is not said)",
-        "trained with, then switched off": f"{PAPER_MAE_WITHOUT:.2f} (which of the two is not said)",
-    }
+    without = f"{PAPER_MAE_WITHOUT:.2f} (which of the two is not said)"
+    paper = (f"{zoo.describe('ssrnet').paper_mae:.2f}", without, without)
     constant = runs.constant().mae
     return page(
         name="ablation",
@@ -52,13 +49,8 @@ def ablation(runs: Runs, *, force: bool = False) -> Report | None:
                 ("dynamic range", "best epoch", "last epoch", f"paper ({PAPER_DATA})"),
                 [
                     *(
-                        (
-                            name,
-                            bounded(best.mae, best.mae_bounds),
-                            bounded(last.mae, last.mae_bounds),
-                            paper[name],
-                        )
-                        for name, (best, last) in rows.items()
+                        (name, best.mae_text, last.mae_text, theirs)
+                        for (name, (best, last)), theirs in zip(rows.items(), paper, strict=True)
                     ),
                     ("always the mean age", f"{constant:.2f}", f"{constant:.2f}", "-"),
                 ],
@@ -102,9 +94,8 @@ def _draw(figure: Figure, on: Run, off: Run) -> None:
     axes = figure.subplots()
     for run, label, colour in ((on, "with", "tab:blue"), (off, "without", "tab:orange")):
         epochs = [row["epoch"] for row in run.history]
-        axes.plot(epochs, [row["val_mae"] for row in run.history], color=colour, label=f"{label}, validation")
-        axes.plot(
-            epochs, [row["train_mae"] for row in run.history], "--", color=colour, label=f"{label}, training"
-        )
+        for part, style, key in (("validation", "-", "val_mae"), ("training", "--", "train_mae")):
+            values = [row[key] for row in run.history]
+            axes.plot(epochs, values, style, color=colour, label=f"{label}, {part}")
     axes.set(xlabel="epoch", ylabel="MAE (years)")
     axes.legend(title="dynamic range")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROTOCOL = "random"
+_PARTS = ("training", "validation")
 SYSTEMS = ("mobilenet", "densenet", "ssrnet")
 PAPER_DATA = "morph2"
 OFFICIAL_DATA = {"morph2": "morph2", "imdb": "imdb", "wiki": "wiki", "megaage-asian": "megaface_asian"}
@@ -85,17 +86,7 @@ def figure2(
         tables=[
             Table(
                 "MAE, years",
-                (
-                    "system",
-                    "whose",
-                    "best epoch",
-                    "training",
-                    "validation",
-                    "last epoch",
-                    "training",
-                    "validation",
-                    "gap",
-                ),
+                ("system", "whose", "best epoch", *_PARTS, "last epoch", *_PARTS, "gap"),
                 [
                     row
                     for name in ours
@@ -210,21 +201,14 @@ def _draw(
     panels: Sequence[Axes] = figure.subplots(1, len(ours) + 1, sharey=True)
     *alone, together = panels
     for position, (axes, (name, curves)) in enumerate(zip(alone, ours.items(), strict=True)):
-        _plot(axes, curves.train, share, color="tab:blue", label="training")
-        _plot(axes, curves.validation, share, color="tab:orange", label="validation")
         _plot(together, curves.validation, share, color=f"C{position}", label=zoo.describe(name).title)
+        shown = [(curves, "-", "")]
         if name in published:
-            theirs = published[name]
-            _plot(axes, theirs.train, share, color="tab:blue", ls=":", label=f"training, official, {data}")
-            _plot(
-                axes,
-                theirs.validation,
-                share,
-                color="tab:orange",
-                ls=":",
-                label=f"validation, official, {data}",
-            )
-            _plot(together, theirs.validation, share, color=f"C{position}", ls=":")
+            shown.append((published[name], ":", f", official, {data}"))
+            _plot(together, published[name].validation, share, color=f"C{position}", ls=":")
+        for these, style, whose in shown:
+            _plot(axes, these.train, share, color="tab:blue", ls=style, label=f"training{whose}")
+            _plot(axes, these.validation, share, color="tab:orange", ls=style, label=f"validation{whose}")
         axes.set_title(zoo.describe(name).title)
         axes.legend(fontsize=7)
     together.set_title("validation")

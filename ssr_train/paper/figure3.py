@@ -6,7 +6,7 @@ V of them where a class is a year, as in the paper.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,9 @@ LARGEST = 256
 
 STAGES = (1, 2, 3, 4)
 MULTIPLE = STAGES[1:]
+
+_SINGLE = ("SSR-Net", "classes", "numbers", "in one stage", "difference", "heads alone", "in one stage")
+_HEADS = ("heads", "single_heads")
 
 
 def figure3(classes: Sequence[int] = CLASSES) -> Report:
@@ -49,27 +52,8 @@ def figure3(classes: Sequence[int] = CLASSES) -> Report:
         tables=[
             Table(
                 "The same classes in several stages and in one",
-                (
-                    "SSR-Net",
-                    "classes",
-                    "numbers",
-                    "in one stage",
-                    "difference",
-                    "heads alone",
-                    "in one stage",
-                ),
-                [
-                    (
-                        _name(row["stages"]),
-                        f"{row['classes']}",
-                        f"{row['numbers']:,}",
-                        f"{row['single']:,}",
-                        _difference(row["numbers"], row["single"]),
-                        f"{row['heads']:,}",
-                        f"{row['single_heads']:,}",
-                    )
-                    for row in configurations
-                ],
+                _SINGLE,
+                [_against_single(row) for row in configurations],
             ),
             Table(
                 "So many classes in K stages, and in ORCNN",
@@ -107,6 +91,12 @@ def figure3(classes: Sequence[int] = CLASSES) -> Report:
         draw=_draw,
         size=(11, 4.5),
     )
+
+
+def _against_single(row: Mapping[str, Any]) -> tuple[str, ...]:
+    numbers, single = row["numbers"], row["single"]
+    counts = (f"{numbers:,}", f"{single:,}", f"{100 * (numbers / single - 1):+.1f} %")
+    return (_name(row["stages"]), f"{row['classes']}", *counts, *(f"{row[h]:,}" for h in _HEADS))
 
 
 def _configurations() -> list[tuple[int, ...]]:
@@ -169,7 +159,3 @@ def _draw(figure: Figure) -> None:
 
 def _name(stages: Sequence[int]) -> str:
     return f"({','.join(map(str, stages))})"
-
-
-def _difference(numbers: int, single: int) -> str:
-    return f"{100 * (numbers / single - 1):+.1f} %"

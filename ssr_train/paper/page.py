@@ -10,8 +10,6 @@ from ssr_bundle.report import Facts, Picture, Report, Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ssr_train.evaluation.metrics import Bounds
-
 DRAWN = "drawn faces (synthetic)"
 
 
@@ -49,11 +47,3 @@ def page(
 def number(value: float | None, form: str) -> str:
     """``value`` in the given form, or a dash where there is none."""
     return "-" if value is None else format(value, form)
-
-
-def bounded(value: float, bounds: Bounds | None, scale: float = 1, digits: int = 2) -> str:
-    """``value`` with its interval, both times ``scale``."""
-    interval = (
-        "" if bounds is None else f" [{scale * bounds.low:.{digits}f}, {scale * bounds.high:.{digits}f}]"
-    )
-    return f"{scale * value:.{digits}f}{interval}"

@@ -10,7 +10,7 @@ import torch
 from ssr_bundle.machine import hardware, versions
 from ssr_bundle.report import Report, Table
 from ssr_train import zoo
-from ssr_train.paper.page import bounded, number, page
+from ssr_train.paper.page import number, page
 from ssr_train.paper.runs import Measured, Runs, entries
 from ssr_train.paper.timing import NATIVE, milliseconds
 from ssr_train.zoo.count import Count
@@ -90,9 +90,9 @@ def _errors(measured: Sequence[Measured], constant: float) -> Table:
                 (
                     one.title,
                     str(one.run.best_row["epoch"]),
-                    bounded(one.best.mae, one.best.mae_bounds),
+                    one.best.mae_text,
                     str(one.run.history[-1]["epoch"]),
-                    bounded(one.last.mae, one.last.mae_bounds),
+                    one.last.mae_text,
                     number(one.about.paper_mae, ".2f"),
                     f"{one.run.seconds:,.0f}",
                 )

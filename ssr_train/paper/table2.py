@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ssr_bundle.report import Report, Table
-from ssr_train.evaluation.metrics import Bounds, Errors
-from ssr_train.paper.page import bounded, page
+from ssr_train.evaluation.metrics import Bounds, Errors, bounded
+from ssr_train.paper.page import page
 from ssr_train.paper.runs import Measured, Runs, entries
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def _shares(errors: Errors) -> list[str]:
     bounds: Mapping[int, Bounds] = errors.ca_below_bounds or {}
     shares = []
     for n in YEARS:
-        shares.append(bounded(errors.ca_below[n], bounds.get(n), 100, 1))
-        shares.append(bounded(errors.ca_within[n], None, 100, 1))
+        shares.append(bounded(errors.ca_below[n], bounds.get(n), ".1f", 100))
+        shares.append(bounded(errors.ca_within[n], None, ".1f", 100))
     return shares
 
 

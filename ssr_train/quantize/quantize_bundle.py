@@ -22,7 +22,7 @@ from ssr_ops.drift import Drift, answers
 from ssr_ops.export.names import command, onnx_name, outdated
 from ssr_ops.replay import ReplayError, replay_all
 from ssr_train.describe import drift_rows
-from ssr_train.progress import bar
+from ssr_train.progress import bar, drawing_bar
 from ssr_train.quantize.crop_source import CropSource
 from ssr_train.quantize.quantizer import find_quantization, steps_of_work
 
@@ -147,14 +147,7 @@ def _drawn(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, 
         raise SsrError(f"--count must be at least {LEAST}, got {source.count}")
     parts = []
     for seed in (source.seed, source.seed + 1):
-        with bar(console, "drawing faces", source.count) as tick:
-            done = 0
-
-            def progress(drawn: int) -> None:
-                nonlocal done
-                tick(drawn - done)
-                done = drawn
-
+        with drawing_bar(console, source.count) as progress:
             faces = draw_faces(source.count, seed, progress=progress)
         images = faces.images
         if bundle.contract.interface.input.colour == "rgb":
