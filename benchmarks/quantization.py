@@ -160,10 +160,10 @@ def main() -> None:
     text = "\n".join([
         "# Drift of int8 and bf16 from fp32, in years",
         "",
-        "`python benchmarks/quantization.py A B`: answers less the fp32 answers of the same network, on crops of "
-        "photos that were not quantized on. Mean and 99th percentile are of the size, `signed` is the mean "
-        "with its sign. Networks with V = 1 (the gender network) are scaled to V = 101: a hundredth is one "
-        "ten-thousandth of probability. All rows are the arithmetic of the native engine.",
+        "`python benchmarks/quantization.py A B`: answers less the fp32 answers of the same network, on "
+        "crops of photos that quantization never saw. Mean and 99th percentile are of the size, `signed` is "
+        "the mean with its sign. Networks with V = 1 (the gender network) are scaled to V = 101: a "
+        "hundredth is one ten-thousandth of probability. All rows are the arithmetic of the native engine.",
         "",
         f"A: {a.faces} faces, {len(a.images)} crops. B: {b.faces} faces, {len(b.images)} crops. Each face is "
         f"cut once as found and {arguments.jitter} times with its box moved by up to 8 % and scaled by up to "
