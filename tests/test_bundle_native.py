@@ -232,6 +232,21 @@ def test_interface_hash_writes_numbers_as_python(bundle: Path, margin: float) ->
     assert Engine(bundle).interface_sha256 == written
 
 
+@pytest.mark.parametrize("written", ["0.40", "4e-1", "4E-01", "0.40000000000000002", "40e-2", "00.4"])
+@pytest.mark.parametrize("hashed", [False, True])
+def test_interface_numbers_are_written_one_way(bundle: Path, written: str, hashed: bool) -> None:
+    """Python writes 0.4; another text of the same number is refused, also with a hash of its own."""
+    path = bundle / "contract.json"
+    contract = json.loads(path.read_text())
+    assert contract["interface"]["crop"]["margin"] == [0.4, 0.4]
+    contract["interface"]["crop"]["margin"][0] = 1.25
+    text = canonical_json(contract["interface"]).replace("1.25", written)
+    if hashed:
+        contract["interface_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    path.write_text(json.dumps(contract).replace("1.25", written, 1))
+    refused(bundle, r"not JSON|numbers written the same way")
+
+
 def test_missing_tensor(bundle: Path) -> None:
     edit_tensors(bundle, lambda t: t.pop("stages.0.mix.bias"))
     refused(bundle, r"model\.safetensors: stages\.0\.mix\.bias is missing")

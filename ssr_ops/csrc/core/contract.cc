@@ -2,7 +2,6 @@
 
 #include <charconv>
 #include <cmath>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "core/json_depth.h"
@@ -111,28 +110,42 @@ Status TensorName(const Node& node, std::string* name) {
 
 std::string Quoted(const std::string& text) { return json(text).dump(); }
 
-std::string Pair(const std::vector<double>& two) {
-  return "[" + PythonRepr(two[0]) + "," + PythonRepr(two[1]) + "]";
-}
-
-// JSON with sorted keys and no spaces, numbers as Python writes them (ssr_bundle.contract.canonical_json).
-std::string Canonical(const json& value) {
-  std::string text;
-  if (value.is_object()) {
-    for (const auto& [key, item] : value.items()) {
-      text += (text.empty() ? "" : ",") + Quoted(key) + ":" + Canonical(item);
+// The same JSON with every number as a string, so that its digits are kept. text: valid JSON.
+json WithNumbersQuoted(const std::string& text) {
+  std::string quoted;
+  for (size_t at = 0, end = 0; at < text.size(); at = end) {
+    const bool number = text[at] == '-' || (text[at] >= '0' && text[at] <= '9');
+    end = number ? text.find_first_not_of("+-.eE0123456789", at) : at + 1;
+    if (text[at] == '"') {
+      while (end < text.size() && text[end] != '"') end += text[end] == '\\' ? 2 : 1;
+      ++end;
     }
-    return "{" + text + "}";
+    const std::string token = text.substr(at, end - at);
+    quoted += number ? "\"" + token + "\"" : token;
+    end = at + token.size();
   }
-  if (value.is_array()) {
-    for (const json& item : value) text += (text.empty() ? "" : ",") + Canonical(item);
-    return "[" + text + "]";
-  }
-  return value.is_number_float() ? PythonRepr(value.get<double>()) : value.dump();
+  return json::parse(quoted);
 }
 
-// Checks the interface and writes its canonical JSON (sorted keys, no spaces), which is what is hashed.
-Status ParseInterface(const json& value, Model* model, std::string* canonical) {
+// The number's text, if it is a float's and no longer than it takes to read the number back; else a text
+// that is.
+std::string FloatText(double value, const std::string& text) {
+  char buffer[400];
+  for (const auto format : {std::chars_format::fixed, std::chars_format::scientific}) {
+    std::string digits(buffer, std::to_chars(buffer, buffer + sizeof(buffer), value, format).ptr);
+    if (digits.find_first_of(".e") == std::string::npos) digits += ".0";
+    if (text == digits) return text;
+  }
+  return NumberText(value);
+}
+
+std::string Pair(const std::vector<double>& values, const json& texts) {
+  return "[" + FloatText(values[0], texts[0]) + "," + FloatText(values[1], texts[1]) + "]";
+}
+
+// Checks the interface and writes its canonical JSON, which is what is hashed: sorted keys, no spaces,
+// numbers as they stand in `text`, the contract (ssr_bundle.contract.canonical_json).
+Status ParseInterface(const json& value, const std::string& text, Model* model, std::string* canonical) {
   const Node node{value, "interface"};
   const json *input_value = nullptr, *crop_value = nullptr, *output_value = nullptr;
   SSR_RETURN_IF_ERROR(node.Get("input", &input_value));
@@ -175,13 +188,19 @@ Status ParseInterface(const json& value, Model* model, std::string* canonical) {
   model->clip_low = static_cast<float>(clip[0]);
   model->clip_high = static_cast<float>(clip[1]);
 
-  *canonical = "{\"crop\":{\"alignment\":" + Quoted(alignment) + ",\"border\":" + Quoted(border) +
-               ",\"box\":" + Quoted(box) + ",\"interpolation\":" + Quoted(interpolation) +
-               ",\"margin\":" + Pair(margin) + ",\"rounding\":" + Quoted(rounding) +
-               "},\"input\":{\"channels\":3,\"colour\":" + Quoted(model->colour) +
-               ",\"dtype\":\"uint8\",\"layout\":\"nhwc\",\"name\":" + Quoted(model->input_name) +
-               ",\"scale\":1.0,\"size\":[64,64]},\"output\":{\"clip\":" + Pair(clip) +
-               ",\"name\":" + Quoted(model->output_name) + ",\"unit\":" + Quoted(unit) + "}}";
+  const json quoted = WithNumbersQuoted(text)["interface"];
+  *canonical =
+      "{\"crop\":{\"alignment\":" + Quoted(alignment) + ",\"border\":" + Quoted(border) +
+      ",\"box\":" + Quoted(box) + ",\"interpolation\":" + Quoted(interpolation) +
+      ",\"margin\":" + Pair(margin, quoted["crop"]["margin"]) + ",\"rounding\":" + Quoted(rounding) +
+      "},\"input\":{\"channels\":3,\"colour\":" + Quoted(model->colour) +
+      ",\"dtype\":\"uint8\",\"layout\":\"nhwc\",\"name\":" + Quoted(model->input_name) +
+      ",\"scale\":1.0,\"size\":[64,64]},\"output\":{\"clip\":" + Pair(clip, quoted["output"]["clip"]) +
+      ",\"name\":" + Quoted(model->output_name) + ",\"unit\":" + Quoted(unit) + "}}";
+  if (quoted != WithNumbersQuoted(*canonical)) {
+    return Bad("interface: expected exactly " + *canonical +
+               " (no other keys, numbers written the same way)");
+  }
   return {};
 }
 
@@ -220,17 +239,17 @@ Status ParseArchitecture(const json& value, Architecture* a) {
                                    {"denominator_floor", &a->denominator_floor},
                                    {"batch_norm_epsilon", &a->batch_norm_epsilon}}) {
     SSR_RETURN_IF_ERROR(node.Number(key, field));
-    if (!(*field > 0)) return Bad(node.At(key) + ": must be positive, got " + PythonRepr(*field));
+    if (!(*field > 0)) return Bad(node.At(key) + ": must be positive, got " + NumberText(*field));
   }
   if (a->denominator_floor < kSmallestFloor) {
-    return Bad(node.At("denominator_floor") + ": must be at least " + PythonRepr(kSmallestFloor) + ", got " +
-               PythonRepr(a->denominator_floor));
+    return Bad(node.At("denominator_floor") + ": must be at least " + NumberText(kSmallestFloor) + ", got " +
+               NumberText(a->denominator_floor));
   }
   for (const auto& [key, field] :
        {std::pair{"lambda_index", &a->lambda_index}, {"lambda_width", &a->lambda_width}}) {
     SSR_RETURN_IF_ERROR(node.Number(key, field));
     if (!(*field >= 0 && *field <= 1))
-      return Bad(node.At(key) + ": must lie in 0..1, got " + PythonRepr(*field));
+      return Bad(node.At(key) + ": must lie in 0..1, got " + NumberText(*field));
   }
   a->taps = TapsFor(a->stages.size());
   json taps = json::array();
@@ -244,7 +263,7 @@ Status ParseInterval(const json& value, Interval* interval) {
   double coverage = 0;
   SSR_RETURN_IF_ERROR(node.Number("coverage", &coverage));
   if (!(coverage > 0 && coverage < 1)) {
-    return Bad("interval.coverage must lie between 0 and 1, got " + PythonRepr(coverage));
+    return Bad("interval.coverage must lie between 0 and 1, got " + NumberText(coverage));
   }
   SSR_RETURN_IF_ERROR(node.Numbers("edges", &interval->edges));
   SSR_RETURN_IF_ERROR(node.Numbers("half_widths", &interval->half_widths));
@@ -291,16 +310,8 @@ int LevelSize(int level) {
   return kSizes[level - 1];
 }
 
-std::string PythonRepr(double value) {
-  char buffer[40];
-  const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::scientific).ptr;
-  const std::string text(buffer, end);
-  const size_t e = text.find('e');
-  const int exponent = std::atoi(text.c_str() + e + 1);
-  if (exponent < -4 || exponent >= 16) return text;
-  const auto fixed = std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::fixed).ptr;
-  const std::string plain(buffer, fixed);
-  return plain.find('.') == std::string::npos ? plain + ".0" : plain;
+std::string NumberText(double value) {
+  return std::isfinite(value) ? json(value).dump() : std::to_string(value);
 }
 
 std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& a) {
@@ -358,7 +369,7 @@ Status ParseRange(const Node& ranges, const char* key, int width, std::vector<do
   }
   for (const double value : *out) {
     if (value < kSmallestRange || value > kLargestRange) {
-      return Bad(ranges.At(key) + ": ranges must lie in 1e-9..1e9, got " + PythonRepr(value));
+      return Bad(ranges.At(key) + ": ranges must lie in 1e-9..1e9, got " + NumberText(value));
     }
   }
   return {};
@@ -375,7 +386,7 @@ Status ParseCorrection(const Node& node, const Architecture& a,
     }
     for (const double value : values) {
       if (std::fabs(value) > kLargestCorrection) {
-        return Bad(node.At(name.c_str()) + ": corrections must lie in -1e9..1e9, got " + PythonRepr(value));
+        return Bad(node.At(name.c_str()) + ": corrections must lie in -1e9..1e9, got " + NumberText(value));
       }
     }
     return {};
@@ -468,10 +479,7 @@ Status ParseContract(const std::string& text, Model* model, std::map<std::string
   }
   SSR_RETURN_IF_ERROR(node.Get("interface", &found));
   std::string canonical, stated;
-  SSR_RETURN_IF_ERROR(ParseInterface(*found, model, &canonical));
-  if (Canonical(*found) != canonical) {
-    return Bad("interface: expected exactly " + canonical + " (no other keys, numbers written the same way)");
-  }
+  SSR_RETURN_IF_ERROR(ParseInterface(*found, text, model, &canonical));
   SSR_RETURN_IF_ERROR(node.String("interface_sha256", &stated));
   model->interface_sha256 = Sha256Hex(canonical.data(), canonical.size());
   if (stated != model->interface_sha256) {

@@ -35,7 +35,7 @@ bool Representable(double value) {
   return std::isfinite(value) && std::fabs(value) <= std::numeric_limits<T>::max();
 }
 
-// A double as Python's repr writes it: the shortest digits that read back as the same value.
-std::string PythonRepr(double value);
+// A number for a message.
+std::string NumberText(double value);
 
 }  // namespace ssr

@@ -38,12 +38,12 @@ Status CheckShape(const RegressionShape& shape, int64_t rows) {
   for (const auto& constant : constants) {
     if (!Representable<T>(constant.value)) {
       return Invalid(std::string(constant.name) + ": expected a number that is finite in float" +
-                     std::to_string(8 * sizeof(T)) + ", got " + PythonRepr(constant.value));
+                     std::to_string(8 * sizeof(T)) + ", got " + NumberText(constant.value));
     }
   }
   if (!(shape.denominator_floor >= kSmallestFloor)) {
-    return Invalid("denominator_floor: must be at least " + PythonRepr(kSmallestFloor) + ", got " +
-                   PythonRepr(shape.denominator_floor));
+    return Invalid("denominator_floor: must be at least " + NumberText(kSmallestFloor) + ", got " +
+                   NumberText(shape.denominator_floor));
   }
   if (rows < 0) return Invalid("rows: expected at least 0, got " + std::to_string(rows));
   return {};
