@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import _kernels
 import _results
 import numpy as np
 
@@ -72,7 +73,7 @@ def measure(
     times: list[list[float]] = []
     whole, peak, end = float("inf"), 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
-        found = _native.time_layers(str(bundle.path), image, implementation, precision, ROUND)
+        found = _kernels.load().time_layers(str(bundle.path), image, implementation, precision, ROUND)
         times.append([spent for _, spent in found])
         begin = time.perf_counter()
         while time.perf_counter() < begin + ROUND:
@@ -80,7 +81,9 @@ def measure(
             engine.predict(eight)
             whole = min(whole, (time.perf_counter() - start) / len(eight))
         for _ in range(BURSTS):
-            peak = max(peak, _native.measure_multiply_adds(implementation, ROUND / 4 / BURSTS, precision))
+            peak = max(
+                peak, _kernels.load().measure_multiply_adds(implementation, ROUND / 4 / BURSTS, precision)
+            )
     return [min(column) for column in zip(*times, strict=True)], whole, peak
 
 

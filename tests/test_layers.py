@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from native_programs import BUILD_SECONDS
 from random_bundles import quantized_bundle, random_bundle
 
 from ssr_bundle.contract import Architecture
 from ssr_ops import _native
 
+pytestmark = pytest.mark.timeout(2 * BUILD_SECONDS)
+
 NAMES = ["x.0 s.0", "x.1", "s.1", "x.2", "s.2", "x.3", "s.3"]
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def kernels() -> ModuleType:
+    """The benchmarks' build of the kernels, compiled when it is out of date."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        patch.delitem(sys.modules, "_kernels", raising=False)
+        import _kernels
+
+        return _kernels.load()
+
+
+def test_the_shipped_library_has_no_timers() -> None:
+    assert not hasattr(_native, "time_layers")
+    assert not hasattr(_native, "measure_multiply_adds")
+    library = Path(_native.__file__).read_bytes()
+    assert b"LayerDone" not in library
+    assert b"MultiplyAdd" not in library
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_multiply_adds_alone(kernels: ModuleType, precision: str) -> None:
+    for implementation in _native.implementations(precision):
+        assert kernels.measure_multiply_adds(implementation, 0.01, precision) > 1e8
+    with pytest.raises(ValueError, match="'mmx' is not available"):
+        kernels.measure_multiply_adds("mmx", 0.01, precision)
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +54,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("implementation", _native.implementations())
-def test_every_layer_has_its_time(bundle: Path, implementation: str) -> None:
-    found = _native.time_layers(str(bundle), IMAGE, implementation, "fp32", 0.05)
+def test_every_layer_has_its_time(kernels: ModuleType, bundle: Path, implementation: str) -> None:
+    found = kernels.time_layers(str(bundle), IMAGE, implementation, "fp32", 0.05)
     assert [name for name, _ in found] == [*NAMES, "stages.0", "stages.1", "stages.2"]
     times = dict(found)
     assert min(times.values()) > 0
@@ -33,17 +64,17 @@ def test_every_layer_has_its_time(bundle: Path, implementation: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_every_precision_tells_its_layers(tmp_path: Path, precision: str) -> None:
+def test_every_precision_tells_its_layers(kernels: ModuleType, tmp_path: Path, precision: str) -> None:
     path = quantized_bundle(tmp_path / "quantized", Architecture()).path
     for implementation in _native.implementations(precision):
-        found = _native.time_layers(str(path), IMAGE, implementation, precision, 0.0)
+        found = kernels.time_layers(str(path), IMAGE, implementation, precision, 0.0)
         assert [name for name, _ in found] == [*NAMES, "stages.0", "stages.1", "stages.2"]
 
 
-def test_layers_of_another_architecture(tmp_path: Path) -> None:
+def test_layers_of_another_architecture(kernels: ModuleType, tmp_path: Path) -> None:
     architecture = Architecture(stages=(3, 3), width_x=40, width_s=20, width_fusion=18)
     path = random_bundle(tmp_path / "wide", architecture).path
-    found = _native.time_layers(str(path), IMAGE, "portable", "fp32", 0.0)
+    found = kernels.time_layers(str(path), IMAGE, "portable", "fp32", 0.0)
     assert [name for name, _ in found] == [*NAMES, "stages.0", "stages.1"]
 
 
@@ -57,10 +88,10 @@ def test_layers_of_another_architecture(tmp_path: Path) -> None:
     ],
 )
 def test_refuses_what_it_cannot_time(
-    bundle: Path, image: np.ndarray, implementation: str, precision: str, message: str
+    kernels: ModuleType, bundle: Path, image: np.ndarray, implementation: str, precision: str, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        _native.time_layers(str(bundle), image, implementation, precision, 0.0)
+        kernels.time_layers(str(bundle), image, implementation, precision, 0.0)
 
 
 def test_counts_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:

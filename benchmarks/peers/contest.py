@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import _kernels
 import numpy as np
 from numpy.typing import NDArray
 
 from peers.contestant import Answers, Call, Contestant, Images, Plan
 from peers.tuning import PAUSE
 from ssr_bundle.bundle import Bundle
-from ssr_ops import _native
 
 AGREEMENT = 2e-3
 """Years from the float64 reference on the golden record's face crops: fp32."""
@@ -121,7 +121,7 @@ def turn(timing: Timing, call: Call, batch: int) -> None:
 def multiply_adds(precision: str, implementation: str, seconds: float) -> float | None:
     """Multiply-adds a second of a loop of nothing else; None where this build has no such loop."""
     try:
-        return float(_native.measure_multiply_adds(implementation, seconds, precision))
+        return float(_kernels.load().measure_multiply_adds(implementation, seconds, precision))
     except ValueError:
         return None
 

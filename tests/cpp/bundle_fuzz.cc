@@ -10,7 +10,7 @@
 
 #include "core/contract.h"
 #include "core/safetensors.h"
-#include "core/sha256.h"
+#include "ssr/sha256.h"
 #include "core_testing.h"
 
 // In place of core/sha256.cc: every file has the hash that the contracts of the fuzz claim.

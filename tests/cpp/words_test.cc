@@ -140,7 +140,7 @@ class Check {
       good = MapAgrees("x", level, n.map_x[level], n.width_x, expected.x[level]) && good;
       good = MapAgrees("s", level, n.map_s[level], n.width_s, expected.s[level]) && good;
     }
-    const ssr::cpu::StageWeights& last = n.stages[n.num_stages - 1].dense;
+    const ssr::StageWeights& last = n.stages[n.num_stages - 1].dense;
     const int64_t count = int64_t{last.side} * last.side * n.width_fusion;
     const auto* features = reinterpret_cast<const float*>(Bytes() + n.features);
     good = FeaturesAgree("x", features, expected.fx) && good;
@@ -186,7 +186,7 @@ class Check {
   }
 
   // The dense layers of the last stage, from the expected features.
-  bool DotsAgree(const ssr::cpu::StageWeights& last, const Expected& expected) const {
+  bool DotsAgree(const ssr::StageWeights& last, const Expected& expected) const {
     const float* found = dots_.data() + dots_.size() - static_cast<size_t>(1 + 2 * last.bins);
     const auto fusion = static_cast<size_t>(model_.architecture.width_fusion);
     const auto padded = static_cast<size_t>(packed_.network().width_fusion);

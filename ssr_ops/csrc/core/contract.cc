@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/json_depth.h"
-#include "core/sha256.h"
 #include "ssr/params.h"
+#include "ssr/sha256.h"
 
 namespace ssr {
 namespace {
@@ -305,11 +305,6 @@ Status ParseFiles(const json& value, std::map<std::string, FileEntry>* files) {
 
 }  // namespace
 
-int LevelSize(int level) {
-  constexpr int kSizes[kBlocks] = {31, 14, 6, 4};
-  return kSizes[level - 1];
-}
-
 std::string NumberText(double value) {
   return std::isfinite(value) ? json(value).dump() : std::to_string(value);
 }
@@ -330,7 +325,7 @@ std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& 
   stream("s", a.width_s);
   for (size_t k = 0; k < a.stages.size(); ++k) {
     const std::string prefix = "stages." + std::to_string(k) + ".";
-    const int64_t side = LevelSize(a.taps[k].level) / a.taps[k].pool;
+    const int64_t side = MapSize(a.taps[k].level - 1) / a.taps[k].pool;
     const int64_t bins = a.stages[k], features = side * side * a.width_fusion;
     const auto layer = [&](const char* name, std::vector<int64_t> shape) {
       shapes[prefix + name + ".bias"] = {shape[0]};

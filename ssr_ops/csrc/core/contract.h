@@ -13,7 +13,6 @@
 namespace ssr {
 
 constexpr int kContractVersion = 1;
-constexpr int kBlocks = 4;  // convolution blocks in a stream (paper, Figure 1a)
 
 struct FileEntry {
   std::string sha256;
@@ -25,9 +24,6 @@ Status ParseContract(const std::string& text, Model* model, std::map<std::string
 
 // Name and shape of every stored array, as ssr_bundle.contract.Architecture.parameter_shapes.
 std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& architecture);
-
-// Side of the feature map that a tap at `level` (1..4) reads.
-int LevelSize(int level);
 
 // Whether converting `value` to T gives a finite number.
 template <typename T>

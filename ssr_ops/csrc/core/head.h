@@ -6,11 +6,7 @@
 
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define SSR_HOST_DEVICE __host__ __device__
-#else
-#define SSR_HOST_DEVICE
-#endif
+#include "ssr/maps.h"
 
 namespace ssr {
 
@@ -25,7 +21,7 @@ struct HeadStage {
 
 struct Head {
   int num_stages;
-  HeadStage stages[4];
+  HeadStage stages[kBlocks];
   double value_range, lambda_index, lambda_width, denominator_floor;
   double clip_low, clip_high;
 };

@@ -8,7 +8,7 @@
 
 #include "core/contract.h"
 #include "core/safetensors.h"
-#include "core/sha256.h"
+#include "ssr/sha256.h"
 
 namespace ssr {
 namespace {

@@ -1,6 +1,4 @@
-// The operator's boundary: validation, and the choice of the kernel.
-#include "cpu/regression.h"
-
+// The operator's boundary: what every entry point refuses.
 #include <string>
 
 #include "core/contract.h"
@@ -73,25 +71,7 @@ Status Check(const RegressionBackward<T>& params) {
   return {};
 }
 
-template <class Params>
-Status Dispatch(const Params& params, [[maybe_unused]] Isa isa) {
-  SSR_RETURN_IF_ERROR(Check(params));
-#ifdef SSR_X86
-  if (HasEqualStages(params.shape, 3, 3)) {
-    if (isa == Isa::kAvx512) return cpu::RegressAvx512(params), Status();
-    if (isa == Isa::kAvx2) return cpu::RegressAvx2(params), Status();
-  }
-#endif
-  cpu::RegressPortable(params);
-  return {};
-}
-
 }  // namespace
-
-Status Regress(const RegressionForward<float>& params, Isa isa) { return Dispatch(params, isa); }
-Status Regress(const RegressionForward<double>& params, Isa isa) { return Dispatch(params, isa); }
-Status RegressBackward(const RegressionBackward<float>& params, Isa isa) { return Dispatch(params, isa); }
-Status RegressBackward(const RegressionBackward<double>& params, Isa isa) { return Dispatch(params, isa); }
 
 Status CheckRegression(const RegressionForward<float>& params) { return Check(params); }
 Status CheckRegression(const RegressionForward<double>& params) { return Check(params); }

@@ -1,4 +1,4 @@
-#include "core/sha256.h"
+#include "ssr/sha256.h"
 
 #include <cstdint>
 #include <cstring>

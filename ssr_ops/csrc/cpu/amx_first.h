@@ -4,9 +4,9 @@
 // The first blocks read the picture in bf16 (exactly: a byte has 8 bits), three rows interleaved: for each
 // column its three rows' channels, so that the 27 inputs of a pixel are 54 bytes in a row, and the next
 // pixel's begin 18 bytes on.
-constexpr int kPicture = 64, kRowValues = 3 * kPicture, kRowBytes = 2 * kRowValues;
+constexpr int kRowValues = kImageRow, kRowBytes = 2 * kRowValues;
 constexpr int kColumnValues = 9, kColumnBytes = 2 * kColumnValues;
-constexpr int kStripBytes = kPicture * kColumnBytes;
+constexpr int kStripBytes = kImageSize * kColumnBytes;
 
 // Interleaving, in vectors of 32 values, repeats every 9 vectors, 32 columns. A vector takes its values from
 // 32 that begin at `from` in each row: by `upper` from the first two rows (32 on: the second), by `lower`
@@ -168,7 +168,7 @@ struct FirstGroup {
 template <typename A>
 void ConvolveFirst(const WordNetwork& network, const uint8_t* image, uint8_t* work, uint8_t* out_x,
                    uint8_t* out_s) {
-  constexpr int kWindows = (kPicture - 2) / 2;
+  constexpr int kWindows = (kImageSize - 2) / 2;
   const int blocks = (network.width_x + network.width_s) / 16;
   const int64_t pixel_x = int64_t{network.width_x} * A::kElement,
                 pixel_s = int64_t{network.width_s} * A::kElement;

@@ -6,7 +6,6 @@
 constexpr int kLine = 64;          // bytes of a tile's row
 constexpr int kTile = 16 * kLine;  // bytes
 constexpr int kLineWords = 16;     // of 32 bits
-constexpr int kSizes[4] = {31, 14, 6, 4};
 
 // The instructions, with tiles as template arguments. GCC 12's own are macros that tell its optimiser of
 // neither the memory that a tile is read from nor all of the shapes.

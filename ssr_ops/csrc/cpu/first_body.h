@@ -5,7 +5,7 @@
 // sums over columns and colours of the rows d0 - d2, d1 + d2, d2 - d1, d3 - d1, each with weights of its own.
 // With three channels to sum over, transforming both ways would cost in additions what it saves.
 
-constexpr int kPictureRow = 64 * 3, kFirstOutputs = 62;
+constexpr int kFirstOutputs = Convolved(kImageSize);
 
 // Where a layer of one stream reads its weights ([4 rows][9][width]) and writes its outputs.
 struct Side {
@@ -40,7 +40,7 @@ SSR_INLINE void FirstBlock(const float* rows, const Side& x, const Side& s) {
                                   : s.weights + tap * s.width + (v - kX) * Vec::kLanes);
         }
         SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
-          const Vec a = Vec::Broadcast(rows[row * kPictureRow + j + c * 3]);
+          const Vec a = Vec::Broadcast(rows[row * kImageRow + j + c * 3]);
           SSR_UNROLL for (int v = 0; v < kV; ++v) sum[r][c][v] = Vec::Fma(a, w[v], sum[r][c][v]);
         }
       }
@@ -93,14 +93,14 @@ void ConvolveFirst(const NetworkWeights& network, const uint8_t* image, float* w
     return Side{layer.weights + channel, layer.bias + channel, out + channel, layer.width};
   };
   for (int y = 0; y < kFirstOutputs; y += 2, out_x += row_x, out_s += row_s) {
-    const uint8_t* bytes = image + y * kPictureRow;
-    for (int i = 0; i < kPictureRow; i += Vec::kLanes, bytes += Vec::kLanes) {
+    const uint8_t* bytes = image + y * kImageRow;
+    for (int i = 0; i < kImageRow; i += Vec::kLanes, bytes += Vec::kLanes) {
       Vec d[4];
-      SSR_UNROLL for (int r = 0; r < 4; ++r) d[r] = Vec::Bytes(bytes + r * kPictureRow);
+      SSR_UNROLL for (int r = 0; r < 4; ++r) d[r] = Vec::Bytes(bytes + r * kImageRow);
       (d[0] - d[2]).Store(work + i);
-      (d[1] + d[2]).Store(work + kPictureRow + i);
-      (d[2] - d[1]).Store(work + 2 * kPictureRow + i);
-      (d[3] - d[1]).Store(work + 3 * kPictureRow + i);
+      (d[1] + d[2]).Store(work + kImageRow + i);
+      (d[2] - d[1]).Store(work + 2 * kImageRow + i);
+      (d[3] - d[1]).Store(work + 3 * kImageRow + i);
     }
     // While both streams have channels left they share a block, so that each value is broadcast once.
     int done_x = 0, done_s = 0;

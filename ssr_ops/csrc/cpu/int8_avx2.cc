@@ -30,12 +30,10 @@ struct Isa {
   static Sums Dot(Sums sums, Inputs a, Weights b) {
     return {_mm256_add_epi32(sums.v, _mm256_madd_epi16(a, b))};
   }
-  static void Renew(Weights* weights) { asm("" : "+x"(*weights)); }
 };
 
 // 12 sums of the 16 registers.
 struct Tuning {
-  static constexpr int kPeakSums = 12;
   static constexpr int kFirstX = 2, kFirstS = 0, kFirstColumns = 2, kFirstRest = 4;
   static constexpr int kVectorsX = 1, kColumnsX = 6;
   static constexpr int kVectorsS = 1, kColumnsS = 6;
@@ -48,7 +46,5 @@ struct Tuning {
 void RunInt8Avx2(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   RunNetwork(network, image, scratch, dots);
 }
-
-int64_t MultiplyAddInt8Avx2(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

@@ -50,12 +50,10 @@ struct Isa {
     }
     return sums;
   }
-  static void Renew(Weights* weights) { asm("" : "+v"(*weights)); }
 };
 
 // 24 to 28 sums of the 32 registers.
 struct Tuning {
-  static constexpr int kPeakSums = 24;
   static constexpr int kFirstX = 2, kFirstS = 0, kFirstColumns = 4, kFirstRest = 8;
   static constexpr int kVectorsX = 2, kColumnsX = 6;
   static constexpr int kVectorsS = 1, kColumnsS = 14;
@@ -68,7 +66,5 @@ struct Tuning {
 void RunInt8Avx512Vnni(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   RunNetwork(network, image, scratch, dots);
 }
-
-int64_t MultiplyAddInt8Avx512Vnni(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

@@ -37,12 +37,10 @@ struct Isa {
     }
     return sums;
   }
-  static void Renew(Weights* weights) { asm("" : "+x"(*weights)); }
 };
 
 // 12 sums of the 16 registers.
 struct Tuning {
-  static constexpr int kPeakSums = 12;
   static constexpr int kFirstX = 1, kFirstS = 0, kFirstColumns = 4, kFirstRest = 4;
   static constexpr int kVectorsX = 1, kColumnsX = 6;
   static constexpr int kVectorsS = 1, kColumnsS = 6;
@@ -55,7 +53,5 @@ struct Tuning {
 void RunInt8AvxVnni(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   RunNetwork(network, image, scratch, dots);
 }
-
-int64_t MultiplyAddInt8AvxVnni(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

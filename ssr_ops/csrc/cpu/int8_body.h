@@ -5,7 +5,6 @@
 //   Sums: kLanes output channels' sums at one position; Zero, Max, +, -, Half
 //   Inputs, Weights: Broadcast(p) is one word of the inputs for all lanes, Load(p) kLanes words of weights
 //   Dot<kFirst>(sums, inputs, weights): sums + inputs * weights; kFirst: words of 16 bits, see WordNetwork
-//   Renew(&weights): the same, unknown to the compiler, which else takes equal products once
 //   Outputs(layer, channel): what becomes of the sums of kLanes channels: Bias() to begin with, then
 //     StoreX(sums over a pool, out), StoreS(maxima, out), Feature(sums or maxima, out)
 // Tuning: the register block of each kind of layer, in vectors of channels and columns of pixels.
@@ -252,7 +251,7 @@ void Convolve(const uint8_t* in, int size, const WordLayer& layer, uint8_t* out)
 
 // Four rows of the picture, transformed as ConvolveFirstBlock takes them.
 void FillStrip(const uint8_t* image, int16_t* strip) {
-  constexpr int kRow = 64 * 3;
+  constexpr int kRow = kImageRow;
   for (int i = 0; i < kRow; ++i) {
     const int d0 = image[i], d1 = image[kRow + i], d2 = image[2 * kRow + i], d3 = image[3 * kRow + i];
     strip[i] = static_cast<int16_t>(d0 - d2);
@@ -265,7 +264,8 @@ void FillStrip(const uint8_t* image, int16_t* strip) {
 // Both streams' first layer, straight from the bytes through a strip of four rows.
 void ConvolveFirst(const WordNetwork& network, const uint8_t* image, int16_t* strip, uint8_t* out_x,
                    uint8_t* out_s) {
-  constexpr int kOutputs = 62, kRow = 64 * 3, kX = Tuning::kFirstX, kS = Tuning::kFirstS;
+  constexpr int kOutputs = Convolved(kImageSize), kRow = kImageRow, kX = Tuning::kFirstX,
+                kS = Tuning::kFirstS;
   constexpr int kPixel = 3 * sizeof(int16_t);
   static_assert((4 * kRow + 1) * sizeof(int16_t) <= kWorkBytes, "the strip and a last word's second half");
   const WordLayer &x = network.x[0], &s = network.s[0];
@@ -280,18 +280,19 @@ void ConvolveFirst(const WordNetwork& network, const uint8_t* image, int16_t* st
     // While both streams have channels left they share a block, so that each word is broadcast once.
     int done_x = 0, done_s = 0;
     while (done_x + kX * kLanes <= x.width && done_s + kS * kLanes <= s.width) {
-      ConvolveRows<kX, kS, Tuning::kFirstColumns, true, kPixel, true>(
-          in, kPixel * 64, kPixel, kOutputs, side(x, done_x, out_x, row_x), side(s, done_s, out_s, row_s));
+      ConvolveRows<kX, kS, Tuning::kFirstColumns, true, kPixel, true>(in, kPixel * kImageSize, kPixel,
+                                                                      kOutputs, side(x, done_x, out_x, row_x),
+                                                                      side(s, done_s, out_s, row_s));
       done_x += kX * kLanes;
       done_s += kS * kLanes;
     }
     for (; done_x < x.width; done_x += kLanes) {
-      ConvolveRows<1, 0, Tuning::kFirstRest, true, kPixel, true>(in, kPixel * 64, kPixel, kOutputs,
+      ConvolveRows<1, 0, Tuning::kFirstRest, true, kPixel, true>(in, kPixel * kImageSize, kPixel, kOutputs,
                                                                  side(x, done_x, out_x, row_x), {});
     }
     for (; done_s < s.width; done_s += kLanes) {
-      ConvolveRows<0, 1, Tuning::kFirstRest, true, kPixel, true>(in, kPixel * 64, kPixel, kOutputs, {},
-                                                                 side(s, done_s, out_s, row_s));
+      ConvolveRows<0, 1, Tuning::kFirstRest, true, kPixel, true>(in, kPixel * kImageSize, kPixel, kOutputs,
+                                                                 {}, side(s, done_s, out_s, row_s));
     }
   }
 }
@@ -376,63 +377,36 @@ void FuseStage(const WordStage& stage, const uint8_t* in, int size, float* out) 
 
 // See WordKernel.
 void RunNetwork(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
-  const auto done = [&network] {
-    if (network.probe != nullptr) network.probe->done(network.probe);
-  };
-  constexpr int kSizes[4] = {31, 14, 6, 4};
   uint8_t *x[4], *s[4];
   for (int level = 0; level < 4; ++level) {
     x[level] = scratch + network.map_x[level];
     s[level] = scratch + network.map_s[level];
   }
   ConvolveFirst(network, image, reinterpret_cast<int16_t*>(scratch + network.work), x[0], s[0]);
-  done();
-  Convolve<true, true>(x[0], 31, network.x[1], x[1]);
-  done();
-  Convolve<false, true>(s[0], 31, network.s[1], s[1]);
-  done();
-  Convolve<true, true>(x[1], 14, network.x[2], x[2]);
-  done();
-  Convolve<false, true>(s[1], 14, network.s[2], s[2]);
-  done();
-  Convolve<true, false>(x[2], 6, network.x[3], x[3]);
-  done();
-  Convolve<false, false>(s[2], 6, network.s[3], s[3]);
-  done();
+  SSR_LAYER_DONE();
+  Convolve<true, true>(x[0], kMap0, network.x[1], x[1]);
+  SSR_LAYER_DONE();
+  Convolve<false, true>(s[0], kMap0, network.s[1], s[1]);
+  SSR_LAYER_DONE();
+  Convolve<true, true>(x[1], kMap1, network.x[2], x[2]);
+  SSR_LAYER_DONE();
+  Convolve<false, true>(s[1], kMap1, network.s[2], s[2]);
+  SSR_LAYER_DONE();
+  Convolve<true, false>(x[2], kMap2, network.x[3], x[3]);
+  SSR_LAYER_DONE();
+  Convolve<false, false>(s[2], kMap2, network.s[3], s[3]);
+  SSR_LAYER_DONE();
   for (int k = 0; k < network.num_stages; ++k) {
     const WordStage& stage = network.stages[k];
     const int level = stage.dense.level - 1;
     const int64_t count = int64_t{stage.dense.side} * stage.dense.side * network.width_fusion;
     float* fx = reinterpret_cast<float*>(scratch + network.features);
     float *fs = fx + count, *product = fs + count;
-    FuseStage<true>(stage, x[level], kSizes[level], fx);
-    FuseStage<false>(stage, s[level], kSizes[level], fs);
+    FuseStage<true>(stage, x[level], kMapSizes[level], fx);
+    FuseStage<false>(stage, s[level], kMapSizes[level], fs);
     dots = Isa::kSumStage(stage.dense, count, fx, fs, product, dots);
-    done();
+    SSR_LAYER_DONE();
   }
-}
-
-// See MultiplyAddKernel.
-int64_t MultiplyAdd(int64_t rounds, float* value) {
-  constexpr int kSums = Tuning::kPeakSums;
-  uint32_t bits[kLine];
-  for (int i = 0; i < kLine; ++i) bits[i] = static_cast<uint32_t>(*value) + static_cast<uint32_t>(i);
-  const Isa::Inputs in = Isa::Broadcast(reinterpret_cast<const uint8_t*>(bits));
-  Isa::Weights weights = Isa::Load(bits);
-  Sums sums[kSums];
-  SSR_UNROLL for (int i = 0; i < kSums; ++i) sums[i] = Sums::Zero();
-  SSR_ROLLED for (int64_t round = 0; round < rounds; ++round) {
-    SSR_UNROLL for (int i = 0; i < kSums; ++i) {
-      Isa::Renew(&weights);
-      sums[i] = Isa::Dot<false>(sums[i], in, weights);
-    }
-  }
-  Sums most = sums[0];
-  SSR_UNROLL for (int i = 1; i < kSums; ++i) most = Max(most, sums[i]);
-  uint8_t lanes[sizeof(Sums)];
-  __builtin_memcpy(lanes, &most, sizeof(most));
-  *value = lanes[0];
-  return rounds * kSums * kLanes * (4 / Isa::kElement);
 }
 
 #undef SSR_ROLLED

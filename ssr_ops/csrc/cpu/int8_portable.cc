@@ -88,12 +88,10 @@ struct Isa {
     return {sums.v + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16)};
 #endif
   }
-  static void Renew(Weights* weights) { asm("" : "+m"(*weights)); }
 };
 
 // 8 sums of the 16 registers.
 struct Tuning {
-  static constexpr int kPeakSums = 8;
   static constexpr int kFirstX = 2, kFirstS = 0, kFirstColumns = 2, kFirstRest = 2;
   static constexpr int kVectorsX = 2, kColumnsX = 2;
   static constexpr int kVectorsS = 2, kColumnsS = 2;
@@ -106,7 +104,5 @@ struct Tuning {
 void RunInt8Portable(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   RunNetwork(network, image, scratch, dots);
 }
-
-int64_t MultiplyAddInt8Portable(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

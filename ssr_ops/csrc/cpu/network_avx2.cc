@@ -7,7 +7,6 @@ namespace {
 
 // 12 sums of the 16 registers.
 struct Tuning {
-  static constexpr int kPeakSums = 12;
   static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 2;
   static constexpr int kWinogradVectorsX = 4, kWinogradTilesX = 3;
   static constexpr int kWinogradVectorsS = 2, kWinogradTilesS = 5;
@@ -25,7 +24,5 @@ float* SumStageAvx2(const StageWeights& stage, int64_t count, const float* fx, c
                     float* product, float* dots) {
   return SumStage(stage, count, fx, fs, product, dots);
 }
-
-int64_t MultiplyAddAvx2(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

@@ -7,7 +7,6 @@ namespace {
 
 // 24 to 28 sums of the 32 registers.
 struct Tuning {
-  static constexpr int kPeakSums = 24;
   static constexpr int kFirstX = 2, kFirstS = 1, kFirstColumns = 4;
   static constexpr int kWinogradVectorsX = 2, kWinogradTilesX = 9;
   static constexpr int kWinogradVectorsS = 1, kWinogradTilesS = 9;
@@ -25,7 +24,5 @@ float* SumStageAvx512(const StageWeights& stage, int64_t count, const float* fx,
                       float* product, float* dots) {
   return SumStage(stage, count, fx, fs, product, dots);
 }
-
-int64_t MultiplyAddAvx512(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

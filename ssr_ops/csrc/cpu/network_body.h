@@ -151,55 +151,38 @@ float* SumStage(const StageWeights& stage, int64_t count, const float* fx, const
 }
 
 void RunNetwork(const NetworkWeights& network, const uint8_t* image, float* scratch, float* dots) {
-  constexpr int kSizes[4] = {31, 14, 6, 4};
-  const auto done = [&network] {
-    if (network.probe != nullptr) network.probe->done(network.probe);
-  };
   float* work = scratch;
   scratch += kWorkFloats;
   float *x[4], *s[4];
   for (int level = 0; level < 4; ++level) {
     x[level] = scratch;
-    s[level] = x[level] + kSizes[level] * kSizes[level] * network.width_x;
-    scratch = s[level] + kSizes[level] * kSizes[level] * network.width_s;
+    s[level] = x[level] + kMapSizes[level] * kMapSizes[level] * network.width_x;
+    scratch = s[level] + kMapSizes[level] * kMapSizes[level] * network.width_s;
   }
   ConvolveFirst(network, image, work, x[0], s[0]);
-  done();
-  Convolve<true, 31, true>(x[0], network.x[1], work, x[1]);
-  done();
-  Convolve<false, 31, true>(s[0], network.s[1], work, s[1]);
-  done();
-  Convolve<true, 14, true>(x[1], network.x[2], work, x[2]);
-  done();
-  Convolve<false, 14, true>(s[1], network.s[2], work, s[2]);
-  done();
-  Convolve<true, 6, false>(x[2], network.x[3], work, x[3]);
-  done();
-  Convolve<false, 6, false>(s[2], network.s[3], work, s[3]);
-  done();
+  SSR_LAYER_DONE();
+  Convolve<true, kMap0, true>(x[0], network.x[1], work, x[1]);
+  SSR_LAYER_DONE();
+  Convolve<false, kMap0, true>(s[0], network.s[1], work, s[1]);
+  SSR_LAYER_DONE();
+  Convolve<true, kMap1, true>(x[1], network.x[2], work, x[2]);
+  SSR_LAYER_DONE();
+  Convolve<false, kMap1, true>(s[1], network.s[2], work, s[2]);
+  SSR_LAYER_DONE();
+  Convolve<true, kMap2, false>(x[2], network.x[3], work, x[3]);
+  SSR_LAYER_DONE();
+  Convolve<false, kMap2, false>(s[2], network.s[3], work, s[3]);
+  SSR_LAYER_DONE();
   for (int k = 0; k < network.num_stages; ++k) {
     const StageWeights& stage = network.stages[k];
     const int level = stage.level - 1;
     const int64_t count = int64_t{stage.side} * stage.side * network.width_fusion;
     float *fx = scratch, *fs = fx + count, *product = fs + count;
-    FuseStage<true>(network, stage, x[level], kSizes[level], fx);
-    FuseStage<false>(network, stage, s[level], kSizes[level], fs);
+    FuseStage<true>(network, stage, x[level], kMapSizes[level], fx);
+    FuseStage<false>(network, stage, s[level], kMapSizes[level], fs);
     dots = SumStage(stage, count, fx, fs, product, dots);
-    done();
+    SSR_LAYER_DONE();
   }
-}
-
-// See MultiplyAddKernel.
-int64_t MultiplyAdd(int64_t rounds, float* value) {
-  Vec sums[Tuning::kPeakSums];
-  const Vec factor = Vec::Broadcast(0.5f), term = Vec::Broadcast(*value);
-  SSR_UNROLL for (int i = 0; i < Tuning::kPeakSums; ++i) sums[i] = Vec::Broadcast(*value + i);
-  SSR_ROLLED for (int64_t round = 0; round < rounds; ++round) {
-    SSR_UNROLL for (int i = 0; i < Tuning::kPeakSums; ++i) sums[i] = Vec::Fma(sums[i], factor, term);
-  }
-  for (int i = 1; i < Tuning::kPeakSums; ++i) sums[0] = sums[0] + sums[i];
-  *value = SumLanes(sums[0]);
-  return rounds * Tuning::kPeakSums * Vec::kLanes;
 }
 
 #undef SSR_ROLLED

@@ -40,7 +40,6 @@ struct Vec {
 };
 
 struct Tuning {
-  static constexpr int kPeakSums = 12;
   static constexpr int kFirstX = 1, kFirstS = 1, kFirstColumns = 2;
   static constexpr int kWinogradVectorsX = 2, kWinogradTilesX = 5;
   static constexpr int kWinogradVectorsS = 2, kWinogradTilesS = 5;
@@ -58,7 +57,5 @@ float* SumStagePortable(const StageWeights& stage, int64_t count, const float* f
                         float* product, float* dots) {
   return SumStage(stage, count, fx, fs, product, dots);
 }
-
-int64_t MultiplyAddPortable(int64_t rounds, float* value) { return MultiplyAdd(rounds, value); }
 
 }  // namespace ssr::cpu

@@ -1,10 +1,23 @@
 #include "cpu/prepared.h"
 
-#include "cpu/network_pack.h"
+#include <algorithm>
+
+#include "core/pack.h"
 #include "cpu/word_pack.h"
 
 namespace ssr::cpu {
 namespace {
+
+// A layer's work, the maps, and three times the most features that a stage has.
+int64_t ScratchFloats(const NetworkWeights& network) {
+  int64_t floats = kWorkFloats, most = 0;
+  for (const int size : kMapSizes) floats += int64_t{size} * size * (network.width_x + network.width_s);
+  for (int k = 0; k < network.num_stages; ++k) {
+    const int side = network.stages[k].side;
+    most = std::max(most, int64_t{side} * side * network.width_fusion);
+  }
+  return floats + 3 * most;
+}
 
 class Floats final : public Prepared {
  public:
@@ -15,9 +28,8 @@ class Floats final : public Prepared {
     kernel_(packed_.weights(), image, scratch, dots);
   }
   int64_t scratch_bytes() const override {
-    return packed_.scratch_floats() * static_cast<int64_t>(sizeof(float));
+    return ScratchFloats(packed_.weights()) * static_cast<int64_t>(sizeof(float));
   }
-  void Watch(LayerProbe* probe) override { packed_.Watch(probe); }
 
  private:
   PackedNetwork packed_;
@@ -33,7 +45,6 @@ class InWords final : public Prepared {
     kernel_(packed_.network(), image, reinterpret_cast<uint8_t*>(scratch), dots);
   }
   int64_t scratch_bytes() const override { return packed_.scratch_bytes(); }
-  void Watch(LayerProbe* probe) override { packed_.Watch(probe); }
 
  private:
   PackedWords packed_;
@@ -45,22 +56,21 @@ struct WordImplementation {
   Isa isa;
   Words words;
   WordKernel kernel;
-  MultiplyAddKernel multiply_add;
 };
 
 constexpr WordImplementation kWordImplementations[] = {
 #ifdef SSR_AMX
-    {Precision::kInt8, Isa::kAmx, Words::kBytes, RunInt8Amx, MultiplyAddInt8Amx},
-    {Precision::kBf16, Isa::kAmx, Words::kBf16, RunBf16Amx, MultiplyAddBf16Amx},
+    {Precision::kInt8, Isa::kAmx, Words::kBytes, RunInt8Amx},
+    {Precision::kBf16, Isa::kAmx, Words::kBf16, RunBf16Amx},
 #endif
 #ifdef SSR_VNNI
-    {Precision::kInt8, Isa::kAvx512Vnni, Words::kBytes, RunInt8Avx512Vnni, MultiplyAddInt8Avx512Vnni},
-    {Precision::kInt8, Isa::kAvxVnni, Words::kBytes, RunInt8AvxVnni, MultiplyAddInt8AvxVnni},
+    {Precision::kInt8, Isa::kAvx512Vnni, Words::kBytes, RunInt8Avx512Vnni},
+    {Precision::kInt8, Isa::kAvxVnni, Words::kBytes, RunInt8AvxVnni},
 #endif
 #ifdef SSR_X86
-    {Precision::kInt8, Isa::kAvx2, Words::kInt16, RunInt8Avx2, MultiplyAddInt8Avx2},
+    {Precision::kInt8, Isa::kAvx2, Words::kInt16, RunInt8Avx2},
 #endif
-    {Precision::kInt8, Isa::kPortable, Words::kInt16, RunInt8Portable, MultiplyAddInt8Portable},
+    {Precision::kInt8, Isa::kPortable, Words::kInt16, RunInt8Portable},
 };
 
 const WordImplementation* FindWords(Precision precision, Isa isa) {
@@ -90,20 +100,6 @@ std::unique_ptr<Prepared> Prepare(const Model& model, Precision precision, Isa i
     return std::make_unique<InWords>(model, found->words, isa == Isa::kAmx, found->kernel);
   }
   return std::make_unique<Floats>(model, precision, FloatKernel(isa));
-}
-
-MultiplyAddKernel MultiplyAddFor(Precision precision, Isa isa) {
-  if (const WordImplementation* found = FindWords(precision, isa)) return found->multiply_add;
-  switch (isa) {
-#ifdef SSR_X86
-    case Isa::kAvx512:
-      return MultiplyAddAvx512;
-    case Isa::kAvx2:
-      return MultiplyAddAvx2;
-#endif
-    default:
-      return MultiplyAddPortable;
-  }
 }
 
 }  // namespace ssr::cpu

@@ -17,13 +17,9 @@ class Prepared {
   // first image. dots: see NetworkKernel.
   virtual void Run(const uint8_t* image, float* scratch, float* dots) const = 0;
   virtual int64_t scratch_bytes() const = 0;
-  // Every later Run tells the probe, which must outlive it: not for a network that threads share.
-  virtual void Watch(LayerProbe* probe) = 0;
 };
 
 // isa: one of SupportedIsas(precision).
 std::unique_ptr<Prepared> Prepare(const Model& model, Precision precision, Isa isa);
-
-MultiplyAddKernel MultiplyAddFor(Precision precision, Isa isa);
 
 }  // namespace ssr::cpu

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/contract.h"
-
 namespace ssr::cpu {
 namespace {
 
@@ -147,10 +145,10 @@ void PackedWords::PlaceScratch() {
     scratch_bytes_ += (bytes + 63) / 64 * 64;
     return at;
   };
-  for (int level = 1; level <= kBlocks; ++level) {
-    const int64_t pixels = int64_t{LevelSize(level)} * LevelSize(level);
-    n.map_x[level - 1] = place(pixels * n.width_x * ElementBytes(words_) + kMapSlack);
-    n.map_s[level - 1] = place(pixels * n.width_s * ElementBytes(words_) + kMapSlack);
+  for (int level = 0; level < kBlocks; ++level) {
+    const int64_t pixels = int64_t{kMapSizes[level]} * kMapSizes[level];
+    n.map_x[level] = place(pixels * n.width_x * ElementBytes(words_) + kMapSlack);
+    n.map_s[level] = place(pixels * n.width_s * ElementBytes(words_) + kMapSlack);
   }
   int most_cells = 0;
   for (int k = 0; k < n.num_stages; ++k) {

@@ -3,9 +3,8 @@
 
 #include <functional>
 
-#include "core/fold.h"
+#include "core/pack.h"
 #include "core/quantize.h"
-#include "cpu/pack.h"
 #include "cpu/words.h"
 
 namespace ssr::cpu {
@@ -16,7 +15,6 @@ class PackedWords {
   PackedWords(const Model& model, Words words, bool amx);
 
   const WordNetwork& network() const { return network_; }
-  void Watch(LayerProbe* probe) { network_.probe = probe; }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
  private:

@@ -33,15 +33,14 @@ struct WordStage {
 // precisions, the kernel column by column with its three rows in each, 27 values and one of zero weight; sums
 // begin with real_bias, which for int8 is bias.
 struct WordNetwork {
-  WordLayer x[4], s[4];
+  WordLayer x[kBlocks], s[kBlocks];
   int width_x, width_s, width_fusion;  // padded
   int num_stages;
-  WordStage stages[kMaxTaps];
-  LayerProbe* probe;  // null except while layers are timed
+  WordStage stages[kBlocks];
 
   // Bytes into the scratch: maps by level, each with kMapSlack readable bytes behind; then the fusion
   // features (three times the most that a stage has), then kWorkBytes for the kernel's own use.
-  int64_t map_x[4], map_s[4], features, work;
+  int64_t map_x[kBlocks], map_s[kBlocks], features, work;
 };
 
 constexpr int kMapSlack = 128;
@@ -60,14 +59,6 @@ void RunInt8AvxVnni(const WordNetwork&, const uint8_t*, uint8_t*, float*);     /
 void RunInt8Avx512Vnni(const WordNetwork&, const uint8_t*, uint8_t*, float*);  // kBytes
 void RunInt8Amx(const WordNetwork&, const uint8_t*, uint8_t*, float*);         // kBytes
 void RunBf16Amx(const WordNetwork&, const uint8_t*, uint8_t*, float*);         // kBf16
-
-// As MultiplyAddKernel, of these instructions.
-int64_t MultiplyAddInt8Portable(int64_t rounds, float* value);
-int64_t MultiplyAddInt8Avx2(int64_t rounds, float* value);
-int64_t MultiplyAddInt8AvxVnni(int64_t rounds, float* value);
-int64_t MultiplyAddInt8Avx512Vnni(int64_t rounds, float* value);
-int64_t MultiplyAddInt8Amx(int64_t rounds, float* value);
-int64_t MultiplyAddBf16Amx(int64_t rounds, float* value);
 
 // round(127 tanh(v)) = round(v P(v^2)) with |v| held to kTanhLimit; Horner's rule by fused multiply-adds,
 // the highest power first. ssr_ops/quantized.py says where the numbers come from.

@@ -110,7 +110,7 @@ void ConvolvePooled(const WordLayer& layer, const uint8_t* in, int size, uint8_t
 // The last level's, which no pool follows: 4x4 outputs, a position a row.
 template <typename A, bool kIsX>
 void ConvolveLast(const WordLayer& layer, const uint8_t* in, uint8_t* work, uint8_t* out) {
-  constexpr int kOutputs = 4;
+  constexpr int kOutputs = kMap3;
   const int64_t pixel = int64_t{layer.width} * A::kElement, in_row = (kOutputs + 2) * pixel;
   const int64_t at[4] = {0, in_row, 2 * in_row, 3 * in_row};
   Configure(kOutputs, layer.words);
@@ -136,7 +136,7 @@ void ConvolveLast(const WordLayer& layer, const uint8_t* in, uint8_t* work, uint
 template <typename A, bool kIsX>
 void Fuse(const WordLayer& layer, const StageWeights& stage, const uint8_t* in, int width, uint8_t* work,
           float* out) {
-  const int size = kSizes[stage.level - 1], pool = stage.pool, side = stage.side, used = side * pool;
+  const int size = kMapSizes[stage.level - 1], pool = stage.pool, side = stage.side, used = side * pool;
   const int64_t pixel = int64_t{width} * A::kElement, in_row = size * pixel;
   const int cells = used <= 16 ? side : 1;
   Configure(cells * pool, layer.words);
@@ -172,28 +172,25 @@ void Fuse(const WordLayer& layer, const StageWeights& stage, const uint8_t* in, 
 
 template <typename A>
 void Run(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
-  const auto done = [&network] {
-    if (network.probe != nullptr) network.probe->done(network.probe);
-  };
   uint8_t *x[4], *s[4], *work = scratch + network.work;
   for (int level = 0; level < 4; ++level) {
     x[level] = scratch + network.map_x[level];
     s[level] = scratch + network.map_s[level];
   }
   ConvolveFirst<A>(network, image, work, x[0], s[0]);
-  done();
-  ConvolvePooled<A, true>(network.x[1], x[0], 31, work, x[1]);
-  done();
-  ConvolvePooled<A, false>(network.s[1], s[0], 31, work, s[1]);
-  done();
-  ConvolvePooled<A, true>(network.x[2], x[1], 14, work, x[2]);
-  done();
-  ConvolvePooled<A, false>(network.s[2], s[1], 14, work, s[2]);
-  done();
+  SSR_LAYER_DONE();
+  ConvolvePooled<A, true>(network.x[1], x[0], kMap0, work, x[1]);
+  SSR_LAYER_DONE();
+  ConvolvePooled<A, false>(network.s[1], s[0], kMap0, work, s[1]);
+  SSR_LAYER_DONE();
+  ConvolvePooled<A, true>(network.x[2], x[1], kMap1, work, x[2]);
+  SSR_LAYER_DONE();
+  ConvolvePooled<A, false>(network.s[2], s[1], kMap1, work, s[2]);
+  SSR_LAYER_DONE();
   ConvolveLast<A, true>(network.x[3], x[2], work, x[3]);
-  done();
+  SSR_LAYER_DONE();
   ConvolveLast<A, false>(network.s[3], s[2], work, s[3]);
-  done();
+  SSR_LAYER_DONE();
   for (int k = 0; k < network.num_stages; ++k) {
     const WordStage& stage = network.stages[k];
     const int level = stage.dense.level - 1;
@@ -203,7 +200,7 @@ void Run(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, flo
     Fuse<A, true>(stage.fuse_x, stage.dense, x[level], network.width_x, work, fx);
     Fuse<A, false>(stage.fuse_s, stage.dense, s[level], network.width_s, work, fs);
     dots = SumStageAvx512(stage.dense, count, fx, fs, product, dots);
-    done();
+    SSR_LAYER_DONE();
   }
   Release();
 }
@@ -219,37 +216,5 @@ void RunInt8Amx(const WordNetwork& network, const uint8_t* image, uint8_t* scrat
 void RunBf16Amx(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   Run<Bf16>(network, image, scratch, dots);
 }
-
-namespace {
-
-// See MultiplyAddKernel. A sum's latency is 52 cycles, an instruction takes 16: four sums hide it.
-template <typename A>
-int64_t MultiplyAdd(int64_t rounds, float* value) {
-  alignas(64) static const uint8_t zeros[kTile] = {};
-  alignas(64) uint8_t sums[kTile];
-  rounds /= 64;
-  Configure(16, kLineWords);
-  Load<4>(zeros, kLine);
-  Load<6>(zeros, kLine);
-  Zero<0>();
-  Zero<1>();
-  Zero<2>();
-  Zero<3>();
-  for (int64_t round = 0; round < rounds; ++round) {
-    A::template Multiply<0, 4, 6>();
-    A::template Multiply<1, 4, 6>();
-    A::template Multiply<2, 4, 6>();
-    A::template Multiply<3, 4, 6>();
-  }
-  Store<0>(sums);
-  Release();
-  *value += static_cast<float>(sums[0] & 1);
-  return rounds * 4 * 16 * 16 * kLineWords * (4 / A::kElement);
-}
-
-}  // namespace
-
-int64_t MultiplyAddInt8Amx(int64_t rounds, float* value) { return MultiplyAdd<Int8>(rounds, value); }
-int64_t MultiplyAddBf16Amx(int64_t rounds, float* value) { return MultiplyAdd<Bf16>(rounds, value); }
 
 }  // namespace ssr::cpu

@@ -11,7 +11,7 @@
 
 #include "core/engines.h"
 #include "core/fold.h"
-#include "cpu/network_pack.h"
+#include "core/pack.h"
 #include "cuda/network_math.h"
 #include "cuda/runtime.h"
 
@@ -25,9 +25,9 @@ constexpr int64_t kChunk = 256;              // images a launch
 // blockIdx: x: the threads of an image, y: the image, z: the stream, X then S. to: the block, 0..3.
 template <bool kIsX, bool kPooled, typename In>
 __device__ void ConvolveStream(const Convolution& layer, const In* in, int to, float* out) {
-  const int side = OutputSize(to), index = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  const int side = MapSize(to), index = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
   if (index < ConvolutionThreads(layer, side)) {
-    Convolve<kIsX, kPooled>(layer, in, InputSize(to), side, index, out);
+    Convolve<kIsX, kPooled>(layer, in, (to == 0 ? kImageSize : MapSize(to - 1)), side, index, out);
   }
 }
 
@@ -216,7 +216,7 @@ class CudaEngine final : public Engine {
   }
 
   Status UploadNetwork() {
-    const cpu::PackedNetwork packed(*model_, Precision::kFp32, /*transformed=*/false);
+    const PackedNetwork packed(*model_, Precision::kFp32, /*transformed=*/false);
     network_ = packed.weights();
     for (int block = 0; block < 4; ++block) {
       for (Convolution* layer : {&network_.x[block], &network_.s[block]}) {
@@ -300,7 +300,7 @@ class CudaEngine final : public Engine {
 
   Status Compute(Workspace* w, unsigned n) const {
     const auto grid = [this, n](int block) {
-      const int side = OutputSize(block);
+      const int side = MapSize(block);
       return dim3(Blocks(std::max(ConvolutionThreads(network_.x[block], side),
                                   ConvolutionThreads(network_.s[block], side))),
                   n, 2);

@@ -1,5 +1,5 @@
 // What one GPU thread computes of every layer, and where it reads and writes. Plain C++; the kernels around
-// it run on the CPU too (tests/cpp/cuda_on_cpu_test.cc). Layouts are those of cpu/network.h.
+// it run on the CPU too (tests/cpp/cuda_on_cpu_test.cc). Layouts are those of core/weights.h.
 #pragma once
 
 #include <math.h>
@@ -7,24 +7,14 @@
 #include <cstdint>
 
 #include "core/head.h"
-#include "cpu/network.h"
+#include "core/weights.h"
 
 namespace ssr::cuda {
-
-using cpu::Convolution;
-using cpu::NetworkWeights;
-using cpu::StageWeights;
 
 // Channels a thread computes and values it reads at once: widths and strides of maps are multiples of it, and
 // all that is read so begins at a multiple of 16 bytes.
 constexpr int kVector = 4;
-static_assert(cpu::kChannelPad % kVector == 0);
-
-// Side of the feature map after each block, and of its input.
-SSR_HOST_DEVICE constexpr int OutputSize(int block) {
-  return block == 0 ? 31 : block == 1 ? 14 : block == 2 ? 6 : 4;
-}
-SSR_HOST_DEVICE constexpr int InputSize(int block) { return block == 0 ? 64 : OutputSize(block - 1); }
+static_assert(kChannelPad % kVector == 0);
 
 SSR_HOST_DEVICE inline float Larger(float a, float b) { return a > b ? a : b; }
 
@@ -114,7 +104,7 @@ SSR_HOST_DEVICE inline void Fuse(const NetworkWeights& network, const StageWeigh
   const int fusion = network.width_fusion, width = kIsX ? network.width_x : network.width_s;
   const int pixel = index / (fusion / kVector), feature = index % (fusion / kVector) * kVector;
   const int side = FusedSide(stage), row = pixel / side, column = pixel % side;
-  const float* values = in + (int64_t{row} * OutputSize(stage.level - 1) + column) * width;
+  const float* values = in + (int64_t{row} * MapSize(stage.level - 1) + column) * width;
   const float* weights = (kIsX ? stage.fuse_x : stage.fuse_s) + feature;
   float sum[kVector];
   Load((kIsX ? stage.fuse_x_bias : stage.fuse_s_bias) + feature, sum);
@@ -188,7 +178,7 @@ inline Plan MakePlan(const NetworkWeights& network) {
     return at;
   };
   for (int block = 0; block < 4; ++block) {
-    const int64_t pixels = int64_t{OutputSize(block)} * OutputSize(block);
+    const int64_t pixels = int64_t{MapSize(block)} * MapSize(block);
     plan.x[block] = take(pixels * network.width_x);
     plan.s[block] = take(pixels * network.width_s);
   }

@@ -44,7 +44,7 @@ py::dict Run(Engine& engine, const py::array_t<uint8_t>& images, bool stages, bo
     throw py::value_error("images: expected shape (N, 64, 64, 3)");
   }
   const py::ssize_t n = images.shape(0);
-  if (n > 0 && (images.strides(1) != kImageSize * 3 || images.strides(2) != 3 || images.strides(3) != 1)) {
+  if (n > 0 && (images.strides(1) != kImageRow || images.strides(2) != 3 || images.strides(3) != 1)) {
     throw py::value_error("images: each image must be contiguous");
   }
   const auto* base = static_cast<const uint8_t*>(images.data());
@@ -81,45 +81,6 @@ py::dict Run(Engine& engine, const py::array_t<uint8_t>& images, bool stages, bo
 
 void BindEngine(py::module_& m) {
   m.attr("max_threads") = kMaxThreads;
-  m.def(
-      "measure_multiply_adds",
-      [](const std::string& implementation, double seconds, const std::string& precision) {
-        double rate = 0;
-        Status status;
-        {
-          const py::gil_scoped_release release;
-          status = MeasureMultiplyAdds(implementation, precision, seconds, &rate);
-        }
-        RaiseIfError(status);
-        return rate;
-      },
-      py::arg("implementation"), py::arg("seconds"), py::arg("precision") = "fp32");
-  m.def(
-      "time_layers",
-      [](const std::string& bundle, const py::array_t<uint8_t, py::array::c_style>& image,
-         const std::string& implementation, const std::string& precision, double seconds) {
-        if (image.ndim() != 3 || image.shape(0) != kImageSize || image.shape(1) != kImageSize ||
-            image.shape(2) != 3) {
-          throw py::value_error("image: expected shape (64, 64, 3)");
-        }
-        EngineOptions options;
-        options.precision = precision;
-        options.implementation = implementation;
-        std::vector<LayerTime> layers;
-        Status status;
-        {
-          const py::gil_scoped_release release;
-          std::shared_ptr<const Model> model;
-          status = Model::Load(bundle, &model);
-          if (status.ok()) status = TimeLayers(std::move(model), options, image.data(), seconds, &layers);
-        }
-        RaiseIfError(status);
-        std::vector<std::pair<std::string, double>> result;
-        for (const LayerTime& layer : layers) result.emplace_back(layer.name, layer.seconds);
-        return result;
-      },
-      py::arg("bundle"), py::arg("image").noconvert(), py::arg("implementation"), py::arg("precision"),
-      py::arg("seconds"));
   py::class_<Engine>(m, "Engine")
       .def(py::init(&MakeEngine), py::arg("bundle"), py::arg("device"), py::arg("precision"),
            py::arg("threads"), py::arg("implementation"))

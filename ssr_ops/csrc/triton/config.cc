@@ -4,7 +4,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "core/sha256.h"
+#include "ssr/sha256.h"
 
 namespace ssr::triton {
 namespace {

@@ -36,7 +36,7 @@ class Engine {
                        std::unique_ptr<Engine>* engine);
   virtual ~Engine() = default;
 
-  // images[i]: 64 * 64 * 3 contiguous bytes in the contract's colour order, any alignment, host memory.
+  // images[i]: kImageBytes contiguous bytes in the contract's colour order, any alignment, host memory.
   // Thread-safe; an image's bits depend on nothing but the image. n == 0 is fine.
   virtual Status Predict(const uint8_t* const* images, int64_t n, const Outputs& outputs) = 0;
 
@@ -49,20 +49,5 @@ class Engine {
   std::shared_ptr<const Model> model_;
   EngineOptions options_;
 };
-
-// Multiply-adds a second of one core under `implementation` and `precision` (as EngineOptions), timed for
-// about `seconds`: what benchmarks hold the engine against.
-Status MeasureMultiplyAdds(const std::string& implementation, const std::string& precision, double seconds,
-                           double* rate);
-
-struct LayerTime {
-  std::string name;  // of its parameters: "x.0 s.0", "x.1", "s.1", ... "s.3", "stages.0", ...
-  double seconds;
-};
-
-// Where an engine's time goes: each layer's quickest run on `image` (kImageBytes), in the order that they
-// run, timed one after another within whole images for about `seconds`. options: of a CPU engine.
-Status TimeLayers(std::shared_ptr<const Model> model, const EngineOptions& options, const uint8_t* image,
-                  double seconds, std::vector<LayerTime>* layers);
 
 }  // namespace ssr

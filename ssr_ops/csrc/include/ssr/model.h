@@ -8,12 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "ssr/maps.h"
 #include "ssr/status.h"
 
 namespace ssr {
-
-constexpr int kImageSize = 64;
-constexpr int64_t kImageBytes = kImageSize * kImageSize * 3;
 
 struct Tap {
   int level;  // 1..4: after which block the stage reads the streams
@@ -46,7 +44,7 @@ struct Interval {
 // What bf16 and int8 need besides the weights, measured by `ssr-train quantize`; see core/quantize.h.
 struct Quantization {
   // One X stream block each: the largest value of every channel's map, real units.
-  std::vector<double> ranges[4];
+  std::vector<double> ranges[kBlocks];
   // By layer ("x.0", "stages.1.fuse_s"): what is added to each output channel's folded bias.
   std::map<std::string, std::vector<double>> int8, bf16;
   // By layer, less the first blocks: which way each weight of int8 is rounded, OIHW, true up. Empty: to

@@ -1,4 +1,3 @@
-#include <chrono>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -119,27 +118,6 @@ Status CreateCpuEngine(std::shared_ptr<const Model> model, const EngineOptions& 
   Isa isa = Isa::kPortable;
   SSR_RETURN_IF_ERROR(ChooseIsa(options.implementation, &isa, precision));
   *engine = std::make_unique<CpuEngine>(std::move(model), options, precision, isa);
-  return {};
-}
-
-Status MeasureMultiplyAdds(const std::string& implementation, const std::string& precision_name,
-                           double seconds, double* rate) {
-  using Clock = std::chrono::steady_clock;
-  Precision precision = Precision::kFp32;
-  SSR_RETURN_IF_ERROR(ParsePrecision(precision_name, &precision));
-  Isa isa = Isa::kPortable;
-  SSR_RETURN_IF_ERROR(ChooseIsa(implementation, &isa, precision));
-  const cpu::MultiplyAddKernel kernel = cpu::MultiplyAddFor(precision, isa);
-  volatile float start = 1;
-  float value = start;
-  double spent = 0, done = 0;
-  while (spent < seconds) {
-    const auto begin = Clock::now();
-    done += static_cast<double>(kernel(1 << 18, &value));
-    spent += std::chrono::duration<double>(Clock::now() - begin).count();
-  }
-  *rate = spent > 0 ? done / spent : 0;
-  start = value;
   return {};
 }
 

@@ -1,12 +1,12 @@
-#include "cpu/network_pack.h"
+#include "core/pack.h"
 
 #include <algorithm>
 #include <array>
+#include <string>
 
-#include "core/contract.h"
 #include "core/quantize.h"
 
-namespace ssr::cpu {
+namespace ssr {
 namespace {
 
 using Rows = std::vector<std::array<double, 3>>;
@@ -45,6 +45,43 @@ std::vector<double> Transform(const Rows& g, const std::vector<double>& kernels,
 
 }  // namespace
 
+float* PackStorage::Floats(int64_t count) {
+  arrays_.push_back(MakeAligned(count));
+  return arrays_.back().get();
+}
+
+const float* PackStorage::Padded(const std::vector<float>& values) {
+  float* packed = Floats(ssr::Padded(static_cast<int>(values.size())));
+  std::copy(values.begin(), values.end(), packed);
+  return packed;
+}
+
+StageWeights PackStage(const Model& model, int k, PackStorage* storage) {
+  const Architecture& a = model.architecture;
+  StageWeights stage = {};
+  stage.level = a.taps[k].level;
+  stage.pool = a.taps[k].pool;
+  stage.side = MapSize(stage.level - 1) / stage.pool;
+  stage.bins = a.stages[k];
+  const int cells = stage.side * stage.side, width = ssr::Padded(a.width_fusion);
+  const auto dense = [&](const char* name) {
+    const Tensor& weights = Parameter(model, "stages." + std::to_string(k) + "." + name);
+    const int64_t rows = weights.shape[0], columns = weights.shape[1];
+    float* packed = storage->Floats(rows * cells * width);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t cell = 0; cell < cells; ++cell) {
+        const float* from = weights.values.data() + row * columns + cell * a.width_fusion;
+        std::copy(from, from + a.width_fusion, packed + (row * cells + cell) * width);
+      }
+    }
+    return packed;
+  };
+  stage.delta = dense("delta.weight");
+  stage.bins_x = dense("bins_x.weight");
+  stage.bins_s = dense("bins_s.weight");
+  return stage;
+}
+
 PackedNetwork::PackedNetwork(const Model& model, Precision precision, bool transformed) {
   const Architecture& a = model.architecture;
   NetworkWeights& w = weights_;
@@ -56,7 +93,6 @@ PackedNetwork::PackedNetwork(const Model& model, Precision precision, bool trans
     w.s[block] = PackConvolution(FoldIn(model, precision, 's', block), 's', block, transformed);
   }
   w.num_stages = static_cast<int>(a.stages.size());
-  int most_cells = 0;
   for (int k = 0; k < w.num_stages; ++k) {
     const FoldedConvolution x = FusionIn(model, precision, 'x', k), s = FusionIn(model, precision, 's', k);
     StageWeights& stage = w.stages[k];
@@ -65,11 +101,6 @@ PackedNetwork::PackedNetwork(const Model& model, Precision precision, bool trans
     stage.fuse_s = PackFusion(s, w.width_s);
     stage.fuse_x_bias = storage_.Padded(x.bias);
     stage.fuse_s_bias = storage_.Padded(s.bias);
-    most_cells = std::max(most_cells, stage.side * stage.side);
-  }
-  scratch_floats_ = kWorkFloats + 3 * int64_t{most_cells} * w.width_fusion;
-  for (int level = 1; level <= kBlocks; ++level) {
-    scratch_floats_ += int64_t{LevelSize(level)} * LevelSize(level) * (w.width_x + w.width_s);
   }
 }
 
@@ -111,4 +142,4 @@ const float* PackedNetwork::PackFusion(const FoldedConvolution& fusion, int widt
   return packed;
 }
 
-}  // namespace ssr::cpu
+}  // namespace ssr

@@ -1,11 +1,12 @@
+// Each layer's time, of kernels that tell when a layer is done (timed_kernel.cc).
 #include <algorithm>
 #include <chrono>
 #include <exception>
 #include <limits>
 
 #include "core/aligned.h"
-#include "core/engines.h"
 #include "cpu/prepared.h"
+#include "timers.h"
 
 namespace ssr {
 namespace {
@@ -13,28 +14,26 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // Keeps the shortest time between one layer's end and the next one's.
-struct Stopwatch : cpu::LayerProbe {
-  explicit Stopwatch(size_t layers)
-      : LayerProbe{&Stopwatch::Done}, shortest(layers, std::numeric_limits<double>::infinity()) {}
+struct Stopwatch {
+  explicit Stopwatch(size_t layers) : shortest(layers, std::numeric_limits<double>::infinity()) {}
 
   void Start() {
     next = 0;
     last = Clock::now();
   }
-  static void Done(LayerProbe* probe) {
-    auto& self = static_cast<Stopwatch&>(*probe);
-    const double seconds = std::chrono::duration<double>(Clock::now() - self.last).count();
-    if (self.next < self.shortest.size()) {
-      self.shortest[self.next] = std::min(self.shortest[self.next], seconds);
-    }
-    ++self.next;
-    self.last = Clock::now();
+  void Stop() {
+    const double seconds = std::chrono::duration<double>(Clock::now() - last).count();
+    if (next < shortest.size()) shortest[next] = std::min(shortest[next], seconds);
+    ++next;
+    last = Clock::now();
   }
 
   std::vector<double> shortest;
   size_t next = 0;  // layer
   Clock::time_point last;
 };
+
+thread_local Stopwatch* running = nullptr;
 
 std::vector<std::string> LayerNames(const Architecture& architecture) {
   std::vector<std::string> names = {"x.0 s.0", "x.1", "s.1", "x.2", "s.2", "x.3", "s.3"};
@@ -61,11 +60,12 @@ Status TimeUnguarded(std::shared_ptr<const Model> model, const EngineOptions& op
   const AlignedFloats dots = MakeAligned(2 * model->architecture.TotalBins() +
                                          static_cast<int64_t>(model->architecture.stages.size()));
   Stopwatch stopwatch(names.size());
-  network->Watch(&stopwatch);
   const auto end = Clock::now() + std::chrono::duration<double>(seconds);
   do {
     stopwatch.Start();
+    running = &stopwatch;
     network->Run(image, scratch.get(), dots.get());
+    running = nullptr;
     if (stopwatch.next != names.size()) {
       return {Code::kInternal, std::string(engine->implementation()) + " tells of " +
                                    std::to_string(stopwatch.next) + " layers, not " +
@@ -78,6 +78,11 @@ Status TimeUnguarded(std::shared_ptr<const Model> model, const EngineOptions& op
 }
 
 }  // namespace
+
+void LayerDone();
+void LayerDone() {
+  if (running != nullptr) running->Stop();
+}
 
 Status TimeLayers(std::shared_ptr<const Model> model, const EngineOptions& options, const uint8_t* image,
                   double seconds, std::vector<LayerTime>* layers) {

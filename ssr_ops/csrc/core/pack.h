@@ -1,11 +1,28 @@
-// Packs a model's parameters into the layout that the fp32 kernels read.
+// Packs a model's parameters: padded arrays, the dense layers of a stage, and the float32 network.
 #pragma once
 
-#include "core/fold.h"
-#include "cpu/pack.h"
-#include "ssr/implementation.h"
+#include <vector>
 
-namespace ssr::cpu {
+#include "core/aligned.h"
+#include "core/fold.h"
+#include "core/weights.h"
+#include "ssr/implementation.h"
+#include "ssr/model.h"
+
+namespace ssr {
+
+// Owns zero-filled arrays on a cache line's border.
+class PackStorage {
+ public:
+  float* Floats(int64_t count);
+  const float* Padded(const std::vector<float>& values);  // to kChannelPad
+
+ private:
+  std::vector<AlignedFloats> arrays_;
+};
+
+// Everything of stage k but its fusion block.
+StageWeights PackStage(const Model& model, int k, PackStorage* storage);
 
 class PackedNetwork {
  public:
@@ -14,8 +31,6 @@ class PackedNetwork {
   PackedNetwork(const Model& model, Precision precision, bool transformed = true);
 
   const NetworkWeights& weights() const { return weights_; }
-  void Watch(LayerProbe* probe) { weights_.probe = probe; }
-  int64_t scratch_floats() const { return scratch_floats_; }
 
  private:
   Convolution PackConvolution(const FoldedConvolution& folded, char stream, int block, bool transformed);
@@ -23,7 +38,6 @@ class PackedNetwork {
 
   PackStorage storage_;
   NetworkWeights weights_ = {};
-  int64_t scratch_floats_ = 0;
 };
 
-}  // namespace ssr::cpu
+}  // namespace ssr
