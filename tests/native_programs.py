@@ -37,7 +37,7 @@ SANITIZED = Programs(
         "cuda_on_cpu_test",
         "concurrency_test",
         "guard_test",
-        "words_test",
+        "int8_test",
         "backend_test",
         "bundle_fuzz_driver",
     ),

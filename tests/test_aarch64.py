@@ -14,7 +14,7 @@ from random_bundles import quantized_bundle
 from ssr_bundle.contract import Architecture
 
 NETWORK = Architecture(stages=(2, 3, 2, 3), width_x=20, width_s=8, width_fusion=5)
-PROGRAMS = ["cuda_on_cpu_test", "concurrency_test", "guard_test", "words_test"]
+PROGRAMS = ["cuda_on_cpu_test", "concurrency_test", "guard_test", "int8_test"]
 EMULATOR = ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")
 
 

@@ -71,6 +71,13 @@ def test_no_file_includes_itself_in_the_end() -> None:
     assert cycle({a: {b}, b: {a}}) in (["a", "b", "a"], ["b", "a", "b"])
 
 
+def test_textual_includes_end_in_inl_h() -> None:
+    """A header guards itself; a body that is compiled once for each instruction set does not, and says so."""
+    for file in includes():
+        if file.suffix == ".h":
+            assert ("#pragma once" in file.read_text()) != file.name.endswith(".inl.h"), file
+
+
 def test_every_include_is_found() -> None:
     with pytest.raises(AssertionError, match="no such file: core/nothing"):
         resolve(SOURCES / "core" / "engine.cc", "core/nothing.h")

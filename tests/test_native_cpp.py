@@ -46,7 +46,7 @@ def test_core(programs: Path, program: str, name: str, tmp_path: Path) -> None:
 )
 def test_int8_kernels_to_the_bit(programs: Path, architecture: Architecture, tmp_path: Path) -> None:
     """Every map, feature and dense sum of every int8 implementation against plain loops."""
-    run(programs / "words_test", quantized_bundle(tmp_path / "bundle", architecture).path)
+    run(programs / "int8_test", quantized_bundle(tmp_path / "bundle", architecture).path)
 
 
 def test_backend_against_a_fake_server(programs: Path) -> None:

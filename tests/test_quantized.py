@@ -130,7 +130,7 @@ def test_tanh_is_good_to_a_fraction_of_a_byte() -> None:
 
 def test_tanh_is_the_native_engines() -> None:
     """The C++ copy, where the sources are."""
-    source = (ROOT / "ssr_ops/csrc/cpu/words.h").read_text()
+    source = (ROOT / "ssr_ops/csrc/cpu/quantized.h").read_text()
     found = re.search(r"kTanh127\[kTanhTerms\] = \{([^}]*)\}", source)
     assert found
     assert [float(t.strip("f \n")) for t in found[1].split(",")] == list(quantized.TANH_COEFFICIENTS)

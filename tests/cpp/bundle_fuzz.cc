@@ -10,8 +10,8 @@
 
 #include "core/contract.h"
 #include "core/safetensors.h"
-#include "ssr/sha256.h"
 #include "core_testing.h"
+#include "ssr/sha256.h"
 
 // In place of core/sha256.cc: every file has the hash that the contracts of the fuzz claim.
 std::string ssr::Sha256Hex(const void*, size_t) { return fuzz::kHash; }

@@ -1,6 +1,6 @@
 // The network in int8 in AVX2: words of two int16, which vpmaddwd multiplies without saturating.
 #include "cpu/int32s_avx2.h"
-#include "cpu/words.h"
+#include "cpu/quantized.h"
 
 namespace ssr::cpu {
 namespace {
@@ -10,7 +10,7 @@ void StoreBytes(Int32s values, uint8_t* out) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_packs_epi32(low, high));
 }
 
-#include "cpu/int8_outputs.h"
+#include "cpu/int8_outputs.inl.h"
 
 struct Isa {
   static constexpr int kElement = 2;
@@ -39,11 +39,11 @@ struct Tuning {
   static constexpr int kVectorsS = 1, kColumnsS = 6;
 };
 
-#include "cpu/int8_body.h"
+#include "cpu/int8.inl.h"
 
 }  // namespace
 
-void RunInt8Avx2(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+void RunInt8Avx2(const QuantizedNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   RunNetwork(network, image, scratch, dots);
 }
 

@@ -1,6 +1,6 @@
 // The network in int8 in AVX-512 with VNNI: words of four bytes, two int16 in the first blocks.
+#include "cpu/quantized.h"
 #include "cpu/vec_avx512.h"
-#include "cpu/words.h"
 
 namespace ssr::cpu {
 namespace {
@@ -24,7 +24,7 @@ void StoreBytes(Int32s values, uint8_t* out) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(values.v));
 }
 
-#include "cpu/int8_outputs.h"
+#include "cpu/int8_outputs.inl.h"
 
 struct Isa {
   static constexpr int kElement = 1;
@@ -59,11 +59,11 @@ struct Tuning {
   static constexpr int kVectorsS = 1, kColumnsS = 14;
 };
 
-#include "cpu/int8_body.h"
+#include "cpu/int8.inl.h"
 
 }  // namespace
 
-void RunInt8Avx512Vnni(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+void RunInt8Avx512Vnni(const QuantizedNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   RunNetwork(network, image, scratch, dots);
 }
 

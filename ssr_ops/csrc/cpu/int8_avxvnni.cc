@@ -1,6 +1,6 @@
 // The network in int8 in AVX2 with AVX-VNNI: words of four bytes, two int16 in the first blocks.
 #include "cpu/int32s_avx2.h"
-#include "cpu/words.h"
+#include "cpu/quantized.h"
 
 namespace ssr::cpu {
 namespace {
@@ -11,7 +11,7 @@ void StoreBytes(Int32s values, uint8_t* out) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_packus_epi16(shorts, shorts));
 }
 
-#include "cpu/int8_outputs.h"
+#include "cpu/int8_outputs.inl.h"
 
 struct Isa {
   static constexpr int kElement = 1;
@@ -46,11 +46,11 @@ struct Tuning {
   static constexpr int kVectorsS = 1, kColumnsS = 6;
 };
 
-#include "cpu/int8_body.h"
+#include "cpu/int8.inl.h"
 
 }  // namespace
 
-void RunInt8AvxVnni(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+void RunInt8AvxVnni(const QuantizedNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   RunNetwork(network, image, scratch, dots);
 }
 

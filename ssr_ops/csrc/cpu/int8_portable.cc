@@ -2,7 +2,7 @@
 // lanes of int32, words of two int16.
 #include <cstring>
 
-#include "cpu/words.h"
+#include "cpu/quantized.h"
 
 namespace ssr::cpu {
 namespace {
@@ -60,7 +60,7 @@ void StoreBytes(Int32s values, uint8_t* out) {
   std::memcpy(out, lanes, sizeof(lanes));
 }
 
-#include "cpu/int8_outputs.h"
+#include "cpu/int8_outputs.inl.h"
 
 struct Isa {
   static constexpr int kElement = 2;
@@ -97,11 +97,11 @@ struct Tuning {
   static constexpr int kVectorsS = 2, kColumnsS = 2;
 };
 
-#include "cpu/int8_body.h"
+#include "cpu/int8.inl.h"
 
 }  // namespace
 
-void RunInt8Portable(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+void RunInt8Portable(const QuantizedNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   RunNetwork(network, image, scratch, dots);
 }
 

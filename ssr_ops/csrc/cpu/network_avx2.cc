@@ -12,7 +12,7 @@ struct Tuning {
   static constexpr int kWinogradVectorsS = 2, kWinogradTilesS = 5;
 };
 
-#include "cpu/network_body.h"
+#include "cpu/network.inl.h"
 
 }  // namespace
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/pack.h"
-#include "cpu/word_pack.h"
+#include "cpu/quantized_pack.h"
 
 namespace ssr::cpu {
 namespace {
@@ -36,9 +36,9 @@ class Floats final : public Prepared {
   const NetworkKernel kernel_;
 };
 
-class InWords final : public Prepared {
+class Quantized final : public Prepared {
  public:
-  InWords(const Model& model, Words words, bool amx, WordKernel kernel)
+  Quantized(const Model& model, Words words, bool amx, QuantizedKernel kernel)
       : packed_(model, words, amx), kernel_(kernel) {}
 
   void Run(const uint8_t* image, float* scratch, float* dots) const override {
@@ -47,18 +47,18 @@ class InWords final : public Prepared {
   int64_t scratch_bytes() const override { return packed_.scratch_bytes(); }
 
  private:
-  PackedWords packed_;
-  const WordKernel kernel_;
+  PackedQuantized packed_;
+  const QuantizedKernel kernel_;
 };
 
-struct WordImplementation {
+struct QuantizedImplementation {
   Precision precision;
   Isa isa;
   Words words;
-  WordKernel kernel;
+  QuantizedKernel kernel;
 };
 
-constexpr WordImplementation kWordImplementations[] = {
+constexpr QuantizedImplementation kQuantizedImplementations[] = {
 #ifdef SSR_AMX
     {Precision::kInt8, Isa::kAmx, Words::kBytes, RunInt8Amx},
     {Precision::kBf16, Isa::kAmx, Words::kBf16, RunBf16Amx},
@@ -73,8 +73,8 @@ constexpr WordImplementation kWordImplementations[] = {
     {Precision::kInt8, Isa::kPortable, Words::kInt16, RunInt8Portable},
 };
 
-const WordImplementation* FindWords(Precision precision, Isa isa) {
-  for (const WordImplementation& known : kWordImplementations) {
+const QuantizedImplementation* FindQuantized(Precision precision, Isa isa) {
+  for (const QuantizedImplementation& known : kQuantizedImplementations) {
     if (known.precision == precision && known.isa == isa) return &known;
   }
   return nullptr;
@@ -96,8 +96,8 @@ NetworkKernel FloatKernel(Isa isa) {
 }  // namespace
 
 std::unique_ptr<Prepared> Prepare(const Model& model, Precision precision, Isa isa) {
-  if (const WordImplementation* found = FindWords(precision, isa)) {
-    return std::make_unique<InWords>(model, found->words, isa == Isa::kAmx, found->kernel);
+  if (const QuantizedImplementation* found = FindQuantized(precision, isa)) {
+    return std::make_unique<Quantized>(model, found->words, isa == Isa::kAmx, found->kernel);
   }
   return std::make_unique<Floats>(model, precision, FloatKernel(isa));
 }

@@ -1,5 +1,5 @@
 // 3x3 convolutions by Winograd's F(4x4, 3x3): 36 multiply-adds where the direct sum takes 144. Included by
-// network_body.h.
+// network.inl.h.
 //
 // A tile is 4x4 outputs, four windows of the 2x2 pool that follows. The 6x6 inputs under it are transformed
 // (B^T d B), multiplied position by position with transformed weights (for each of the 36 positions one small

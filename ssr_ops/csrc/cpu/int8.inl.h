@@ -1,15 +1,16 @@
-// int8 in words (see cpu/words.h), written once over a few small types and compiled per instruction
+// int8 in words (see cpu/quantized.h), written once over a few small types and compiled per instruction
 // set. Include inside an unnamed namespace, after `Isa` and `Tuning`; see int8_avx512vnni.cc.
 //
 // Isa: kElement, bytes of a map's value; kSumStage, of the dense layers; and
 //   Sums: kLanes output channels' sums at one position; Zero, Max, +, -, Half
 //   Inputs, Weights: Broadcast(p) is one word of the inputs for all lanes, Load(p) kLanes words of weights
-//   Dot<kFirst>(sums, inputs, weights): sums + inputs * weights; kFirst: words of 16 bits, see WordNetwork
-//   Outputs(layer, channel): what becomes of the sums of kLanes channels: Bias() to begin with, then
+//   Dot<kFirst>(sums, inputs, weights): sums + inputs * weights; kFirst: words of 16 bits, see
+//   QuantizedNetwork Outputs(layer, channel): what becomes of the sums of kLanes channels: Bias() to begin
+//   with, then
 //     StoreX(sums over a pool, out), StoreS(maxima, out), Feature(sums or maxima, out)
 // Tuning: the register block of each kind of layer, in vectors of channels and columns of pixels.
 //
-// As in network_body.h channels lie in the lanes and a register block covers two rows and some columns, so
+// As in network.inl.h channels lie in the lanes and a register block covers two rows and some columns, so
 // that a 2x2 pool happens in registers. Outputs that no pool reads are not computed.
 
 #define SSR_INLINE inline __attribute__((always_inline))
@@ -26,7 +27,7 @@ constexpr int kFirstPositions = 4;
 
 // Where a layer of one stream reads its weights and writes its outputs, from one channel on.
 struct Side {
-  const WordLayer* layer = nullptr;
+  const QuantizedLayer* layer = nullptr;
   int channel = 0;
   uint8_t* out = nullptr;
   int64_t out_row = 0;  // bytes a row of the output
@@ -149,7 +150,8 @@ SSR_INLINE void AddFirstRow(const uint8_t* in, const uint32_t* weights_x, const 
 }
 
 // As ConvolveBlock, of a first block: by Winograd's F(2, 3) down the columns (see
-// first_body.h), two rows of sums from four products instead of six. in: the first of the transformed rows.
+// first_block.inl.h), two rows of sums from four products instead of six. in: the first of the transformed
+// rows.
 template <int kX, int kS, int kColumns>
 SSR_INLINE void ConvolveFirstBlock(const uint8_t* in, int64_t in_row, const Side& x, const Side& s) {
   constexpr int kV = kX + kS;
@@ -221,7 +223,7 @@ void ConvolveRows(const uint8_t* in, int64_t in_row, int in_stride, int columns,
 
 // One stream's layer over a (size, size) input.
 template <bool kIsX, int kVectors, int kColumns, int kStride, bool kPooled>
-void ConvolveLayer(const uint8_t* in, int size, const WordLayer& layer, uint8_t* out) {
+void ConvolveLayer(const uint8_t* in, int size, const QuantizedLayer& layer, uint8_t* out) {
   const int outputs = kPooled ? (size - 2) / 2 * 2 : size - 2;
   const int stride = layer.words * 4 / 3;
   const int64_t in_row = int64_t{size} * stride;
@@ -239,7 +241,7 @@ template <bool kIsX>
 constexpr int kReleased = (kIsX ? 32 : 16) * Isa::kElement;  // bytes a pixel that get the fast path
 
 template <bool kIsX, bool kPooled>
-void Convolve(const uint8_t* in, int size, const WordLayer& layer, uint8_t* out) {
+void Convolve(const uint8_t* in, int size, const QuantizedLayer& layer, uint8_t* out) {
   constexpr int kVectors = kIsX ? Tuning::kVectorsX : Tuning::kVectorsS;
   constexpr int kColumns = kIsX ? Tuning::kColumnsX : Tuning::kColumnsS;
   if (layer.width * Isa::kElement == kReleased<kIsX>) {
@@ -262,16 +264,16 @@ void FillStrip(const uint8_t* image, int16_t* strip) {
 }
 
 // Both streams' first layer, straight from the bytes through a strip of four rows.
-void ConvolveFirst(const WordNetwork& network, const uint8_t* image, int16_t* strip, uint8_t* out_x,
+void ConvolveFirst(const QuantizedNetwork& network, const uint8_t* image, int16_t* strip, uint8_t* out_x,
                    uint8_t* out_s) {
   constexpr int kOutputs = Convolved(kImageSize), kRow = kImageRow, kX = Tuning::kFirstX,
                 kS = Tuning::kFirstS;
   constexpr int kPixel = 3 * sizeof(int16_t);
   static_assert((4 * kRow + 1) * sizeof(int16_t) <= kWorkBytes, "the strip and a last word's second half");
-  const WordLayer &x = network.x[0], &s = network.s[0];
+  const QuantizedLayer &x = network.x[0], &s = network.s[0];
   const int64_t row_x = kOutputs / 2 * int64_t{x.width} * Isa::kElement;
   const int64_t row_s = kOutputs / 2 * int64_t{s.width} * Isa::kElement;
-  const auto side = [](const WordLayer& layer, int channel, uint8_t* out, int64_t row) {
+  const auto side = [](const QuantizedLayer& layer, int channel, uint8_t* out, int64_t row) {
     return Side{&layer, channel, out + channel * Isa::kElement, row};
   };
   const auto* in = reinterpret_cast<const uint8_t*>(strip);
@@ -300,8 +302,8 @@ void ConvolveFirst(const WordNetwork& network, const uint8_t* image, int16_t* st
 // A 1x1 convolution with ReLU and a kPool x kPool pool (average for X, maximum for S; 1: none), for kLanes
 // fusion channels. in: (size, size, stride bytes); out: (side, side, fusion).
 template <bool kIsX, int kPool, int kStride>
-void FuseVector(const uint8_t* in, int size, int in_stride, const WordLayer& layer, int channel, int side,
-                float* out) {
+void FuseVector(const uint8_t* in, int size, int in_stride, const QuantizedLayer& layer, int channel,
+                int side, float* out) {
   constexpr int kRows = kPool == 1 ? 1 : 2, kColumns = kPool == 1 ? 4 : kPool;
   const int stride = kStride > 0 ? kStride : in_stride;
   const int words = stride / 4;
@@ -349,7 +351,7 @@ void FuseVector(const uint8_t* in, int size, int in_stride, const WordLayer& lay
 }
 
 template <bool kIsX, int kPool>
-void Fuse(const uint8_t* in, int size, const WordLayer& layer, int side, float* out) {
+void Fuse(const uint8_t* in, int size, const QuantizedLayer& layer, int side, float* out) {
   const int stride = layer.words * 4;
   for (int channel = 0; channel < layer.width; channel += kLanes) {
     if (stride == kReleased<kIsX>) {
@@ -361,8 +363,8 @@ void Fuse(const uint8_t* in, int size, const WordLayer& layer, int side, float* 
 }
 
 template <bool kIsX>
-void FuseStage(const WordStage& stage, const uint8_t* in, int size, float* out) {
-  const WordLayer& layer = kIsX ? stage.fuse_x : stage.fuse_s;
+void FuseStage(const QuantizedStage& stage, const uint8_t* in, int size, float* out) {
+  const QuantizedLayer& layer = kIsX ? stage.fuse_x : stage.fuse_s;
   switch (stage.dense.pool) {
     case 1:
       return Fuse<kIsX, 1>(in, size, layer, stage.dense.side, out);
@@ -375,8 +377,8 @@ void FuseStage(const WordStage& stage, const uint8_t* in, int size, float* out) 
   }
 }
 
-// See WordKernel.
-void RunNetwork(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+// See QuantizedKernel.
+void RunNetwork(const QuantizedNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   uint8_t *x[4], *s[4];
   for (int level = 0; level < 4; ++level) {
     x[level] = scratch + network.map_x[level];
@@ -397,7 +399,7 @@ void RunNetwork(const WordNetwork& network, const uint8_t* image, uint8_t* scrat
   Convolve<false, false>(s[2], kMap2, network.s[3], s[3]);
   SSR_LAYER_DONE();
   for (int k = 0; k < network.num_stages; ++k) {
-    const WordStage& stage = network.stages[k];
+    const QuantizedStage& stage = network.stages[k];
     const int level = stage.dense.level - 1;
     const int64_t count = int64_t{stage.dense.side} * stage.dense.side * network.width_fusion;
     float* fx = reinterpret_cast<float*>(scratch + network.features);

@@ -13,7 +13,7 @@
 #define SSR_UNROLL _Pragma("GCC unroll 32")
 #define SSR_ROLLED _Pragma("GCC unroll 1")  // an unrolled reduction would spill the sums
 
-#include "cpu/tanh_body.h"
+#include "cpu/tanh.inl.h"
 
 SSR_INLINE void TanhInPlace(float* values, int64_t count) {
   for (int64_t i = 0; i < count; i += Vec::kLanes) Tanh(Vec::Load(values + i)).Store(values + i);
@@ -28,9 +28,9 @@ SSR_INLINE Vec Pool(Vec a, Vec b, Vec c, Vec d) {
   return (above + below) * Vec::Broadcast(0.25f);
 }
 
-#include "cpu/direct_body.h"
-#include "cpu/first_body.h"
-#include "cpu/winograd_body.h"
+#include "cpu/direct.inl.h"
+#include "cpu/first_block.inl.h"
+#include "cpu/winograd.inl.h"
 
 // One stream's layer over a (kSize, kSize) input.
 template <bool kIsX, int kSize, bool kPooled>

@@ -1,5 +1,5 @@
 // Both streams' first blocks in tiles, straight from the picture's bytes. Include inside an unnamed
-// namespace, after "cpu/amx_sums.h".
+// namespace, after "cpu/amx_sums.inl.h".
 
 // The first blocks read the picture in bf16 (exactly: a byte has 8 bits), three rows interleaved: for each
 // column its three rows' channels, so that the 27 inputs of a pixel are 54 bytes in a row, and the next
@@ -57,7 +57,7 @@ SSR_INLINE void RowToBf16(const uint8_t* image, uint8_t* row) {
 // Windows [begin, end) of a row of them: four tiles of sums to a row of the map, for one block of channels.
 // The sums are floats and lack their bias: max(sum + bias, 0) is max(sum, -bias) + bias.
 template <typename A, bool kIsX>
-SSR_INLINE void FinishFirst(const WordLayer& layer, int block, const uint8_t* sums, int begin, int end,
+SSR_INLINE void FinishFirst(const QuantizedLayer& layer, int block, const uint8_t* sums, int begin, int end,
                             uint8_t* out) {
   const A finish(layer, block);
   const __m512 bias = _mm512_loadu_ps(layer.real_bias + 16 * block);
@@ -81,11 +81,11 @@ SSR_INLINE void FinishFirst(const WordLayer& layer, int block, const uint8_t* su
 
 // 16 output channels of either stream's first block.
 struct FirstBlock {
-  const WordLayer* layer;
+  const QuantizedLayer* layer;
   int block;
   bool is_x;
 
-  FirstBlock(const WordNetwork& network, int index) {
+  FirstBlock(const QuantizedNetwork& network, int index) {
     const int blocks_x = network.width_x / 16;
     is_x = index < blocks_x;
     layer = is_x ? &network.x[0] : &network.s[0];
@@ -136,8 +136,8 @@ SSR_INLINE void FirstStep(const FirstWork& work, const Meanwhile& meanwhile) {
 }
 
 template <int kBlocks, typename Meanwhile>
-SSR_INLINE void SumFirst(const WordNetwork& network, int index, const uint8_t* above, const uint8_t* below,
-                         uint8_t* sums, const Meanwhile& meanwhile) {
+SSR_INLINE void SumFirst(const QuantizedNetwork& network, int index, const uint8_t* above,
+                         const uint8_t* below, uint8_t* sums, const Meanwhile& meanwhile) {
   Load<3>(FirstBlock(network, index).weights(), kLine);
   if constexpr (kBlocks > 1) Load<6>(FirstBlock(network, index + 1).weights(), kLine);
   if constexpr (kBlocks > 2) Load<7>(FirstBlock(network, index + 2).weights(), kLine);
@@ -150,7 +150,7 @@ struct FirstGroup {
   uint8_t *out_x = nullptr, *out_s = nullptr;  // of the group's first window
 
   template <typename A>
-  SSR_INLINE void Finish(const WordNetwork& network, const uint8_t* sums, int quarter) const {
+  SSR_INLINE void Finish(const QuantizedNetwork& network, const uint8_t* sums, int quarter) const {
     constexpr int kWindows = kFirstWindows / 4;
     const int begin = quarter * kWindows, end = begin + kWindows;
     for (int i = 0; i < blocks; ++i, sums += 4 * kTile) {
@@ -166,7 +166,7 @@ struct FirstGroup {
 
 // Both streams' first blocks, pooled, straight from the bytes.
 template <typename A>
-void ConvolveFirst(const WordNetwork& network, const uint8_t* image, uint8_t* work, uint8_t* out_x,
+void ConvolveFirst(const QuantizedNetwork& network, const uint8_t* image, uint8_t* work, uint8_t* out_x,
                    uint8_t* out_s) {
   constexpr int kWindows = (kImageSize - 2) / 2;
   const int blocks = (network.width_x + network.width_s) / 16;

@@ -1,4 +1,4 @@
-#include "cpu/word_pack.h"
+#include "cpu/quantized_pack.h"
 
 #include <algorithm>
 #include <cstring>
@@ -12,9 +12,9 @@ int ElementBytes(Words words) { return words == Words::kBytes ? 1 : 2; }
 
 }  // namespace
 
-PackedWords::PackedWords(const Model& model, Words words, bool amx) : words_(words) {
+PackedQuantized::PackedQuantized(const Model& model, Words words, bool amx) : words_(words) {
   const Architecture& a = model.architecture;
-  WordNetwork& n = network_;
+  QuantizedNetwork& n = network_;
   n.width_x = Padded(a.width_x);
   n.width_s = Padded(a.width_s);
   n.width_fusion = Padded(a.width_fusion);
@@ -29,7 +29,7 @@ PackedWords::PackedWords(const Model& model, Words words, bool amx) : words_(wor
   PlaceScratch();
 }
 
-WordLayer PackedWords::Block(const Model& model, char stream, int block, bool amx) {
+QuantizedLayer PackedQuantized::Block(const Model& model, char stream, int block, bool amx) {
   const int outputs = stream == 'x' ? model.architecture.width_x : model.architecture.width_s;
   const bool first = block == 0;
   const Kernel kernel{outputs, first ? kPictureChannels : outputs, 3, 3,
@@ -41,13 +41,14 @@ WordLayer PackedWords::Block(const Model& model, char stream, int block, bool am
   const IntegerConvolution layer = QuantizeBlock(model, stream, block);
   if (!first) return Integers(layer, kernel, words_);
   if (!amx) return Transformed(layer);
-  WordLayer packed = ByColumns({{layer.weights.begin(), layer.weights.end()},  // exact: 8 significant bits
-                                {layer.bias.begin(), layer.bias.end()}});
+  QuantizedLayer packed =
+      ByColumns({{layer.weights.begin(), layer.weights.end()},  // exact: 8 significant bits
+                 {layer.bias.begin(), layer.bias.end()}});
   packed.scale = storage_.Padded(layer.scale);
   return packed;
 }
 
-WordLayer PackedWords::Fusion(const Model& model, char stream, int stage) {
+QuantizedLayer PackedQuantized::Fusion(const Model& model, char stream, int stage) {
   const Architecture& a = model.architecture;
   const int inputs = stream == 'x' ? a.width_x : a.width_s;
   const Kernel kernel{a.width_fusion, inputs, 1, 1, Padded(inputs)};
@@ -55,9 +56,9 @@ WordLayer PackedWords::Fusion(const Model& model, char stream, int stage) {
   return Integers(QuantizeFusion(model, stream, stage), kernel, words_);
 }
 
-WordLayer PackedWords::Integers(const IntegerConvolution& layer, const Kernel& kernel, Words words) {
+QuantizedLayer PackedQuantized::Integers(const IntegerConvolution& layer, const Kernel& kernel, Words words) {
   const uint32_t mask = words == Words::kBytes ? 0xff : 0xffff;
-  WordLayer packed = Pack(kernel, ElementBytes(words), [&](int o, int i, int row, int column) {
+  QuantizedLayer packed = Pack(kernel, ElementBytes(words), [&](int o, int i, int row, int column) {
     const int tap = (o * kernel.inputs + i) * kernel.rows * kernel.columns + row * kernel.columns + column;
     return static_cast<uint32_t>(layer.weights[static_cast<size_t>(tap)]) & mask;
   });
@@ -66,8 +67,8 @@ WordLayer PackedWords::Integers(const IntegerConvolution& layer, const Kernel& k
   return packed;
 }
 
-WordLayer PackedWords::Bf16(const FoldedConvolution& layer, const Kernel& kernel) {
-  WordLayer packed = Pack(kernel, ElementBytes(Words::kBf16), [&](int o, int i, int row, int column) {
+QuantizedLayer PackedQuantized::Bf16(const FoldedConvolution& layer, const Kernel& kernel) {
+  QuantizedLayer packed = Pack(kernel, ElementBytes(Words::kBf16), [&](int o, int i, int row, int column) {
     const int tap = (o * kernel.inputs + i) * kernel.rows * kernel.columns + row * kernel.columns + column;
     return uint32_t{ToBf16(layer.weights[static_cast<size_t>(tap)])};
   });
@@ -77,10 +78,10 @@ WordLayer PackedWords::Bf16(const FoldedConvolution& layer, const Kernel& kernel
 
 // A first block for Winograd's F(2, 3) down the columns: its four positions, twice so that they are whole
 // numbers (below 2^11), and twice the bias.
-WordLayer PackedWords::Transformed(const IntegerConvolution& layer) {
+QuantizedLayer PackedQuantized::Transformed(const IntegerConvolution& layer) {
   const int outputs = static_cast<int>(layer.bias.size());
   const Kernel positions{outputs, kPictureChannels, 4, 3, kPictureChannels};
-  WordLayer packed =
+  QuantizedLayer packed =
       Pack(positions, ElementBytes(Words::kInt16), [&](int o, int i, int position, int column) {
         const int16_t* g = &layer.weights[static_cast<size_t>((o * kPictureChannels + i) * 9 + column)];
         const int middle = g[3], ends = g[0] + g[6];
@@ -95,10 +96,10 @@ WordLayer PackedWords::Transformed(const IntegerConvolution& layer) {
 }
 
 // Column by column of the kernel, each with its three rows and their channels, in bf16.
-WordLayer PackedWords::ByColumns(const FoldedConvolution& layer) {
+QuantizedLayer PackedQuantized::ByColumns(const FoldedConvolution& layer) {
   const int outputs = static_cast<int>(layer.bias.size());
   const Kernel columns{outputs, 3 * kPictureChannels, 1, 3, 3 * kPictureChannels};
-  WordLayer packed = Pack(columns, ElementBytes(Words::kBf16), [&](int o, int value, int, int column) {
+  QuantizedLayer packed = Pack(columns, ElementBytes(Words::kBf16), [&](int o, int value, int, int column) {
     const int row = value / kPictureChannels, channel = value % kPictureChannels;
     const int tap = (o * kPictureChannels + channel) * 9 + 3 * row + column;
     return uint32_t{ToBf16(layer.weights[static_cast<size_t>(tap)])};
@@ -107,9 +108,9 @@ WordLayer PackedWords::ByColumns(const FoldedConvolution& layer) {
   return packed;
 }
 
-WordLayer PackedWords::Pack(const Kernel& kernel, int element_bytes, const Weight& weight) {
+QuantizedLayer PackedQuantized::Pack(const Kernel& kernel, int element_bytes, const Weight& weight) {
   const int per_word = 4 / element_bytes;
-  WordLayer packed = {};
+  QuantizedLayer packed = {};
   packed.words = (kernel.columns * kernel.stride + per_word - 1) / per_word;
   packed.width = Padded(kernel.outputs);
   std::vector<uint32_t> bits(static_cast<size_t>(packed.width) * kernel.rows * packed.words);
@@ -132,14 +133,14 @@ WordLayer PackedWords::Pack(const Kernel& kernel, int element_bytes, const Weigh
   return packed;
 }
 
-const int32_t* PackedWords::PaddedIntegers(const std::vector<int32_t>& values) {
+const int32_t* PackedQuantized::PaddedIntegers(const std::vector<int32_t>& values) {
   float* stored = storage_.Floats(Padded(static_cast<int>(values.size())));
   std::memcpy(stored, values.data(), values.size() * sizeof(int32_t));
   return reinterpret_cast<const int32_t*>(stored);
 }
 
-void PackedWords::PlaceScratch() {
-  WordNetwork& n = network_;
+void PackedQuantized::PlaceScratch() {
+  QuantizedNetwork& n = network_;
   const auto place = [&](int64_t bytes) {
     const int64_t at = scratch_bytes_;
     scratch_bytes_ += (bytes + 63) / 64 * 64;

@@ -1,4 +1,4 @@
-// tanh over a body's `Vec`, see network_body.h. Include inside an unnamed namespace.
+// tanh over a body's `Vec`, see network.inl.h. Include inside an unnamed namespace.
 
 // Absolute error at most 1.2e-7: tanh |v| = (1 - e) / (1 + e) with e = exp(-2 |v|) = 2^n 2^f.
 inline __attribute__((always_inline)) Vec Tanh(Vec v) {

@@ -12,7 +12,7 @@ namespace ssr::cpu {
 
 // A convolution. Inputs are (row, column, padded channel); a row of the kernel reads its columns' channels
 // as they lie in the map, in words.
-struct WordLayer {
+struct QuantizedLayer {
   const uint32_t* weights;  // [width / 16][kernel rows][words][16 output channels]
   const int32_t* bias;      // [width]: what int8's sums begin with
   const float* scale;       // [width]: of int8, see core/quantize.h
@@ -22,21 +22,21 @@ struct WordLayer {
 };
 
 // As StageWeights, less its fusion blocks.
-struct WordStage {
-  WordLayer fuse_x, fuse_s;
+struct QuantizedStage {
+  QuantizedLayer fuse_x, fuse_s;
   StageWeights dense;
 };
 
 // In the first blocks a kernel row is 3 * 3 values of the picture and one of zero weight: 5 words of 16 bits.
 // For int8 these are int16 and transformed as Winograd's F(2, 3) down the columns wants them: four rows of
-// weights, and sums are twice the true ones (see word_pack.cc). AMX has them otherwise: bf16 for both
+// weights, and sums are twice the true ones (see quantized_pack.cc). AMX has them otherwise: bf16 for both
 // precisions, the kernel column by column with its three rows in each, 27 values and one of zero weight; sums
 // begin with real_bias, which for int8 is bias.
-struct WordNetwork {
-  WordLayer x[kBlocks], s[kBlocks];
+struct QuantizedNetwork {
+  QuantizedLayer x[kBlocks], s[kBlocks];
   int width_x, width_s, width_fusion;  // padded
   int num_stages;
-  WordStage stages[kBlocks];
+  QuantizedStage stages[kBlocks];
 
   // Bytes into the scratch: maps by level, each with kMapSlack readable bytes behind; then the fusion
   // features (three times the most that a stage has), then kWorkBytes for the kernel's own use.
@@ -49,16 +49,17 @@ constexpr int kWorkBytes = 32 << 10;
 // What the words hold, and so the maps.
 enum class Words { kBytes, kInt16, kBf16 };
 
-// image and dots as NetworkKernel's. scratch: PackedWords::scratch_bytes(), on a cache
+// image and dots as NetworkKernel's. scratch: PackedQuantized::scratch_bytes(), on a cache
 // line's border, zero before the first image.
-using WordKernel = void (*)(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots);
+using QuantizedKernel = void (*)(const QuantizedNetwork& network, const uint8_t* image, uint8_t* scratch,
+                                 float* dots);
 
-void RunInt8Portable(const WordNetwork&, const uint8_t*, uint8_t*, float*);    // kInt16
-void RunInt8Avx2(const WordNetwork&, const uint8_t*, uint8_t*, float*);        // kInt16
-void RunInt8AvxVnni(const WordNetwork&, const uint8_t*, uint8_t*, float*);     // kBytes
-void RunInt8Avx512Vnni(const WordNetwork&, const uint8_t*, uint8_t*, float*);  // kBytes
-void RunInt8Amx(const WordNetwork&, const uint8_t*, uint8_t*, float*);         // kBytes
-void RunBf16Amx(const WordNetwork&, const uint8_t*, uint8_t*, float*);         // kBf16
+void RunInt8Portable(const QuantizedNetwork&, const uint8_t*, uint8_t*, float*);    // kInt16
+void RunInt8Avx2(const QuantizedNetwork&, const uint8_t*, uint8_t*, float*);        // kInt16
+void RunInt8AvxVnni(const QuantizedNetwork&, const uint8_t*, uint8_t*, float*);     // kBytes
+void RunInt8Avx512Vnni(const QuantizedNetwork&, const uint8_t*, uint8_t*, float*);  // kBytes
+void RunInt8Amx(const QuantizedNetwork&, const uint8_t*, uint8_t*, float*);         // kBytes
+void RunBf16Amx(const QuantizedNetwork&, const uint8_t*, uint8_t*, float*);         // kBf16
 
 // round(127 tanh(v)) = round(v P(v^2)) with |v| held to kTanhLimit; Horner's rule by fused multiply-adds,
 // the highest power first. ssr_ops/quantized.py says where the numbers come from.

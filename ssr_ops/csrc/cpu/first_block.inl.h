@@ -1,5 +1,5 @@
 // Both streams' first layer, straight from the bytes, by Winograd's F(2, 3) down the columns: 12
-// multiply-adds where the direct sum takes 18. Included by network_body.h.
+// multiply-adds where the direct sum takes 18. Included by network.inl.h.
 //
 // Rows d0 to d3 of the picture make two rows of outputs, m0 + m1 + m2 and m1 - m2 + m3, where m0 to m3 are
 // sums over columns and colours of the rows d0 - d2, d1 + d2, d2 - d1, d3 - d1, each with weights of its own.

@@ -1,6 +1,6 @@
 // Every int8 implementation of this machine against plain loops over core/quantize.h's whole numbers: all
 // bytes of all maps and the fusion features to the bit, the dense layers' sums within float32's rounding.
-// Usage: words_test QUANTIZED_BUNDLE
+// Usage: int8_test QUANTIZED_BUNDLE
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -14,7 +14,7 @@
 #include "core/contract.h"
 #include "core/quantize.h"
 #include "cpu/prepared.h"
-#include "cpu/word_pack.h"
+#include "cpu/quantized_pack.h"
 
 namespace {
 
@@ -135,7 +135,7 @@ class Check {
   bool Image(const uint8_t* image, const Expected& expected) {
     prepared_->Run(image, scratch_.get(), dots_.data());
     bool good = true;
-    const ssr::cpu::WordNetwork& n = packed_.network();
+    const ssr::cpu::QuantizedNetwork& n = packed_.network();
     for (int level = 0; level < 4; ++level) {
       good = MapAgrees("x", level, n.map_x[level], n.width_x, expected.x[level]) && good;
       good = MapAgrees("s", level, n.map_s[level], n.width_s, expected.s[level]) && good;
@@ -215,7 +215,7 @@ class Check {
   const Model& model_;
   const ssr::Isa isa_;
   const ssr::cpu::Words words_;
-  const ssr::cpu::PackedWords packed_;
+  const ssr::cpu::PackedQuantized packed_;
   const std::unique_ptr<ssr::cpu::Prepared> prepared_;
   const ssr::AlignedFloats scratch_;
   std::vector<float> dots_;

@@ -1,5 +1,5 @@
 // AMX's instructions, with tiles as template arguments, and the shapes of tiles. Include inside an unnamed
-// namespace, after <immintrin.h> and "cpu/words.h"; see words_amx.cc.
+// namespace, after <immintrin.h> and "cpu/quantized.h"; see quantized_amx.cc.
 
 #define SSR_INLINE inline __attribute__((always_inline))
 

@@ -5,16 +5,16 @@
 
 #include "core/pack.h"
 #include "core/quantize.h"
-#include "cpu/words.h"
+#include "cpu/quantized.h"
 
 namespace ssr::cpu {
 
-class PackedWords {
+class PackedQuantized {
  public:
   // amx: the first blocks in AMX's layout.
-  PackedWords(const Model& model, Words words, bool amx);
+  PackedQuantized(const Model& model, Words words, bool amx);
 
-  const WordNetwork& network() const { return network_; }
+  const QuantizedNetwork& network() const { return network_; }
   int64_t scratch_bytes() const { return scratch_bytes_; }
 
  private:
@@ -24,19 +24,19 @@ class PackedWords {
   };
   using Weight = std::function<uint32_t(int output, int input, int row, int column)>;  // an element's bits
 
-  WordLayer Block(const Model& model, char stream, int block, bool amx);
-  WordLayer Fusion(const Model& model, char stream, int stage);
-  WordLayer Integers(const IntegerConvolution& layer, const Kernel& kernel, Words words);
-  WordLayer Bf16(const FoldedConvolution& layer, const Kernel& kernel);
-  WordLayer Transformed(const IntegerConvolution& layer);
-  WordLayer ByColumns(const FoldedConvolution& layer);
-  WordLayer Pack(const Kernel& kernel, int element_bytes, const Weight& weight);
+  QuantizedLayer Block(const Model& model, char stream, int block, bool amx);
+  QuantizedLayer Fusion(const Model& model, char stream, int stage);
+  QuantizedLayer Integers(const IntegerConvolution& layer, const Kernel& kernel, Words words);
+  QuantizedLayer Bf16(const FoldedConvolution& layer, const Kernel& kernel);
+  QuantizedLayer Transformed(const IntegerConvolution& layer);
+  QuantizedLayer ByColumns(const FoldedConvolution& layer);
+  QuantizedLayer Pack(const Kernel& kernel, int element_bytes, const Weight& weight);
   const int32_t* PaddedIntegers(const std::vector<int32_t>& values);
   void PlaceScratch();
 
   const Words words_;
   PackStorage storage_;
-  WordNetwork network_ = {};
+  QuantizedNetwork network_ = {};
   int64_t scratch_bytes_ = 0;
 };
 

@@ -1,13 +1,13 @@
 // What becomes of int8's sums (see core/quantize.h), over `Vec` of float32, `Int32s` of int32 and
-// `StoreBytes`; include before int8_body.h.
+// `StoreBytes`; include before int8.inl.h.
 //
 // Vec: Load, Store, Broadcast, *, Min, Max, Fma(a, b, c) = a * b + c rounded once. Int32s: Load, Zero, Max,
 // +, Real() and Nearest(Vec), to even. StoreBytes(values in 0..255, out): as the maps hold them.
 struct Int8Outputs {
   const Vec scale;
 
-  static Int32s Bias(const WordLayer& layer, int channel) { return Int32s::Load(layer.bias + channel); }
-  Int8Outputs(const WordLayer& layer, int channel) : scale(Vec::Load(layer.scale + channel)) {}
+  static Int32s Bias(const QuantizedLayer& layer, int channel) { return Int32s::Load(layer.bias + channel); }
+  Int8Outputs(const QuantizedLayer& layer, int channel) : scale(Vec::Load(layer.scale + channel)) {}
 
   // A mean over a pool is in the scale.
   void StoreX(Int32s total, uint8_t* out) const {

@@ -1,4 +1,4 @@
-// 3x3 convolutions by direct summation, for one stream of any width. Included by network_body.h.
+// 3x3 convolutions by direct summation, for one stream of any width. Included by network.inl.h.
 
 // Two rows of four outputs of one vector of channels: ReLU for X; tanh, for S, is left to the caller, as it
 // is monotone and the maximum comes first. kPooled: a 2x2 pool follows, average for X, maximum for S.

@@ -1,5 +1,5 @@
 // What a tile of sums is in int8 and in bf16, and what becomes of it. Include inside an unnamed namespace,
-// after "cpu/amx_tiles.h".
+// after "cpu/amx_tiles.inl.h".
 
 SSR_INLINE void StoreBytes(__m512i values, uint8_t* out) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtusepi32_epi8(values));
@@ -12,9 +12,9 @@ struct Int8 {
   static constexpr int kElement = 1;  // bytes of the maps'
 
   __m512 scale;
-  Int8(const WordLayer& layer, int block) : scale(_mm512_loadu_ps(layer.scale + 16 * block)) {}
+  Int8(const QuantizedLayer& layer, int block) : scale(_mm512_loadu_ps(layer.scale + 16 * block)) {}
 
-  static const void* TileBias(const WordLayer& layer, int block) { return layer.bias + 16 * block; }
+  static const void* TileBias(const QuantizedLayer& layer, int block) { return layer.bias + 16 * block; }
   template <int kSum, int kIn, int kWeights>
   static void Multiply() {
     MultiplyBytes<kSum, kIn, kWeights>();
@@ -46,9 +46,9 @@ struct Bf16 {
   using Sum = __m512;
   static constexpr int kElement = 2;
 
-  Bf16(const WordLayer& /*layer*/, int /*block*/) {}
+  Bf16(const QuantizedLayer& /*layer*/, int /*block*/) {}
 
-  static const void* TileBias(const WordLayer& layer, int block) { return layer.real_bias + 16 * block; }
+  static const void* TileBias(const QuantizedLayer& layer, int block) { return layer.real_bias + 16 * block; }
   template <int kSum, int kIn, int kWeights>
   static void Multiply() {
     MultiplyBf16<kSum, kIn, kWeights>();
@@ -71,7 +71,7 @@ struct Bf16 {
   static __m512 Tanh(__m512 v);
 };
 
-// tanh |v| = (1 - e) / (1 + e) with e = exp(-2 |v|) = 2^n 2^f. A term less than tanh_body.h: for bf16.
+// tanh |v| = (1 - e) / (1 + e) with e = exp(-2 |v|) = 2^n 2^f. A term less than tanh.inl.h: for bf16.
 SSR_INLINE __m512 Bf16::Tanh(__m512 v) {
   const __m512 one = _mm512_set1_ps(1.0f), sign = _mm512_set1_ps(-0.0f);
   const __m512 size = _mm512_min_ps(_mm512_andnot_ps(sign, v), _mm512_set1_ps(10.0f));

@@ -6,16 +6,16 @@
 // rows, whatever the width of a row.
 #include <immintrin.h>
 
-#include "cpu/words.h"
+#include "cpu/quantized.h"
 
 namespace ssr::cpu {
 namespace {
 
-#include "cpu/amx_tiles.h"
+#include "cpu/amx_tiles.inl.h"
 // Tiles first, then what becomes of them.
-#include "cpu/amx_sums.h"
+#include "cpu/amx_sums.inl.h"
 // Then a whole layer.
-#include "cpu/amx_first.h"
+#include "cpu/amx_first_block.inl.h"
 
 // One part of a kernel row for every position: tile kIn of inputs into each position's sum.
 template <typename A, int kIn, int kWeights, int kPosition = 0>
@@ -32,7 +32,7 @@ SSR_INLINE void AddPart(const uint8_t* from, const int64_t (&at)[4], int64_t ste
 // other data while the tiles of a row of the kernel are busy; the processor does not look much further
 // ahead.
 template <typename A, typename Meanwhile>
-SSR_INLINE void SumTiles(const WordLayer& layer, int block, int kernel_rows, const uint8_t* in,
+SSR_INLINE void SumTiles(const QuantizedLayer& layer, int block, int kernel_rows, const uint8_t* in,
                          int64_t in_row, const int64_t (&at)[4], int64_t step, uint8_t* sums,
                          const Meanwhile& meanwhile) {
   const void* bias = A::TileBias(layer, block);
@@ -61,7 +61,7 @@ SSR_INLINE void SumTiles(const WordLayer& layer, int block, int kernel_rows, con
 
 // Windows [begin, end) of a row of them: four tiles of sums to a row of the map, for one block of channels.
 template <typename A, bool kIsX>
-SSR_INLINE void FinishPooled(const WordLayer& layer, int block, const uint8_t* sums, int begin, int end,
+SSR_INLINE void FinishPooled(const QuantizedLayer& layer, int block, const uint8_t* sums, int begin, int end,
                              uint8_t* out) {
   const A finish(layer, block);
   const int64_t pixel = int64_t{layer.width} * A::kElement;
@@ -82,7 +82,7 @@ SSR_INLINE void FinishPooled(const WordLayer& layer, int block, const uint8_t* s
 // A 3x3 convolution whose outputs are pooled 2 by 2: average for X, maximum for S. Levels 2 and 3. Vectors
 // finish a block while the tiles of the next are summed: two sets of sums.
 template <typename A, bool kIsX>
-void ConvolvePooled(const WordLayer& layer, const uint8_t* in, int size, uint8_t* work, uint8_t* out) {
+void ConvolvePooled(const QuantizedLayer& layer, const uint8_t* in, int size, uint8_t* work, uint8_t* out) {
   const int windows = (size - 2) / 2, blocks = layer.width / 16;
   const int64_t pixel = int64_t{layer.width} * A::kElement, in_row = size * pixel;
   const int64_t at[4] = {0, pixel, in_row, in_row + pixel};
@@ -109,7 +109,7 @@ void ConvolvePooled(const WordLayer& layer, const uint8_t* in, int size, uint8_t
 
 // The last level's, which no pool follows: 4x4 outputs, a position a row.
 template <typename A, bool kIsX>
-void ConvolveLast(const WordLayer& layer, const uint8_t* in, uint8_t* work, uint8_t* out) {
+void ConvolveLast(const QuantizedLayer& layer, const uint8_t* in, uint8_t* work, uint8_t* out) {
   constexpr int kOutputs = kMap3;
   const int64_t pixel = int64_t{layer.width} * A::kElement, in_row = (kOutputs + 2) * pixel;
   const int64_t at[4] = {0, in_row, 2 * in_row, 3 * in_row};
@@ -134,7 +134,7 @@ void ConvolveLast(const WordLayer& layer, const uint8_t* in, uint8_t* work, uint
 // A 1x1 convolution with ReLU and a pool (average for X, maximum for S); out: (side, side, fusion). A tile
 // is whole cells of a row of pixels, 16 of them at most; positions are rows.
 template <typename A, bool kIsX>
-void Fuse(const WordLayer& layer, const StageWeights& stage, const uint8_t* in, int width, uint8_t* work,
+void Fuse(const QuantizedLayer& layer, const StageWeights& stage, const uint8_t* in, int width, uint8_t* work,
           float* out) {
   const int size = kMapSizes[stage.level - 1], pool = stage.pool, side = stage.side, used = side * pool;
   const int64_t pixel = int64_t{width} * A::kElement, in_row = size * pixel;
@@ -171,7 +171,7 @@ void Fuse(const WordLayer& layer, const StageWeights& stage, const uint8_t* in, 
 }
 
 template <typename A>
-void Run(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+void Run(const QuantizedNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   uint8_t *x[4], *s[4], *work = scratch + network.work;
   for (int level = 0; level < 4; ++level) {
     x[level] = scratch + network.map_x[level];
@@ -192,7 +192,7 @@ void Run(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, flo
   ConvolveLast<A, false>(network.s[3], s[2], work, s[3]);
   SSR_LAYER_DONE();
   for (int k = 0; k < network.num_stages; ++k) {
-    const WordStage& stage = network.stages[k];
+    const QuantizedStage& stage = network.stages[k];
     const int level = stage.dense.level - 1;
     const int64_t count = int64_t{stage.dense.side} * stage.dense.side * network.width_fusion;
     float* fx = reinterpret_cast<float*>(scratch + network.features);
@@ -209,11 +209,11 @@ void Run(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, flo
 
 }  // namespace
 
-void RunInt8Amx(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+void RunInt8Amx(const QuantizedNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   Run<Int8>(network, image, scratch, dots);
 }
 
-void RunBf16Amx(const WordNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
+void RunBf16Amx(const QuantizedNetwork& network, const uint8_t* image, uint8_t* scratch, float* dots) {
   Run<Bf16>(network, image, scratch, dots);
 }
 
