@@ -135,8 +135,7 @@ void CheckBackward(const std::vector<int>& stages, int64_t bins, int64_t rows, L
     if (wanted & 1) params.grad_p = grads[0].template matrix<T>();
     if (wanted & 2) params.grad_eta = grads[1].template matrix<T>();
     if (wanted & 4) params.grad_delta = grads[2].template matrix<T>();
-    testing::Check(cuda ? ssr::RegressBackwardCuda(params, 0, nullptr)
-                        : ssr::RegressBackward(params, ssr::Isa::kPortable));
+    testing::Check(cuda ? ssr::RegressCuda(params, 0, nullptr) : ssr::Regress(params, ssr::Isa::kPortable));
   }
   for (int i = 0; i < 3; ++i) {
     Values<T>&found = answers[1][static_cast<size_t>(i)], &expected = answers[0][static_cast<size_t>(i)];

@@ -47,8 +47,8 @@ Status CheckShape(const RegressionShape& shape, int64_t rows) {
   return {};
 }
 
-template <template <typename> class Params, typename T>
-Status CheckInputs(const Params<T>& params) {
+template <typename T>
+Status Check(const RegressionInputs<T>& params) {
   SSR_RETURN_IF_ERROR(CheckShape<T>(params.shape, params.rows));
   if (params.rows > 0 &&
       (params.p.data == nullptr || params.eta.data == nullptr || params.delta.data == nullptr)) {
@@ -58,37 +58,36 @@ Status CheckInputs(const Params<T>& params) {
 }
 
 template <typename T>
-Status Check(const RegressionForward<T>& params) {
-  SSR_RETURN_IF_ERROR(CheckInputs(params));
+Status CheckRest(const RegressionForward<T>& params) {
   if (params.rows > 0 && params.age == nullptr) return Invalid("age: expected memory to write to, got null");
   return {};
 }
 
 template <typename T>
-Status Check(const RegressionBackward<T>& params) {
-  SSR_RETURN_IF_ERROR(CheckInputs(params));
+Status CheckRest(const RegressionBackward<T>& params) {
   if (params.rows > 0 && params.grad_age == nullptr) return Invalid("grad_age: expected data, got null");
   return {};
 }
 
 }  // namespace
 
-Status CheckRegression(const RegressionForward<float>& params) { return Check(params); }
-Status CheckRegression(const RegressionForward<double>& params) { return Check(params); }
-Status CheckRegression(const RegressionBackward<float>& params) { return Check(params); }
-Status CheckRegression(const RegressionBackward<double>& params) { return Check(params); }
+template <class Params>
+Status CheckRegression(const Params& params) {
+  SSR_RETURN_IF_ERROR(Check(params));
+  return CheckRest(params);
+}
+
+#define SSR_CHECKED(Params) template Status CheckRegression(const Params&);
+SSR_EACH_REGRESSION(SSR_CHECKED)
 
 #ifndef SSR_CUDA
-namespace {
-Status NoCuda() {
+template <class Params>
+Status RegressCuda(const Params&, int, void*) {
   return {Code::kUnsupported, "this build of the native core has no CUDA; build it with -DSSR_CUDA=ON"};
 }
-}  // namespace
 
-Status RegressCuda(const RegressionForward<float>&, int, void*) { return NoCuda(); }
-Status RegressCuda(const RegressionForward<double>&, int, void*) { return NoCuda(); }
-Status RegressBackwardCuda(const RegressionBackward<float>&, int, void*) { return NoCuda(); }
-Status RegressBackwardCuda(const RegressionBackward<double>&, int, void*) { return NoCuda(); }
+#define SSR_REFUSED(Params) template Status RegressCuda(const Params&, int, void*);
+SSR_EACH_REGRESSION(SSR_REFUSED)
 #endif
 
 }  // namespace ssr

@@ -13,10 +13,8 @@
 namespace ssr {
 
 // What every entry point refuses, CPU and CUDA alike.
-Status CheckRegression(const RegressionForward<float>& params);
-Status CheckRegression(const RegressionForward<double>& params);
-Status CheckRegression(const RegressionBackward<float>& params);
-Status CheckRegression(const RegressionBackward<double>& params);
+template <class Params>
+Status CheckRegression(const Params& params);
 
 // Internal to each translation unit: files with different instruction sets must not share code.
 namespace {

@@ -4,10 +4,9 @@
 #include "core/regression_row.h"
 
 namespace ssr {
-namespace {
 
 template <class Params>
-Status Dispatch(const Params& params, [[maybe_unused]] Isa isa) {
+Status Regress(const Params& params, [[maybe_unused]] Isa isa) {
   SSR_RETURN_IF_ERROR(CheckRegression(params));
 #ifdef SSR_X86
   if (HasEqualStages(params.shape, 3, 3)) {
@@ -19,11 +18,7 @@ Status Dispatch(const Params& params, [[maybe_unused]] Isa isa) {
   return {};
 }
 
-}  // namespace
-
-Status Regress(const RegressionForward<float>& params, Isa isa) { return Dispatch(params, isa); }
-Status Regress(const RegressionForward<double>& params, Isa isa) { return Dispatch(params, isa); }
-Status RegressBackward(const RegressionBackward<float>& params, Isa isa) { return Dispatch(params, isa); }
-Status RegressBackward(const RegressionBackward<double>& params, Isa isa) { return Dispatch(params, isa); }
+#define SSR_ENTRY(Params) template Status Regress(const Params&, Isa);
+SSR_EACH_REGRESSION(SSR_ENTRY)
 
 }  // namespace ssr

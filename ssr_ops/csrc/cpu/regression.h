@@ -5,19 +5,13 @@
 
 namespace ssr::cpu {
 
-void RegressPortable(const RegressionForward<float>& params);
-void RegressPortable(const RegressionForward<double>& params);
-void RegressPortable(const RegressionBackward<float>& params);
-void RegressPortable(const RegressionBackward<double>& params);
+template <class Params>
+void RegressPortable(const Params& params);
 
 // Stages (3, 3, 3) only.
-void RegressAvx2(const RegressionForward<float>& params);
-void RegressAvx2(const RegressionForward<double>& params);
-void RegressAvx2(const RegressionBackward<float>& params);
-void RegressAvx2(const RegressionBackward<double>& params);
-void RegressAvx512(const RegressionForward<float>& params);
-void RegressAvx512(const RegressionForward<double>& params);
-void RegressAvx512(const RegressionBackward<float>& params);
-void RegressAvx512(const RegressionBackward<double>& params);
+template <class Params>
+void RegressAvx2(const Params& params);
+template <class Params>
+void RegressAvx512(const Params& params);
 
 }  // namespace ssr::cpu

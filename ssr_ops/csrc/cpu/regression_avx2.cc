@@ -65,9 +65,11 @@ struct Double4 {
 
 }  // namespace
 
-void RegressAvx2(const RegressionForward<float>& params) { RegressBlocks<Float8>(params); }
-void RegressAvx2(const RegressionForward<double>& params) { RegressBlocks<Double4>(params); }
-void RegressAvx2(const RegressionBackward<float>& params) { RegressBlocks<Float8>(params); }
-void RegressAvx2(const RegressionBackward<double>& params) { RegressBlocks<Double4>(params); }
+#define SSR_KERNEL(Params)                  \
+  template <>                               \
+  void RegressAvx2(const Params& params) {  \
+    RegressBlocks<Float8, Double4>(params); \
+  }
+SSR_EACH_REGRESSION(SSR_KERNEL)
 
 }  // namespace ssr::cpu

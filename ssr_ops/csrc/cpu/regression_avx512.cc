@@ -59,9 +59,11 @@ struct Double8 {
 
 }  // namespace
 
-void RegressAvx512(const RegressionForward<float>& params) { RegressBlocks<Float16>(params); }
-void RegressAvx512(const RegressionForward<double>& params) { RegressBlocks<Double8>(params); }
-void RegressAvx512(const RegressionBackward<float>& params) { RegressBlocks<Float16>(params); }
-void RegressAvx512(const RegressionBackward<double>& params) { RegressBlocks<Double8>(params); }
+#define SSR_KERNEL(Params)                   \
+  template <>                                \
+  void RegressAvx512(const Params& params) { \
+    RegressBlocks<Float16, Double8>(params); \
+  }
+SSR_EACH_REGRESSION(SSR_KERNEL)
 
 }  // namespace ssr::cpu

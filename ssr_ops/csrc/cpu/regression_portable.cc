@@ -57,7 +57,7 @@ struct GradientRow : InputRow<T> {
 };
 
 template <class Stages, typename T>
-void ForwardRows(const RegressionForward<T>& params) {
+void Rows(const RegressionForward<T>& params) {
   const RowConstants<double> c = MakeRowConstants<double>(params.shape);
   for (int64_t n = 0; n < params.rows; ++n) {
     const InputRow<T> row(params, n);
@@ -67,7 +67,7 @@ void ForwardRows(const RegressionForward<T>& params) {
 }
 
 template <class Stages, typename T>
-void BackwardRows(const RegressionBackward<T>& params) {
+void Rows(const RegressionBackward<T>& params) {
   const RowConstants<double> c = MakeRowConstants<double>(params.shape);
   for (int64_t n = 0; n < params.rows; ++n) {
     GradientRow<T> row(params, n);
@@ -77,23 +77,15 @@ void BackwardRows(const RegressionBackward<T>& params) {
   }
 }
 
-template <typename T>
-void Forward(const RegressionForward<T>& params) {
-  if (HasEqualStages(params.shape, 3, 3)) return ForwardRows<EqualStages<3, 3>>(params);
-  ForwardRows<AnyStages>(params);
-}
-
-template <typename T>
-void Backward(const RegressionBackward<T>& params) {
-  if (HasEqualStages(params.shape, 3, 3)) return BackwardRows<EqualStages<3, 3>>(params);
-  BackwardRows<AnyStages>(params);
-}
-
 }  // namespace
 
-void RegressPortable(const RegressionForward<float>& params) { Forward(params); }
-void RegressPortable(const RegressionForward<double>& params) { Forward(params); }
-void RegressPortable(const RegressionBackward<float>& params) { Backward(params); }
-void RegressPortable(const RegressionBackward<double>& params) { Backward(params); }
+template <class Params>
+void RegressPortable(const Params& params) {
+  if (HasEqualStages(params.shape, 3, 3)) return Rows<EqualStages<3, 3>>(params);
+  Rows<AnyStages>(params);
+}
+
+#define SSR_KERNEL(Params) template void RegressPortable(const Params&);
+SSR_EACH_REGRESSION(SSR_KERNEL)
 
 }  // namespace ssr::cpu

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "core/regression_row.h"
 
@@ -236,9 +237,10 @@ struct Inputs {
   }
 };
 
-template <class V>
-void RegressBlocks(const RegressionForward<typename V::T>& params) {
-  using T = typename V::T;
+// F, D: the V of float and of double.
+template <class F, class D, typename T>
+void RegressBlocks(const RegressionForward<T>& params) {
+  using V = std::conditional_t<sizeof(T) == sizeof(float), F, D>;
   constexpr int kLanes = V::kLanes;
   const Block<V> block(params.shape);
   const bool in_place =
@@ -254,9 +256,9 @@ void RegressBlocks(const RegressionForward<typename V::T>& params) {
   }
 }
 
-template <class V>
-void RegressBlocks(const RegressionBackward<typename V::T>& params) {
-  using T = typename V::T;
+template <class F, class D, typename T>
+void RegressBlocks(const RegressionBackward<T>& params) {
+  using V = std::conditional_t<sizeof(T) == sizeof(float), F, D>;
   constexpr int kLanes = V::kLanes;
   const Block<V> block(params.shape);
   const bool in_place =

@@ -19,29 +19,27 @@ using Fixed = EqualStages<kStages, kBins>;
 // In double, as the portable kernel: with many stages 1 / prod s_j d_j leaves float32's range.
 template <typename T>
 struct StridedRow {
-  const RegressionForward<T>& in;
+  const RegressionInputs<T>& in;
   int64_t n;
-  __device__ static double Load(const Matrix<const T>& m, int64_t n, int i) {
+  __device__ double Load(const Matrix<const T>& m, int i) const {
     return m.data[n * m.row_stride + i * m.column_stride];
   }
-  __device__ double P(int i) const { return Load(in.p, n, i); }
-  __device__ double Eta(int i) const { return Load(in.eta, n, i); }
-  __device__ double Delta(int k) const { return Load(in.delta, n, k); }
+  __device__ double P(int i) const { return Load(in.p, i); }
+  __device__ double Eta(int i) const { return Load(in.eta, i); }
+  __device__ double Delta(int k) const { return Load(in.delta, k); }
 };
 
 template <typename T>
-struct StridedGradientRow {
-  const RegressionBackward<T>& io;
-  int64_t n;
-  __device__ double P(int i) const { return StridedRow<T>::Load(io.p, n, i); }
-  __device__ double Eta(int i) const { return StridedRow<T>::Load(io.eta, n, i); }
-  __device__ double Delta(int k) const { return StridedRow<T>::Load(io.delta, n, k); }
-  __device__ static void Store(const Matrix<T>& m, int64_t n, int i, double value) {
-    if (m.data != nullptr) m.data[n * m.row_stride + i * m.column_stride] = static_cast<T>(value);
+struct StridedGradientRow : StridedRow<T> {
+  const RegressionBackward<T>& out;
+  __device__ StridedGradientRow(const RegressionBackward<T>& params, int64_t n)
+      : StridedRow<T>{params, n}, out(params) {}
+  __device__ void Store(const Matrix<T>& m, int i, double value) {
+    if (m.data != nullptr) m.data[this->n * m.row_stride + i * m.column_stride] = static_cast<T>(value);
   }
-  __device__ void SetP(int i, double value) { Store(io.grad_p, n, i, value); }
-  __device__ void SetEta(int i, double value) { Store(io.grad_eta, n, i, value); }
-  __device__ void SetDelta(int k, double value) { Store(io.grad_delta, n, k, value); }
+  __device__ void SetP(int i, double value) { Store(out.grad_p, i, value); }
+  __device__ void SetEta(int i, double value) { Store(out.grad_eta, i, value); }
+  __device__ void SetDelta(int k, double value) { Store(out.grad_delta, k, value); }
 };
 
 template <typename T>
@@ -55,39 +53,40 @@ struct SharedRow {
   __device__ void SetDelta(int k, T value) { delta[k] = value; }
 };
 
-// Copies count elements between a 16-byte aligned shared array and device memory. With `aligned` the
-// device memory is 16-byte aligned as well.
-template <int kCapacity, typename T>
-__device__ __forceinline__ void CopyIn(T* shared, const T* __restrict__ device, int count, bool aligned) {
-  constexpr int kPiece = 16 / sizeof(T);
+// Copies count elements between a 16-byte aligned shared array and device memory, kIn: to the shared one.
+// With `aligned` the device memory is 16-byte aligned as well.
+template <int kCapacity, bool kIn, typename T>
+__device__ __forceinline__ void Copy(T* __restrict__ to, const T* __restrict__ from, int count,
+                                     bool aligned) {
+  constexpr int kPieces = kCapacity * static_cast<int>(sizeof(T)) / 16;
   if (aligned && count == kCapacity) {
-    const float4* from = reinterpret_cast<const float4*>(device);
-    float4* to = reinterpret_cast<float4*>(shared);
 #pragma unroll
-    for (int i = 0; i < (kCapacity / kPiece + kThreads - 1) / kThreads; ++i) {
+    for (int i = 0; i < (kPieces + kThreads - 1) / kThreads; ++i) {
       const int at = i * kThreads + static_cast<int>(threadIdx.x);
-      if (at < kCapacity / kPiece) to[at] = __ldcs(from + at);
+      const float4* piece = reinterpret_cast<const float4*>(from) + at;
+      if (at < kPieces) reinterpret_cast<float4*>(to)[at] = kIn ? __ldcs(piece) : *piece;
     }
     return;
   }
-  for (int i = threadIdx.x; i < count; i += kThreads) shared[i] = device[i];
+  for (int i = threadIdx.x; i < count; i += kThreads) to[i] = from[i];
 }
 
-template <int kCapacity, typename T>
-__device__ __forceinline__ void CopyOut(T* __restrict__ device, const T* shared, int count, bool aligned) {
-  constexpr int kPiece = 16 / sizeof(T);
-  if (device == nullptr) return;
-  if (aligned && count == kCapacity) {
-    const float4* from = reinterpret_cast<const float4*>(shared);
-    float4* to = reinterpret_cast<float4*>(device);
-#pragma unroll
-    for (int i = 0; i < (kCapacity / kPiece + kThreads - 1) / kThreads; ++i) {
-      const int at = i * kThreads + static_cast<int>(threadIdx.x);
-      if (at < kCapacity / kPiece) to[at] = from[at];
-    }
-    return;
-  }
-  for (int i = threadIdx.x; i < count; i += kThreads) device[i] = shared[i];
+// The inputs of `rows` rows from `begin` on.
+template <typename T>
+__device__ __forceinline__ void CopyIn(const RegressionInputs<T>& params, int64_t begin, int rows,
+                                       bool aligned, T* p, T* eta, T* delta) {
+  Copy<kThreads * kColumns, true>(p, params.p.data + begin * kColumns, rows * kColumns, aligned);
+  Copy<kThreads * kColumns, true>(eta, params.eta.data + begin * kColumns, rows * kColumns, aligned);
+  Copy<kThreads * kStages, true>(delta, params.delta.data + begin * kStages, rows * kStages, aligned);
+  __syncthreads();
+}
+
+// The block's rows of a gradient; one without data is not wanted.
+template <int kWidth, typename T>
+__device__ __forceinline__ void CopyOut(const Matrix<T>& gradient, int64_t begin, const T* shared, int rows,
+                                        bool aligned) {
+  if (gradient.data == nullptr) return;
+  Copy<kThreads * kWidth, false>(gradient.data + begin * kWidth, shared, rows * kWidth, aligned);
 }
 
 template <typename T>
@@ -105,7 +104,7 @@ __global__ void __launch_bounds__(kThreads)
                     const __grid_constant__ RowConstants<double> c) {
   const int64_t n = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (n >= params.rows) return;
-  StridedGradientRow<T> row{params, n};
+  StridedGradientRow<T> row(params, n);
   RegressRowBackward<AnyStages>(c, static_cast<double>(params.grad_age[n * params.grad_age_stride]), row);
 }
 
@@ -116,10 +115,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ __align__(16) T p[kThreads * kColumns], eta[kThreads * kColumns], delta[kThreads * kStages];
   const int64_t begin = static_cast<int64_t>(blockIdx.x) * kThreads;
   const int rows = static_cast<int>(min(static_cast<int64_t>(kThreads), params.rows - begin));
-  CopyIn<kThreads * kColumns>(p, params.p.data + begin * kColumns, rows * kColumns, aligned);
-  CopyIn<kThreads * kColumns>(eta, params.eta.data + begin * kColumns, rows * kColumns, aligned);
-  CopyIn<kThreads * kStages>(delta, params.delta.data + begin * kStages, rows * kStages, aligned);
-  __syncthreads();
+  CopyIn(params, begin, rows, aligned, p, eta, delta);
   const int r = threadIdx.x;
   if (r >= rows) return;
   const SharedRow<T> row{p + r * kColumns, eta + r * kColumns, delta + r * kStages};
@@ -133,22 +129,16 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ __align__(16) T p[kThreads * kColumns], eta[kThreads * kColumns], delta[kThreads * kStages];
   const int64_t begin = static_cast<int64_t>(blockIdx.x) * kThreads;
   const int rows = static_cast<int>(min(static_cast<int64_t>(kThreads), params.rows - begin));
-  CopyIn<kThreads * kColumns>(p, params.p.data + begin * kColumns, rows * kColumns, aligned);
-  CopyIn<kThreads * kColumns>(eta, params.eta.data + begin * kColumns, rows * kColumns, aligned);
-  CopyIn<kThreads * kStages>(delta, params.delta.data + begin * kStages, rows * kStages, aligned);
-  __syncthreads();
+  CopyIn(params, begin, rows, aligned, p, eta, delta);
   const int r = threadIdx.x;
   if (r < rows) {
     SharedRow<T> row{p + r * kColumns, eta + r * kColumns, delta + r * kStages};
     RegressRowBackward<Fixed>(c, params.grad_age[(begin + r) * params.grad_age_stride], row);
   }
   __syncthreads();
-  const auto at = [begin](T* data, int columns) {
-    return data == nullptr ? nullptr : data + begin * columns;
-  };
-  CopyOut<kThreads * kColumns>(at(params.grad_p.data, kColumns), p, rows * kColumns, aligned);
-  CopyOut<kThreads * kColumns>(at(params.grad_eta.data, kColumns), eta, rows * kColumns, aligned);
-  CopyOut<kThreads * kStages>(at(params.grad_delta.data, kStages), delta, rows * kStages, aligned);
+  CopyOut<kColumns>(params.grad_p, begin, p, rows, aligned);
+  CopyOut<kColumns>(params.grad_eta, begin, eta, rows, aligned);
+  CopyOut<kStages>(params.grad_delta, begin, delta, rows, aligned);
 }
 
 template <typename T>
@@ -162,43 +152,44 @@ bool Aligned(const Matrix<T>& m) {
 }
 
 template <typename T>
-bool IsFixed(const RegressionForward<T>& params) {
+bool InputsFixed(const RegressionInputs<T>& params) {
   return HasEqualStages(params.shape, kStages, kBins) && Packed(params.p, kColumns) &&
          Packed(params.eta, kColumns) && Packed(params.delta, kStages);
 }
 
 template <typename T>
-bool IsFixed(const RegressionBackward<T>& params) {
-  return HasEqualStages(params.shape, kStages, kBins) && Packed(params.p, kColumns) &&
-         Packed(params.eta, kColumns) && Packed(params.delta, kStages) && Packed(params.grad_p, kColumns) &&
-         Packed(params.grad_eta, kColumns) && Packed(params.grad_delta, kStages);
+bool InputsAligned(const RegressionInputs<T>& params) {
+  return Aligned(params.p) && Aligned(params.eta) && Aligned(params.delta);
 }
 
 template <typename T>
 Status LaunchKernel(const RegressionForward<T>& params, unsigned blocks, cudaStream_t stream) {
-  if (!IsFixed(params)) {
+  if (!InputsFixed(params)) {
     return cuda::Launch("operator", ForwardStrided<T>, blocks, kThreads, stream, params,
                         MakeRowConstants<double>(params.shape));
   }
   const RowConstants<T> c = MakeRowConstants<T>(params.shape);
-  const bool aligned = Aligned(params.p) && Aligned(params.eta) && Aligned(params.delta);
+  const bool aligned = InputsAligned(params);
   return cuda::Launch("operator", ForwardFixed<T>, blocks, kThreads, stream, params, c, aligned);
 }
 
 template <typename T>
 Status LaunchKernel(const RegressionBackward<T>& params, unsigned blocks, cudaStream_t stream) {
-  if (!IsFixed(params)) {
+  if (!InputsFixed(params) || !Packed(params.grad_p, kColumns) || !Packed(params.grad_eta, kColumns) ||
+      !Packed(params.grad_delta, kStages)) {
     return cuda::Launch("operator's gradient", BackwardStrided<T>, blocks, kThreads, stream, params,
                         MakeRowConstants<double>(params.shape));
   }
   const RowConstants<T> c = MakeRowConstants<T>(params.shape);
-  const bool aligned = Aligned(params.p) && Aligned(params.eta) && Aligned(params.delta) &&
-                       Aligned(params.grad_p) && Aligned(params.grad_eta) && Aligned(params.grad_delta);
+  const bool aligned = InputsAligned(params) && Aligned(params.grad_p) && Aligned(params.grad_eta) &&
+                       Aligned(params.grad_delta);
   return cuda::Launch("operator's gradient", BackwardFixed<T>, blocks, kThreads, stream, params, c, aligned);
 }
 
+}  // namespace
+
 template <class Params>
-Status Run(const Params& params, int device, void* stream) {
+Status RegressCuda(const Params& params, int device, void* stream) {
   SSR_RETURN_IF_ERROR(CheckRegression(params));
   if (params.rows == 0) return {};
   constexpr int64_t kMaxBlocks = (int64_t{1} << 31) - 1;
@@ -212,19 +203,7 @@ Status Run(const Params& params, int device, void* stream) {
   return LaunchKernel(params, static_cast<unsigned>(blocks), static_cast<cudaStream_t>(stream));
 }
 
-}  // namespace
-
-Status RegressCuda(const RegressionForward<float>& params, int device, void* stream) {
-  return Run(params, device, stream);
-}
-Status RegressCuda(const RegressionForward<double>& params, int device, void* stream) {
-  return Run(params, device, stream);
-}
-Status RegressBackwardCuda(const RegressionBackward<float>& params, int device, void* stream) {
-  return Run(params, device, stream);
-}
-Status RegressBackwardCuda(const RegressionBackward<double>& params, int device, void* stream) {
-  return Run(params, device, stream);
-}
+#define SSR_ENTRY(Params) template Status RegressCuda(const Params&, int, void*);
+SSR_EACH_REGRESSION(SSR_ENTRY)
 
 }  // namespace ssr

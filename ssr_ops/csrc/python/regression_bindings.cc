@@ -44,17 +44,8 @@ Matrix<T> MakeMatrix(uintptr_t address, int64_t row_stride, int64_t column_strid
   return {reinterpret_cast<T*>(address), row_stride, column_stride};
 }
 
-template <typename T>
-void Forward(const RegressionShape& shape, int64_t rows, int device, uintptr_t stream, uintptr_t p,
-             int64_t p_row, int64_t p_column, uintptr_t eta, int64_t eta_row, int64_t eta_column,
-             uintptr_t delta, int64_t delta_row, int64_t delta_column, uintptr_t age) {
-  RegressionForward<T> params;
-  params.shape = shape;
-  params.rows = rows;
-  params.p = MakeMatrix<const T>(p, p_row, p_column);
-  params.eta = MakeMatrix<const T>(eta, eta_row, eta_column);
-  params.delta = MakeMatrix<const T>(delta, delta_row, delta_column);
-  params.age = reinterpret_cast<T*>(age);
+template <class Params>
+void Run(const Params& params, int device, uintptr_t stream) {
   Status status;
   if (device == kOnCpu) {
     const Isa isa = ChosenIsa();
@@ -66,6 +57,17 @@ void Forward(const RegressionShape& shape, int64_t rows, int device, uintptr_t s
   RaiseIfError(status);
 }
 
+template <typename T>
+void Forward(const RegressionShape& shape, int64_t rows, int device, uintptr_t stream, uintptr_t p,
+             int64_t p_row, int64_t p_column, uintptr_t eta, int64_t eta_row, int64_t eta_column,
+             uintptr_t delta, int64_t delta_row, int64_t delta_column, uintptr_t age) {
+  Run(RegressionForward<T>{{shape, rows, MakeMatrix<const T>(p, p_row, p_column),
+                            MakeMatrix<const T>(eta, eta_row, eta_column),
+                            MakeMatrix<const T>(delta, delta_row, delta_column)},
+                           reinterpret_cast<T*>(age)},
+      device, stream);
+}
+
 // A gradient whose address is zero is not computed.
 template <typename T>
 void Backward(const RegressionShape& shape, int64_t rows, int device, uintptr_t stream, uintptr_t p,
@@ -74,26 +76,15 @@ void Backward(const RegressionShape& shape, int64_t rows, int device, uintptr_t 
               int64_t grad_age_stride, uintptr_t grad_p, int64_t grad_p_row, int64_t grad_p_column,
               uintptr_t grad_eta, int64_t grad_eta_row, int64_t grad_eta_column, uintptr_t grad_delta,
               int64_t grad_delta_row, int64_t grad_delta_column) {
-  RegressionBackward<T> params;
-  params.shape = shape;
-  params.rows = rows;
-  params.p = MakeMatrix<const T>(p, p_row, p_column);
-  params.eta = MakeMatrix<const T>(eta, eta_row, eta_column);
-  params.delta = MakeMatrix<const T>(delta, delta_row, delta_column);
-  params.grad_age = reinterpret_cast<const T*>(grad_age);
-  params.grad_age_stride = grad_age_stride;
-  params.grad_p = MakeMatrix<T>(grad_p, grad_p_row, grad_p_column);
-  params.grad_eta = MakeMatrix<T>(grad_eta, grad_eta_row, grad_eta_column);
-  params.grad_delta = MakeMatrix<T>(grad_delta, grad_delta_row, grad_delta_column);
-  Status status;
-  if (device == kOnCpu) {
-    const Isa isa = ChosenIsa();
-    py::gil_scoped_release release;
-    status = RegressBackward(params, isa);
-  } else {
-    status = RegressBackwardCuda(params, device, reinterpret_cast<void*>(stream));
-  }
-  RaiseIfError(status);
+  Run(RegressionBackward<T>{{shape, rows, MakeMatrix<const T>(p, p_row, p_column),
+                             MakeMatrix<const T>(eta, eta_row, eta_column),
+                             MakeMatrix<const T>(delta, delta_row, delta_column)},
+                            reinterpret_cast<const T*>(grad_age),
+                            grad_age_stride,
+                            MakeMatrix<T>(grad_p, grad_p_row, grad_p_column),
+                            MakeMatrix<T>(grad_eta, grad_eta_row, grad_eta_column),
+                            MakeMatrix<T>(grad_delta, grad_delta_row, grad_delta_column)},
+      device, stream);
 }
 
 }  // namespace

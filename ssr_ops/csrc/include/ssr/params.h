@@ -30,38 +30,41 @@ struct RegressionShape {
   double denominator_floor = 1e-3;
 };
 
-// T is float or double. p, eta: (rows, sum of s_k); delta: (rows, num_stages); age: (rows,).
+// T is float or double. p, eta: (rows, sum of s_k); delta: (rows, num_stages).
 template <typename T>
-struct RegressionForward {
+struct RegressionInputs {
   RegressionShape shape;
   int64_t rows = 0;
   Matrix<const T> p, eta, delta;
+};
+
+// age: (rows,), not clipped.
+template <typename T>
+struct RegressionForward : RegressionInputs<T> {
   T* age = nullptr;
   int64_t age_stride = 1;
 };
 
 // Gradients of sum_n grad_age[n] * age[n]. A gradient output with null data is not computed.
 template <typename T>
-struct RegressionBackward {
-  RegressionShape shape;
-  int64_t rows = 0;
-  Matrix<const T> p, eta, delta;
+struct RegressionBackward : RegressionInputs<T> {
   const T* grad_age = nullptr;
   int64_t grad_age_stride = 1;  // 0 for an expanded scalar
   Matrix<T> grad_p, grad_eta, grad_delta;
 };
 
-// CPU: runs on the calling thread. Not clipped. rows == 0 is fine.
-Status Regress(const RegressionForward<float>& params, Isa isa);
-Status Regress(const RegressionForward<double>& params, Isa isa);
-Status RegressBackward(const RegressionBackward<float>& params, Isa isa);
-Status RegressBackward(const RegressionBackward<double>& params, Isa isa);
+// What the functions below are there for, each by an explicit instantiation.
+#define SSR_EACH_REGRESSION(apply)                                                                  \
+  apply(RegressionForward<float>) apply(RegressionForward<double>) apply(RegressionBackward<float>) \
+      apply(RegressionBackward<double>)
+
+// CPU: runs on the calling thread. rows == 0 is fine.
+template <class Params>
+Status Regress(const Params& params, Isa isa);
 
 // CUDA: device pointers, launched on `stream` (a cudaStream_t), asynchronous. kUnsupported in a
 // build without CUDA.
-Status RegressCuda(const RegressionForward<float>& params, int device, void* stream);
-Status RegressCuda(const RegressionForward<double>& params, int device, void* stream);
-Status RegressBackwardCuda(const RegressionBackward<float>& params, int device, void* stream);
-Status RegressBackwardCuda(const RegressionBackward<double>& params, int device, void* stream);
+template <class Params>
+Status RegressCuda(const Params& params, int device, void* stream);
 
 }  // namespace ssr
