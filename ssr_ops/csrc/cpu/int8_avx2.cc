@@ -12,20 +12,10 @@ void StoreBytes(Int32s values, uint8_t* out) {
 
 #include "cpu/int8_outputs.inl.h"
 
-struct Isa {
+struct Isa : Avx2Words {
   static constexpr int kElement = 2;
-  static constexpr SumStageKernel kSumStage = SumStageAvx2;
-  using Sums = Int32s;
   using Outputs = Int8Outputs;
-  using Weights = __m256i;
-  using Inputs = __m256i;
 
-  static Inputs Broadcast(const uint8_t* p) {
-    int32_t word = 0;
-    __builtin_memcpy(&word, p, sizeof(word));
-    return _mm256_set1_epi32(word);
-  }
-  static Weights Load(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
   template <bool kFirst>
   static Sums Dot(Sums sums, Inputs a, Weights b) {
     return {_mm256_add_epi32(sums.v, _mm256_madd_epi16(a, b))};

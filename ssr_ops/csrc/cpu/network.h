@@ -39,4 +39,14 @@ float* SumStagePortable(const StageWeights&, int64_t, const float*, const float*
 float* SumStageAvx2(const StageWeights&, int64_t, const float*, const float*, float*, float*);
 float* SumStageAvx512(const StageWeights&, int64_t, const float*, const float*, float*, float*);
 
+// A kernel's entries, in the file that includes network.inl.h.
+#define SSR_NETWORK_ENTRIES(Name)                                                                           \
+  void RunNetwork##Name(const NetworkWeights& network, const uint8_t* image, float* scratch, float* dots) { \
+    RunNetwork(network, image, scratch, dots);                                                              \
+  }                                                                                                         \
+  float* SumStage##Name(const StageWeights& stage, int64_t count, const float* fx, const float* fs,         \
+                        float* product, float* dots) {                                                      \
+    return SumStage(stage, count, fx, fs, product, dots);                                                   \
+  }
+
 }  // namespace ssr::cpu

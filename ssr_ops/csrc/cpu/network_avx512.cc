@@ -16,13 +16,6 @@ struct Tuning {
 
 }  // namespace
 
-void RunNetworkAvx512(const NetworkWeights& network, const uint8_t* image, float* scratch, float* dots) {
-  RunNetwork(network, image, scratch, dots);
-}
-
-float* SumStageAvx512(const StageWeights& stage, int64_t count, const float* fx, const float* fs,
-                      float* product, float* dots) {
-  return SumStage(stage, count, fx, fs, product, dots);
-}
+SSR_NETWORK_ENTRIES(Avx512)
 
 }  // namespace ssr::cpu

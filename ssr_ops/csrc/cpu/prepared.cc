@@ -19,6 +19,7 @@ int64_t ScratchFloats(const NetworkWeights& network) {
   return floats + 3 * most;
 }
 
+// What runs a network of packed float32 weights, in fp32 or with bf16's.
 class Floats final : public Prepared {
  public:
   Floats(const Model& model, Precision precision, NetworkKernel kernel)
@@ -51,55 +52,38 @@ class Quantized final : public Prepared {
   const QuantizedKernel kernel_;
 };
 
-struct QuantizedImplementation {
-  Precision precision;
-  Isa isa;
-  Words words;
-  QuantizedKernel kernel;
-};
-
-constexpr QuantizedImplementation kQuantizedImplementations[] = {
-#ifdef SSR_AMX
-    {Precision::kInt8, Isa::kAmx, Words::kBytes, RunInt8Amx},
-    {Precision::kBf16, Isa::kAmx, Words::kBf16, RunBf16Amx},
-#endif
-#ifdef SSR_VNNI
-    {Precision::kInt8, Isa::kAvx512Vnni, Words::kBytes, RunInt8Avx512Vnni},
-    {Precision::kInt8, Isa::kAvxVnni, Words::kBytes, RunInt8AvxVnni},
-#endif
-#ifdef SSR_X86
-    {Precision::kInt8, Isa::kAvx2, Words::kInt16, RunInt8Avx2},
-#endif
-    {Precision::kInt8, Isa::kPortable, Words::kInt16, RunInt8Portable},
-};
-
-const QuantizedImplementation* FindQuantized(Precision precision, Isa isa) {
-  for (const QuantizedImplementation& known : kQuantizedImplementations) {
-    if (known.precision == precision && known.isa == isa) return &known;
-  }
-  return nullptr;
-}
-
-NetworkKernel FloatKernel(Isa isa) {
-  switch (isa) {
-#ifdef SSR_X86
-    case Isa::kAvx512:
-      return RunNetworkAvx512;
-    case Isa::kAvx2:
-      return RunNetworkAvx2;
-#endif
-    default:
-      return RunNetworkPortable;
-  }
-}
-
 }  // namespace
 
 std::unique_ptr<Prepared> Prepare(const Model& model, Precision precision, Isa isa) {
-  if (const QuantizedImplementation* found = FindQuantized(precision, isa)) {
-    return std::make_unique<Quantized>(model, found->words, isa == Isa::kAmx, found->kernel);
+  const auto floats = [&](NetworkKernel kernel) {
+    return std::make_unique<Floats>(model, precision, kernel);
+  };
+  const auto quantized = [&](Words words, QuantizedKernel kernel) {
+    return std::make_unique<Quantized>(model, words, isa == Isa::kAmx, kernel);
+  };
+  const bool int8 = precision == Precision::kInt8;
+  switch (isa) {
+#ifdef SSR_AMX
+    case Isa::kAmx:
+      return int8 ? quantized(Words::kBytes, RunInt8Amx) : quantized(Words::kBf16, RunBf16Amx);
+#endif
+#ifdef SSR_VNNI
+    case Isa::kAvx512Vnni:
+      return quantized(Words::kBytes, RunInt8Avx512Vnni);
+    case Isa::kAvxVnni:
+      return quantized(Words::kBytes, RunInt8AvxVnni);
+#endif
+#ifdef SSR_X86
+    case Isa::kAvx512:
+      return floats(RunNetworkAvx512);
+    case Isa::kAvx2:
+      if (int8) return quantized(Words::kInt16, RunInt8Avx2);
+      return floats(RunNetworkAvx2);
+#endif
+    default:
+      if (int8) return quantized(Words::kInt16, RunInt8Portable);
+      return floats(RunNetworkPortable);
   }
-  return std::make_unique<Floats>(model, precision, FloatKernel(isa));
 }
 
 }  // namespace ssr::cpu

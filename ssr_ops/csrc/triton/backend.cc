@@ -4,7 +4,6 @@
 #include "triton/instance.h"
 
 using ssr::triton::Error;
-using ssr::triton::Guard;
 using ssr::triton::Instance;
 using ssr::triton::ModelState;
 
@@ -21,16 +20,21 @@ Error CheckApiVersion() {
           std::to_string(TRITONBACKEND_API_VERSION_MINOR) + " or a newer minor version");
 }
 
+// What an entry point hands to the server of `body`'s error.
+template <typename Body>
+TRITONSERVER_Error* Answer(Body&& body) {
+  return ssr::triton::Guard(body).release();
+}
+
 }  // namespace
 
 #define SSR_ENTRY extern "C" __attribute__((visibility("default"))) TRITONSERVER_Error*
 
 SSR_ENTRY TRITONBACKEND_Initialize(TRITONBACKEND_Backend* backend) {
-  return Guard([&]() -> Error {
-           if (Error error = CheckApiVersion()) return error;
-           return Error(TRITONBACKEND_BackendSetExecutionPolicy(backend, TRITONBACKEND_EXECUTION_BLOCKING));
-         })
-      .release();
+  return Answer([&]() -> Error {
+    if (Error error = CheckApiVersion()) return error;
+    return Error(TRITONBACKEND_BackendSetExecutionPolicy(backend, TRITONBACKEND_EXECUTION_BLOCKING));
+  });
 }
 
 SSR_ENTRY TRITONBACKEND_Finalize(TRITONBACKEND_Backend*) { return nullptr; }
@@ -38,26 +42,24 @@ SSR_ENTRY TRITONBACKEND_Finalize(TRITONBACKEND_Backend*) { return nullptr; }
 // Which kind an instance group without one gets.
 SSR_ENTRY TRITONBACKEND_GetBackendAttribute(TRITONBACKEND_Backend*,
                                             TRITONBACKEND_BackendAttribute* attribute) {
-  return Guard([&]() -> Error {
-           if (ssr::triton::EngineRunsOnDevice()) {
-             SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(
-                 attribute, TRITONSERVER_INSTANCEGROUPKIND_GPU, 0, nullptr, 0));
-           }
-           return Error(TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(
-               attribute, TRITONSERVER_INSTANCEGROUPKIND_CPU, 0, nullptr, 0));
-         })
-      .release();
+  return Answer([&]() -> Error {
+    if (ssr::triton::EngineRunsOnDevice()) {
+      SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(
+          attribute, TRITONSERVER_INSTANCEGROUPKIND_GPU, 0, nullptr, 0));
+    }
+    return Error(TRITONBACKEND_BackendAttributeAddPreferredInstanceGroup(
+        attribute, TRITONSERVER_INSTANCEGROUPKIND_CPU, 0, nullptr, 0));
+  });
 }
 
 SSR_ENTRY TRITONBACKEND_ModelInitialize(TRITONBACKEND_Model* model) {
-  return Guard([&]() -> Error {
-           std::unique_ptr<ModelState> state;
-           if (Error error = LoadModel(model, &state)) return error;
-           SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_ModelSetState(model, state.get()));
-           state.release();
-           return nullptr;
-         })
-      .release();
+  return Answer([&]() -> Error {
+    std::unique_ptr<ModelState> state;
+    if (Error error = LoadModel(model, &state)) return error;
+    SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_ModelSetState(model, state.get()));
+    state.release();
+    return nullptr;
+  });
 }
 
 SSR_ENTRY TRITONBACKEND_ModelFinalize(TRITONBACKEND_Model* model) {
@@ -68,14 +70,13 @@ SSR_ENTRY TRITONBACKEND_ModelFinalize(TRITONBACKEND_Model* model) {
 }
 
 SSR_ENTRY TRITONBACKEND_ModelInstanceInitialize(TRITONBACKEND_ModelInstance* handle) {
-  return Guard([&]() -> Error {
-           std::unique_ptr<Instance> instance;
-           if (Error error = Instance::Create(handle, &instance)) return error;
-           SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_ModelInstanceSetState(handle, instance.get()));
-           instance.release();
-           return nullptr;
-         })
-      .release();
+  return Answer([&]() -> Error {
+    std::unique_ptr<Instance> instance;
+    if (Error error = Instance::Create(handle, &instance)) return error;
+    SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_ModelInstanceSetState(handle, instance.get()));
+    instance.release();
+    return nullptr;
+  });
 }
 
 SSR_ENTRY TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInstance* handle) {
@@ -87,10 +88,9 @@ SSR_ENTRY TRITONBACKEND_ModelInstanceFinalize(TRITONBACKEND_ModelInstance* handl
 
 SSR_ENTRY TRITONBACKEND_ModelInstanceExecute(TRITONBACKEND_ModelInstance* handle,
                                              TRITONBACKEND_Request** requests, const uint32_t count) {
-  return Guard([&]() -> Error {
-           void* instance = nullptr;
-           SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_ModelInstanceState(handle, &instance));
-           return static_cast<Instance*>(instance)->Execute(requests, count);
-         })
-      .release();
+  return Answer([&]() -> Error {
+    void* instance = nullptr;
+    SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_ModelInstanceState(handle, &instance));
+    return static_cast<Instance*>(instance)->Execute(requests, count);
+  });
 }
