@@ -370,9 +370,32 @@ Status ParseRange(const Node& ranges, const char* key, int width, std::vector<do
   return {};
 }
 
+// A convolution of the network: output channels, and weights that int8 has a direction of rounding for.
+struct Layer {
+  std::string name;
+  int width;
+  int64_t weights;
+};
+
+std::vector<Layer> Layers(const Architecture& a) {
+  std::vector<Layer> layers;
+  for (int block = 0; block < kBlocks; ++block) {
+    for (const auto& [letter, width] : {std::pair{"x.", a.width_x}, {"s.", a.width_s}}) {
+      layers.push_back({letter + std::to_string(block), width, block > 0 ? int64_t{9} * width * width : 0});
+    }
+  }
+  for (size_t k = 0; k < a.stages.size(); ++k) {
+    for (const auto& [name, width] : {std::pair{".fuse_x", a.width_x}, {".fuse_s", a.width_s}}) {
+      layers.push_back(
+          {"stages." + std::to_string(k) + name, a.width_fusion, int64_t{a.width_fusion} * width});
+    }
+  }
+  return layers;
+}
+
 Status ParseCorrection(const Node& node, const Architecture& a,
                        std::map<std::string, std::vector<double>>* out) {
-  const auto layer = [&](const std::string& name, int width) -> Status {
+  for (const auto& [name, width, weights] : Layers(a)) {
     std::vector<double>& values = (*out)[name];
     SSR_RETURN_IF_ERROR(node.Numbers(name.c_str(), &values));
     if (values.size() != static_cast<size_t>(width)) {
@@ -384,16 +407,6 @@ Status ParseCorrection(const Node& node, const Architecture& a,
         return Bad(node.At(name.c_str()) + ": corrections must lie in -1e9..1e9, got " + NumberText(value));
       }
     }
-    return {};
-  };
-  for (int block = 0; block < kBlocks; ++block) {
-    SSR_RETURN_IF_ERROR(layer("x." + std::to_string(block), a.width_x));
-    SSR_RETURN_IF_ERROR(layer("s." + std::to_string(block), a.width_s));
-  }
-  for (size_t k = 0; k < a.stages.size(); ++k) {
-    const std::string prefix = "stages." + std::to_string(k) + ".";
-    SSR_RETURN_IF_ERROR(layer(prefix + "fuse_x", a.width_fusion));
-    SSR_RETURN_IF_ERROR(layer(prefix + "fuse_s", a.width_fusion));
   }
   return {};
 }
@@ -418,18 +431,8 @@ Status ParseBits(const Node& node, const std::string& name, int64_t count, std::
 Status ParseRounding(const json& value, const std::string& where, const Architecture& a,
                      std::map<std::string, std::vector<bool>>* out) {
   if (value.is_null()) return {};
-  const Node node{value, where};
-  const auto layer = [&](const std::string& name, int64_t count) {
-    return ParseBits(node, name, count, &(*out)[name]);
-  };
-  for (int block = 1; block < kBlocks; ++block) {
-    SSR_RETURN_IF_ERROR(layer("x." + std::to_string(block), int64_t{9} * a.width_x * a.width_x));
-    SSR_RETURN_IF_ERROR(layer("s." + std::to_string(block), int64_t{9} * a.width_s * a.width_s));
-  }
-  for (size_t k = 0; k < a.stages.size(); ++k) {
-    const std::string prefix = "stages." + std::to_string(k) + ".";
-    SSR_RETURN_IF_ERROR(layer(prefix + "fuse_x", int64_t{a.width_fusion} * a.width_x));
-    SSR_RETURN_IF_ERROR(layer(prefix + "fuse_s", int64_t{a.width_fusion} * a.width_s));
+  for (const auto& [name, width, weights] : Layers(a)) {
+    if (weights > 0) SSR_RETURN_IF_ERROR(ParseBits({value, where}, name, weights, &(*out)[name]));
   }
   return {};
 }

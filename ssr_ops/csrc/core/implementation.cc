@@ -56,15 +56,8 @@ bool HasAmx() {
 }  // namespace
 
 const char* PrecisionName(Precision precision) {
-  switch (precision) {
-    case Precision::kFp32:
-      return "fp32";
-    case Precision::kBf16:
-      return "bf16";
-    case Precision::kInt8:
-      return "int8";
-  }
-  return "unknown";
+  constexpr const char* kNames[] = {"fp32", "bf16", "int8"};
+  return kNames[static_cast<int>(precision)];
 }
 
 Status ParsePrecision(const std::string& name, Precision* precision) {
@@ -78,21 +71,8 @@ Status ParsePrecision(const std::string& name, Precision* precision) {
 }
 
 const char* IsaName(Isa isa) {
-  switch (isa) {
-    case Isa::kAmx:
-      return "amx";
-    case Isa::kAvx512Vnni:
-      return "avx512vnni";
-    case Isa::kAvx512:
-      return "avx512";
-    case Isa::kAvxVnni:
-      return "avxvnni";
-    case Isa::kAvx2:
-      return "avx2";
-    case Isa::kPortable:
-      return "portable";
-  }
-  return "unknown";
+  constexpr const char* kNames[] = {"portable", "avx2", "avxvnni", "avx512", "avx512vnni", "amx"};
+  return kNames[static_cast<int>(isa)];
 }
 
 std::vector<Isa> SupportedIsas(Precision precision) {

@@ -78,21 +78,25 @@ FoldedConvolution Fusion(const Model& model, char stream, int stage) {
   return {Parameter(model, name + ".weight").values, Parameter(model, name + ".bias").values};
 }
 
-void Correct(const std::map<std::string, std::vector<double>>& corrections, const std::string& layer,
-             std::vector<float>* bias) {
-  const std::vector<double>& values = corrections.at(layer);
-  for (size_t o = 0; o < bias->size(); ++o) {
-    (*bias)[o] = static_cast<float>(double{(*bias)[o]} + values[o]);
-  }
-}
-
 const std::vector<bool>* Rounding(const Model& model, const std::string& layer) {
   const auto found = model.quantization->rounding.find(layer);
   return found == model.quantization->rounding.end() ? nullptr : &found->second;
 }
 
-void RoundToBf16(std::vector<float>* values) {
-  for (float& value : *values) value = FromBf16(ToBf16(value));
+// The layer in `precision`: its weights as bf16 has them, its bias corrected.
+FoldedConvolution In(Precision precision, const Model& model, const std::string& name,
+                     FoldedConvolution layer) {
+  if (precision == Precision::kFp32) return layer;
+  const bool bf16 = precision == Precision::kBf16;
+  const std::vector<double>& correction =
+      (bf16 ? model.quantization->bf16 : model.quantization->int8).at(name);
+  for (size_t o = 0; o < layer.bias.size(); ++o) {
+    layer.bias[o] = static_cast<float>(double{layer.bias[o]} + correction[o]);
+  }
+  if (bf16) {
+    for (float& weight : layer.weights) weight = FromBf16(ToBf16(weight));
+  }
+  return layer;
 }
 
 }  // namespace
@@ -111,8 +115,7 @@ float FromBf16(uint16_t bits) {
 }
 
 IntegerConvolution QuantizeBlock(const Model& model, char stream, int block) {
-  FoldedConvolution folded = Fold(model, stream, block);
-  Correct(model.quantization->int8, BlockName(stream, block), &folded.bias);
+  const FoldedConvolution folded = FoldIn(model, Precision::kInt8, stream, block);
   const int channels = static_cast<int>(folded.weights.size() / folded.bias.size() / 9);
   Limits limits = block == 0 ? Limits{kFirstLimit, kFirstBiasLimit, false, true}
                              : Limits{kLimit, kBiasLimit, stream == 's', false};
@@ -129,8 +132,7 @@ IntegerConvolution QuantizeBlock(const Model& model, char stream, int block) {
 }
 
 IntegerConvolution QuantizeFusion(const Model& model, char stream, int stage) {
-  FoldedConvolution fusion = Fusion(model, stream, stage);
-  Correct(model.quantization->int8, FusionName(stream, stage), &fusion.bias);
+  const FoldedConvolution fusion = FusionIn(model, Precision::kInt8, stream, stage);
   const Tap tap = model.architecture.taps[static_cast<size_t>(stage)];
   const int channels = static_cast<int>(fusion.weights.size() / fusion.bias.size());
   const Limits limits{kLimit, kFusionBiasLimit, stream == 's', false,
@@ -142,19 +144,11 @@ IntegerConvolution QuantizeFusion(const Model& model, char stream, int stage) {
 }
 
 FoldedConvolution FoldIn(const Model& model, Precision precision, char stream, int block) {
-  FoldedConvolution folded = Fold(model, stream, block);
-  if (precision != Precision::kBf16) return folded;
-  RoundToBf16(&folded.weights);
-  Correct(model.quantization->bf16, BlockName(stream, block), &folded.bias);
-  return folded;
+  return In(precision, model, BlockName(stream, block), Fold(model, stream, block));
 }
 
 FoldedConvolution FusionIn(const Model& model, Precision precision, char stream, int stage) {
-  FoldedConvolution fusion = Fusion(model, stream, stage);
-  if (precision != Precision::kBf16) return fusion;
-  RoundToBf16(&fusion.weights);
-  Correct(model.quantization->bf16, FusionName(stream, stage), &fusion.bias);
-  return fusion;
+  return In(precision, model, FusionName(stream, stage), Fusion(model, stream, stage));
 }
 
 }  // namespace ssr

@@ -41,7 +41,7 @@ IntegerConvolution QuantizeFusion(const Model& model, char stream, int stage);
 uint16_t ToBf16(float value);
 float FromBf16(uint16_t bits);
 
-// As Fold, in what `precision` (fp32 or bf16) makes of the weights, with its correction in the bias.
+// As Fold, with the bias corrected for `precision`, and bf16's weights rounded.
 FoldedConvolution FoldIn(const Model& model, Precision precision, char stream, int block);
 
 // The 1x1 convolution of a fusion block alike.

@@ -1,4 +1,3 @@
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -6,6 +5,7 @@
 #include "core/engines.h"
 #include "core/fold.h"
 #include "core/head.h"
+#include "core/idle.h"
 #include "core/thread_pool.h"
 #include "cpu/prepared.h"
 
@@ -29,7 +29,8 @@ class CpuEngine final : public Engine {
     model_ = std::move(model);
     options_ = options;
     for (int i = 0; i < options.threads - 1; ++i) helpers_.push_back(MakeScratch());
-    idle_.push_back(MakeScratch());
+    idle_.Take();  // none yet: counts the first
+    idle_.Give(MakeScratch());
   }
 
   const char* implementation() const override { return IsaName(isa_); }
@@ -37,10 +38,11 @@ class CpuEngine final : public Engine {
   Status Predict(const uint8_t* const* images, int64_t n, const Outputs& outputs) override {
     SSR_RETURN_IF_ERROR(CheckPredict(*model_, images, n, outputs));
     try {
-      std::unique_ptr<Scratch> scratch = Borrow();
+      std::unique_ptr<Scratch> scratch = idle_.Take();
+      if (scratch == nullptr) scratch = MakeScratch();
       Call call{this, images, &outputs, scratch.get()};
       pool_.Run(n, &CpuEngine::RunTask, &call);
-      Return(std::move(scratch));
+      idle_.Give(std::move(scratch));
     } catch (const std::exception& error) {
       return {Code::kInternal, std::string("no memory for a call's work: ") + error.what()};
     }
@@ -82,31 +84,11 @@ class CpuEngine final : public Engine {
     return scratch;
   }
 
-  std::unique_ptr<Scratch> Borrow() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (!idle_.empty()) {
-        std::unique_ptr<Scratch> scratch = std::move(idle_.back());
-        idle_.pop_back();
-        return scratch;
-      }
-      idle_.reserve(++scratches_);  // so that Return never allocates
-    }
-    return MakeScratch();
-  }
-
-  void Return(std::unique_ptr<Scratch> scratch) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(std::move(scratch));
-  }
-
   const Isa isa_;
   const std::unique_ptr<const cpu::Prepared> network_;
   const Head head_;
   const int dots_;  // floats that network_ writes for one image
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Scratch>> idle_;  // guarded by mutex_: one a concurrent call
-  size_t scratches_ = 1;                        // guarded by mutex_: how many there are
+  Idle<Scratch> idle_;
   std::vector<std::unique_ptr<Scratch>> helpers_;
   ThreadPool pool_;
 };

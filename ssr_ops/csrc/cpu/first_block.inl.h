@@ -83,9 +83,10 @@ void FirstRows(const float* rows, Side x, Side s) {
   if constexpr (kFirstOutputs % kColumns != 0) FirstBlock<kX, kS, kFirstOutputs % kColumns>(rows, x, s);
 }
 
-// work: four rows of the picture.
-void ConvolveFirst(const NetworkWeights& network, const uint8_t* image, float* work, float* out_x,
-                   float* out_s) {
+// work: four rows of the picture. Inlined into its caller it would be slower by a tenth in the portable
+// kernel.
+__attribute__((noinline)) void ConvolveFirst(const NetworkWeights& network, const uint8_t* image, float* work,
+                                             float* out_x, float* out_s) {
   constexpr int kX = Tuning::kFirstX, kS = Tuning::kFirstS;
   const Convolution &x = network.x[0], &s = network.s[0];
   const int64_t row_x = kFirstOutputs / 2 * int64_t{x.width}, row_s = kFirstOutputs / 2 * int64_t{s.width};

@@ -2,34 +2,14 @@
 // lanes of int32, words of two int16.
 #include <cstring>
 
+#define SSR_FUSED
 #include "cpu/quantized.h"
+#include "cpu/vec_portable.h"
 
 namespace ssr::cpu {
 namespace {
 
-typedef float Floats __attribute__((vector_size(16)));
-typedef int32_t Ints __attribute__((vector_size(16)));
 typedef int16_t Shorts __attribute__((vector_size(16)));
-
-struct Vec {
-  Floats v;
-
-  static Vec Load(const float* p) {
-    Vec result;
-    std::memcpy(&result.v, p, sizeof(result.v));
-    return result;
-  }
-  void Store(float* p) const { std::memcpy(p, &v, sizeof(v)); }
-  static Vec Broadcast(float f) { return {Floats{f, f, f, f}}; }
-  friend Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
-  static Vec Fma(Vec a, Vec b, Vec c) {
-    Vec result;
-    for (int i = 0; i < 4; ++i) result.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
-    return result;
-  }
-  static Vec Max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
-  static Vec Min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }
-};
 
 struct Int32s {
   static constexpr int kLanes = 4;

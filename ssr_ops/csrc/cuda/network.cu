@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/engines.h"
 #include "core/fold.h"
+#include "core/idle.h"
 #include "core/pack.h"
 #include "cuda/network_math.h"
 #include "cuda/runtime.h"
@@ -163,7 +163,7 @@ class CudaEngine final : public Engine {
   }
   ~CudaEngine() override {
     const DeviceScope scope(device_);
-    idle_.clear();
+    idle_.Clear();
     memory_.reset();
   }
 
@@ -179,7 +179,7 @@ class CudaEngine final : public Engine {
     SSR_CUDA_RETURN_IF_ERROR(cudaDeviceSynchronize());
     std::unique_ptr<Workspace> first;
     SSR_RETURN_IF_ERROR(Borrow(&first));
-    Return(std::move(first));
+    idle_.Give(std::move(first));
     return {};
   }
 
@@ -207,7 +207,7 @@ class CudaEngine final : public Engine {
         Scatter(workspace->pinned_answers + i * AnswerFloats(), begin + i, outputs);
       }
     }
-    Return(std::move(workspace));
+    idle_.Give(std::move(workspace));
     return {};
   }
 
@@ -218,23 +218,25 @@ class CudaEngine final : public Engine {
   Status UploadNetwork() {
     const PackedNetwork packed(*model_, Precision::kFp32, /*transformed=*/false);
     network_ = packed.weights();
-    for (int block = 0; block < 4; ++block) {
+    std::vector<std::pair<const float**, int64_t>> arrays;
+    for (int block = 0; block < kBlocks; ++block) {
       for (Convolution* layer : {&network_.x[block], &network_.s[block]}) {
-        SSR_RETURN_IF_ERROR(memory_->Upload(&layer->weights, int64_t{9} * layer->in_stride * layer->width));
-        SSR_RETURN_IF_ERROR(memory_->Upload(&layer->bias, layer->width));
+        arrays.push_back({&layer->weights, int64_t{9} * layer->in_stride * layer->width});
+        arrays.push_back({&layer->bias, layer->width});
       }
     }
     for (int k = 0; k < network_.num_stages; ++k) {
       StageWeights& stage = network_.stages[k];
       const int64_t fusion = network_.width_fusion, count = stage.side * stage.side * fusion;
-      SSR_RETURN_IF_ERROR(memory_->Upload(&stage.fuse_x, network_.width_x * fusion));
-      SSR_RETURN_IF_ERROR(memory_->Upload(&stage.fuse_s, network_.width_s * fusion));
-      SSR_RETURN_IF_ERROR(memory_->Upload(&stage.fuse_x_bias, fusion));
-      SSR_RETURN_IF_ERROR(memory_->Upload(&stage.fuse_s_bias, fusion));
-      SSR_RETURN_IF_ERROR(memory_->Upload(&stage.delta, count));
-      SSR_RETURN_IF_ERROR(memory_->Upload(&stage.bins_x, stage.bins * count));
-      SSR_RETURN_IF_ERROR(memory_->Upload(&stage.bins_s, stage.bins * count));
+      arrays.insert(arrays.end(), {{&stage.fuse_x, network_.width_x * fusion},
+                                   {&stage.fuse_s, network_.width_s * fusion},
+                                   {&stage.fuse_x_bias, fusion},
+                                   {&stage.fuse_s_bias, fusion},
+                                   {&stage.delta, count},
+                                   {&stage.bins_x, stage.bins * count},
+                                   {&stage.bins_s, stage.bins * count}});
     }
+    for (const auto& [array, count] : arrays) SSR_RETURN_IF_ERROR(memory_->Upload(array, count));
     plan_ = MakePlan(network_);
     return {};
   }
@@ -260,14 +262,7 @@ class CudaEngine final : public Engine {
   }
 
   Status Borrow(std::unique_ptr<Workspace>* out) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (!idle_.empty()) {
-        *out = std::move(idle_.back());
-        idle_.pop_back();
-        return {};
-      }
-    }
+    if ((*out = idle_.Take()) != nullptr) return {};
     auto made = std::make_unique<Workspace>();
     SSR_CUDA_RETURN_IF_ERROR(cudaStreamCreateWithFlags(&made->stream, cudaStreamNonBlocking));
     SSR_RETURN_IF_ERROR(made->memory.Pinned(kChunk * kImageBytes, &made->pinned_pictures));
@@ -278,11 +273,6 @@ class CudaEngine final : public Engine {
     SSR_RETURN_IF_ERROR(made->memory.Pinned(kChunk * AnswerFloats(), &made->pinned_answers));
     *out = std::move(made);
     return {};
-  }
-
-  void Return(std::unique_ptr<Workspace> workspace) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(std::move(workspace));
   }
 
   // Answers of at most kChunk images into pinned_answers; returns when they are there.
@@ -341,8 +331,7 @@ class CudaEngine final : public Engine {
   NetworkWeights network_ = {};  // device pointers
   Head head_ = {};               // device pointers
   Plan plan_ = {};
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Workspace>> idle_;  // guarded by mutex_
+  Idle<Workspace> idle_;
 };
 
 }  // namespace
