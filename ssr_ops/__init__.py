@@ -5,26 +5,21 @@ Names are resolved on first use, so that ``ssr_ops.reference`` needs no native m
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ssr_bundle.lazy import on_first_use
 
 if TYPE_CHECKING:
-    from ssr_ops.engine import Engine, Stages
-    from ssr_ops.op import implementations, soft_stagewise_regression
+    from ssr_ops.engine import Engine as Engine
+    from ssr_ops.op import implementations as implementations
+    from ssr_ops.op import soft_stagewise_regression as soft_stagewise_regression
+    from ssr_ops.reference import Stages as Stages
 
-__all__ = ["Engine", "Stages", "implementations", "soft_stagewise_regression"]
-
-_HOME = {
-    "Engine": "engine",
-    "Stages": "engine",
-    "implementations": "op",
-    "soft_stagewise_regression": "op",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"ssr_ops.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __all__ = on_first_use(
+    __name__,
+    {
+        "engine": ("Engine",),
+        "op": ("implementations", "soft_stagewise_regression"),
+        "reference": ("Stages",),
+    },
+)

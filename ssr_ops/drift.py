@@ -62,4 +62,4 @@ def reference_answers(bundle: Bundle, precision: str, images: NDArray[np.uint8])
     if contract.quantization is None:
         raise SsrError(f"{bundle.path}: not quantized, see ssr-train quantize")
     age = network(bundle.parameters(), contract.architecture, contract.quantization, images).stages.age
-    return np.clip(age, *contract.interface.output.clip).astype(np.float32)
+    return np.asarray(np.clip(age, *contract.interface.output.clip), np.float32)

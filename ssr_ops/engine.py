@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssr_bundle.contract import IMAGE_SIZE
 from ssr_bundle.errors import SsrError
+from ssr_ops.native import call, native
+from ssr_ops.reference import Stages
 
 if TYPE_CHECKING:
     from ssr_bundle.bundle import Bundle
 
-_native: Any = importlib.import_module("ssr_ops._native")
-
 Floats = NDArray[np.float32]
-
-
-class Stages(NamedTuple):
-    """What the stages say of each image: p, eta (N, sum of s_k); delta (N, K); age (N,), clipped."""
-
-    p: Floats
-    eta: Floats
-    delta: Floats
-    age: Floats
 
 
 class Engine:
@@ -51,15 +41,11 @@ class Engine:
         implementation: str | None = None,
     ) -> None:
         path = _path_of(bundle)
-        most = _native.max_threads
+        most = native.max_threads
         if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads <= most:
             raise SsrError(f"threads must be a whole number in 1..{most}, got {threads!r}")
-        try:
-            self._engine = _native.Engine(
-                path, str(device), str(precision), int(threads), implementation or ""
-            )
-        except ValueError as error:
-            raise SsrError(str(error)) from None
+        options = (str(device), str(precision), int(threads), implementation or "")
+        self._engine = call(native.Engine, path, *options)
         self.device, self.precision, self.threads = str(device), str(precision), int(threads)
 
     def predict(self, images: ArrayLike) -> Floats:
@@ -71,7 +57,7 @@ class Engine:
         return self._run(images)["value"]
 
     def predict_stages(self, images: ArrayLike) -> Stages:
-        """As :meth:`predict`, with what each stage says."""
+        """As :meth:`predict`, with what each stage says; its ``age`` is clipped."""
         found = self._run(images, stages=True)
         return Stages(found["p"], found["eta"], found["delta"], found["value"])
 
@@ -84,11 +70,7 @@ class Engine:
         return outputs
 
     def _run(self, images: ArrayLike, stages: bool = False, interval: bool = False) -> dict[str, Floats]:
-        batch = as_images(images)
-        try:
-            found: dict[str, Floats] = self._engine.run(batch, stages, interval)
-        except ValueError as error:
-            raise SsrError(str(error)) from None
+        found: dict[str, Floats] = call(self._engine.run, as_images(images), stages, interval)
         return found
 
     @property

@@ -6,24 +6,20 @@ version. Torch is imported only by handing over a tensor.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_bundle.errors import SsrError
+from ssr_ops.native import call, check_shapes, native, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["implementation", "implementations", "soft_stagewise_regression"]
 
-native: Any = importlib.import_module("ssr_ops._native")
-MAX_STAGES: int = native.max_stages
 _NATIVE = {np.dtype(np.float32): native.regress_float, np.dtype(np.float64): native.regress_double}
 
 
@@ -33,10 +29,7 @@ def implementations(precision: str = "fp32") -> list[str]:
     ``precision``: fp32 (the operator's, and the engine's), bf16 or int8 (the engine's). Raises ``SsrError``
     for another.
     """
-    try:
-        return list(native.implementations(precision))
-    except ValueError as error:
-        raise SsrError(str(error)) from None
+    return list(call(native.implementations, precision))
 
 
 def implementation() -> str:
@@ -45,10 +38,7 @@ def implementation() -> str:
     An implementation is specialised for stages (3, 3, 3); other stages run the portable kernel under
     every name. Raises ``SsrError`` where the environment names one that this machine does not run.
     """
-    try:
-        return str(native.implementation())
-    except ValueError as error:
-        raise SsrError(str(error)) from None
+    return str(call(native.implementation))
 
 
 @overload
@@ -132,27 +122,6 @@ def _plain(name: str, number: float) -> float:
         raise TypeError(f"{name}: expected a number, got {number!r}") from None
 
 
-@lru_cache(maxsize=256)
-def shape_of(constants: tuple[tuple[int, ...], float, float, float, float]) -> tuple[Any, int, int]:
-    """The native form of the constants, with sum of s_k and K; checked once per set of constants."""
-    stages, *numbers = constants
-    bins = list(stages)
-    if not 1 <= len(bins) <= MAX_STAGES:
-        raise SsrError(f"stages: expected 1 to {MAX_STAGES} of them, got {len(bins)}")
-    if min(bins) < 1 or sum(bins) > 2**24:
-        raise SsrError(f"stages: expected at least 1 bin each and at most 2^24 in all, got {bins}")
-    return native.RegressionShape(bins, *numbers), sum(bins), len(bins)
-
-
-def check_shapes(p: Any, eta: Any, delta: Any, columns: int, stages: int) -> None:
-    """Raise ``SsrError`` unless p, eta are (N, columns) and delta is (N, stages)."""
-    rows = p.shape[0] if len(p.shape) else 0
-    for name, value, expected in (("p", p, columns), ("eta", eta, columns), ("delta", delta, stages)):
-        if tuple(value.shape) != (rows, expected):
-            n = "N" if name == "p" else rows
-            raise SsrError(f"{name}: expected shape ({n}, {expected}), got {tuple(value.shape)}")
-
-
 def _numpy(p: NDArray[Any], eta: Any, delta: Any, constants: Any) -> NDArray[Any]:
     for name, value in (("eta", eta), ("delta", delta)):
         if type(value) is not np.ndarray:
@@ -172,14 +141,6 @@ def _numpy(p: NDArray[Any], eta: Any, delta: Any, constants: Any) -> NDArray[Any
     run = _NATIVE[p.dtype]
     call(run, shape, len(p), -1, 0, *_matrix(p), *_matrix(eta), *_matrix(delta), _address(age))
     return age
-
-
-def call(function: Any, *arguments: Any) -> None:
-    """Run a native function; what it refuses is the user's error."""
-    try:
-        function(*arguments)
-    except ValueError as error:
-        raise SsrError(str(error)) from None
 
 
 def _whole_strides(value: NDArray[Any]) -> NDArray[Any]:

@@ -10,9 +10,7 @@ from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from ssr_bundle.errors import SsrError
-from ssr_ops.op import call, check_shapes, native, shape_of
-
-Constants = tuple[tuple[int, ...], float, float, float, float]
+from ssr_ops.native import Constants, call, check_shapes, native, shape_of
 
 _NATIVE = {
     torch.float32: (native.regress_float, native.regress_backward_float),

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssr_bundle.contract import BLOCKS, FIRST_BLOCKS, Architecture, Quantization
 from ssr_ops import reference
-from ssr_ops.reference import Parameters, Stages
+from ssr_ops.reference import Parameters, Stages, windows
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -240,13 +240,6 @@ def convolve(v: NDArray[Any], weights: NDArray[Any], bias: NDArray[Any]) -> NDAr
         for x in range(columns):
             out += v[:, y : y + height, x : x + width] @ weights[:, :, y, x].T
     return out
-
-
-def windows(v: NDArray[Any], size: int) -> NDArray[Any]:
-    """(N, H, W, C) as (N, H/size, size, W/size, size, C), floor division: pool over axes 2 and 4."""
-    n, h, w, c = v.shape
-    h, w = h // size, w // size
-    return v[:, : h * size, : w * size].reshape(n, h, size, w, size, c)
 
 
 def bfloat16(v: ArrayLike) -> F32:

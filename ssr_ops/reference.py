@@ -20,12 +20,15 @@ Parameters = Mapping[str, NDArray[Any]]
 
 
 class Stages(NamedTuple):
-    """What the stages say of each image: p, eta (N, sum of s_k); delta (N, K); age (N,)."""
+    """What the stages say of each image: p, eta (N, sum of s_k); delta (N, K); age (N,).
 
-    p: Array
-    eta: Array
-    delta: Array
-    age: Array
+    Float64 and unclipped here; float32 and clipped from the engine.
+    """
+
+    p: NDArray[np.floating[Any]]
+    eta: NDArray[np.floating[Any]]
+    delta: NDArray[np.floating[Any]]
+    age: NDArray[np.floating[Any]]
 
 
 def soft_stagewise_regression(
@@ -67,7 +70,7 @@ def network(parameters: Parameters, architecture: Architecture, images: ArrayLik
         x = np.maximum(_conv_norm(w, f"x.{block}", x, architecture.batch_norm_epsilon), 0.0)
         s = np.tanh(_conv_norm(w, f"s.{block}", s, architecture.batch_norm_epsilon))
         if block < BLOCKS - 1:
-            x, s = _windows(x, 2).mean(axis=(2, 4)), _windows(s, 2).max(axis=(2, 4))
+            x, s = windows(x, 2).mean(axis=(2, 4)), windows(s, 2).max(axis=(2, 4))
         levels[block + 1] = (x, s)
     outputs = [_stage(w, f"stages.{k}", *levels[t.level], t.pool) for k, t in enumerate(architecture.taps)]
     p, eta, delta = (np.concatenate(parts, axis=1) for parts in zip(*outputs, strict=True))
@@ -84,8 +87,8 @@ def _stage(w: Parameters, prefix: str, x: Array, s: Array, pool: int) -> tuple[A
     def fuse(name: str, v: Array) -> Array:
         return np.maximum(v @ w[f"{prefix}.{name}.weight"][:, :, 0, 0].T + w[f"{prefix}.{name}.bias"], 0.0)
 
-    fx = _windows(fuse("fuse_x", x), pool).mean(axis=(2, 4))
-    fs = _windows(fuse("fuse_s", s), pool).max(axis=(2, 4))
+    fx = windows(fuse("fuse_x", x), pool).mean(axis=(2, 4))
+    fs = windows(fuse("fuse_s", s), pool).max(axis=(2, 4))
     return predict_stage(w, prefix, fx, fs)
 
 
@@ -111,7 +114,7 @@ def _conv_norm(w: Parameters, prefix: str, v: Array, epsilon: float) -> Array:
     return np.asarray(out * scale + w[f"{prefix}.norm.bias"])
 
 
-def _windows(v: Array, size: int) -> Array:
+def windows(v: NDArray[Any], size: int) -> NDArray[Any]:
     """(N, H, W, C) as (N, H/size, size, W/size, size, C), floor division: pool over axes 2 and 4."""
     n, h, w, c = v.shape
     h, w = h // size, w // size

@@ -19,7 +19,8 @@ from tolerances import operator_scale, operator_tolerance
 from ssr_bundle.contract import Architecture
 from ssr_bundle.errors import SsrError
 from ssr_ops import reference
-from ssr_ops.op import MAX_STAGES, implementation, implementations, native, soft_stagewise_regression
+from ssr_ops.native import MAX_STAGES, native
+from ssr_ops.op import implementation, implementations, soft_stagewise_regression
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 from ssr_train.model import SSRNet, expression  # noqa: E402

@@ -2,52 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ssr_bundle.lazy import on_first_use
 
 if TYPE_CHECKING:
-    from ssr_client.aio import AsyncAgeClient
-    from ssr_client.client import AgeClient
-    from ssr_client.errors import (
-        BadInput,
-        ClientError,
-        DeadlineExceeded,
-        InterfaceChanged,
-        ModelNotFound,
-        ServerUnavailable,
-    )
-    from ssr_client.faces import Detection, Face
+    from ssr_client.aio import AsyncAgeClient as AsyncAgeClient
+    from ssr_client.client import AgeClient as AgeClient
+    from ssr_client.errors import BadInput as BadInput
+    from ssr_client.errors import ClientError as ClientError
+    from ssr_client.errors import DeadlineExceeded as DeadlineExceeded
+    from ssr_client.errors import InterfaceChanged as InterfaceChanged
+    from ssr_client.errors import ModelNotFound as ModelNotFound
+    from ssr_client.errors import ServerUnavailable as ServerUnavailable
+    from ssr_client.faces import Detection as Detection
+    from ssr_client.faces import Face as Face
 
-_HOME = {
-    "AgeClient": "client",
-    "AsyncAgeClient": "aio",
-    "BadInput": "errors",
-    "ClientError": "errors",
-    "DeadlineExceeded": "errors",
-    "Detection": "faces",
-    "Face": "faces",
-    "InterfaceChanged": "errors",
-    "ModelNotFound": "errors",
-    "ServerUnavailable": "errors",
-}
-
-__all__ = [
-    "AgeClient",
-    "AsyncAgeClient",
-    "BadInput",
-    "ClientError",
-    "DeadlineExceeded",
-    "Detection",
-    "Face",
-    "InterfaceChanged",
-    "ModelNotFound",
-    "ServerUnavailable",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"ssr_client.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __all__ = on_first_use(
+    __name__,
+    {
+        "aio": ("AsyncAgeClient",),
+        "client": ("AgeClient",),
+        "errors": (
+            "BadInput",
+            "ClientError",
+            "DeadlineExceeded",
+            "InterfaceChanged",
+            "ModelNotFound",
+            "ServerUnavailable",
+        ),
+        "faces": ("Detection", "Face"),
+    },
+)

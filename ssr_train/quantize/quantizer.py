@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.contract import BLOCKS, FIRST_BLOCKS, PRECISIONS, Architecture, Quantization
-from ssr_ops import quantized
+from ssr_ops import quantized, reference
 from ssr_ops.quantized import Layer
 from ssr_train.quantize.rounding import learn_rounding, sample_patches
 
@@ -199,7 +199,7 @@ def _round(
 
 def _pool_first(name: str, architecture: Architecture, v: NDArray[np.float32]) -> NDArray[np.float32]:
     """The positions that count: those inside the pool's windows, of stream S the maxima."""
-    cut = quantized.windows(v, quantized.pool_of(name, architecture))
+    cut = reference.windows(v, quantized.pool_of(name, architecture))
     if quantized.stream_of(name) == "s":
         return np.asarray(cut.max(axis=(2, 4)))
     n, h, a, w, b, c = cut.shape

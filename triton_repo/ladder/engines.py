@@ -13,7 +13,7 @@ from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import PRECISIONS as QUANTIZED
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import TABLE
-from ssr_ops import op
+from ssr_ops.native import native
 from triton_repo.compile import NotRunnable, gpu
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Rung
 
@@ -78,7 +78,7 @@ def _open_native(bundle: Bundle, precision: str, name: str) -> Opened:
 
 
 def _open_cuda(bundle: Bundle) -> Opened:
-    if not op.native.built_with_cuda:
+    if not native.built_with_cuda:
         raise NotRun("this build of the native core has no CUDA")
     need_gpu()
     engine = ssr_ops.Engine(bundle, device="cuda")

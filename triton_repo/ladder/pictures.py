@@ -54,4 +54,4 @@ def reference_answers(
     for start in range(0, len(images), _BATCH):
         ages.append(reference.network(parameters, architecture, images[start : start + _BATCH]).age)
         tick(min(start + _BATCH, len(images)))
-    return np.clip(np.concatenate(ages), *bundle.contract.interface.output.clip)
+    return np.clip(np.concatenate(ages, dtype=np.float64), *bundle.contract.interface.output.clip)
