@@ -6,7 +6,6 @@ to it within ``ssr_bundle/tolerances.py``; it is itself held to the original net
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssr_bundle.contract import BLOCKS, IMAGE_SIZE, Architecture, Contract, Crop, Interval
+from ssr_bundle.crop import cuts
 
 Array = NDArray[np.float64]
 Parameters = Mapping[str, NDArray[Any]]
@@ -143,27 +143,14 @@ def interval(calibrated: Interval, value: Array, clip: tuple[float, float]) -> A
 def crop_faces(picture: NDArray[np.uint8], boxes: ArrayLike, crop: Crop) -> NDArray[np.uint8]:
     """Cut faces as the contract's ``crop`` says: picture (H, W, 3), boxes (M, 4) as x, y, w, h.
 
-    Returns (M, 64, 64, 3) in the picture's colour order. Raises ``ValueError`` for a box that is
+    Returns (M, 64, 64, 3) in the picture's colour order. Raises ``SsrError`` for a box that is
     not finite, has no area, or does not meet the picture.
     """
-    height, width = picture.shape[:2]
-    crops = np.empty((len(np.asarray(boxes)), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    for m, (x, y, w, h) in enumerate(np.asarray(boxes, np.float64).reshape(-1, 4)):
-        if not (all(map(math.isfinite, (x, y, w, h))) and w > 0 and h > 0):
-            raise ValueError(f"box {m}: ({x}, {y}, {w}, {h}) has no area")
-        x0, x1 = _cut(x, w, crop.margin[0], width, f"box {m}")
-        y0, y1 = _cut(y, h, crop.margin[1], height, f"box {m}")
-        crops[m] = resize(picture[y0:y1, x0:x1])
-    return crops
-
-
-def _cut(begin: float, extent: float, margin: float, limit: int, where: str) -> tuple[int, int]:
-    """Half-open pixel range of one axis: floor, last pixel included, clipped to the picture."""
-    first = max(math.floor(begin - margin * extent), 0)
-    last = min(math.floor(begin + extent + margin * extent), limit - 1)
-    if first > last:
-        raise ValueError(f"{where}: lies outside the picture")
-    return first, last + 1
+    faces = np.asarray(boxes, np.float64).reshape(-1, 4)
+    parts = cuts(faces.tolist(), crop, *picture.shape[:2])
+    return np.array([resize(picture[part]) for part in parts], np.uint8).reshape(
+        -1, IMAGE_SIZE, IMAGE_SIZE, 3
+    )
 
 
 def resize(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
