@@ -37,20 +37,20 @@ def demo(
 
     Exit status 1 if there is no such photo, no face in it, or the server does not start.
     """
-    import ssr_client
     from ssr_client.annotate import annotate, write_picture
     from ssr_client.cli import SYNTHETIC, answer
     from ssr_client.client import AgeClient
-    from ssr_client.detectors import check_name
+    from ssr_client.faces import check_detector
     from ssr_client.preprocess import read_picture
 
+    from ssr_ops.shipped import ASSETS
     from triton_repo.repository import build
     from triton_repo.server import Server
 
     began = time.perf_counter()
-    source = photo or Path(str(ssr_client.__file__)).parent / "assets" / "astronaut.jpg"
+    source = photo or ASSETS / "astronaut.jpg"
     picture = read_picture(source)
-    check_name(detector)
+    check_detector(detector)
     if out.is_dir() or not out.suffix:
         raise SsrError(f"{out}: expected a picture to write, such as demo/annotated.jpg")
     if out.exists() and out.samefile(source):

@@ -21,12 +21,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from ssr_client.crops import Picture
 from ssr_client.detectors import Haar, YuNet
-from ssr_client.faces import Box
-from ssr_client.preprocess import Picture, crop_faces, read_picture
+from ssr_client.preprocess import crop_faces, read_picture
 
 from ssr_bundle import commandline as command
 from ssr_bundle.contract import Crop
+from ssr_bundle.crop import Box, intersection_over_union
 from ssr_bundle.fetch import fetch
 from ssr_ops import Engine
 from ssr_ops.golden import write_bundle
@@ -34,7 +35,7 @@ from ssr_train.keras_import import import_keras
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SSR_SHARED", ROOT.parent / "shared"))
-PHOTOS = [ROOT / "clients/ssr_client/assets/astronaut.jpg", SHARED / "faces/the_flash_cast.png"]
+PHOTOS = [ROOT / "ssr_ops/assets/astronaut.jpg", SHARED / "faces/the_flash_cast.png"]
 FEWEST = 10
 """Pairs that a person must give to count: fewer are chance hits of the cascade."""
 Pair = tuple[str, Picture, Box, Box]
@@ -137,10 +138,8 @@ def same_face(ours: Box, theirs: Box) -> bool:
 def overlap(a: Box, b: Box) -> float:
     """Intersection over union of what the contract cuts for the two boxes."""
     m, n = Crop().margin
-    p, q = ((x - m * w, y - n * h, x + (1 + m) * w, y + (1 + n) * h) for x, y, w, h in (a, b))
-    width, height = min(p[2], q[2]) - max(p[0], q[0]), min(p[3], q[3]) - max(p[1], q[1])
-    both = max(0.0, width) * max(0.0, height)
-    return both / (sum((r[2] - r[0]) * (r[3] - r[1]) for r in (p, q)) - both)
+    p, q = ((x - m * w, y - n * h, (1 + 2 * m) * w, (1 + 2 * n) * h) for x, y, w, h in (a, b))
+    return intersection_over_union(p, q)
 
 
 def relation(ours: Box, theirs: Box) -> tuple[float, float, float, float]:

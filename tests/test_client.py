@@ -48,10 +48,17 @@ from ssr_client import (  # noqa: E402
 from ssr_client import bench as load_test  # noqa: E402
 from ssr_client import detectors as detection  # noqa: E402
 from ssr_client.annotate import annotate, label, write_picture  # noqa: E402
+from ssr_client.exchange import (  # noqa: E402
+    Attempts,
+    Deadline,
+    RetryBudget,
+    ServedModel,
+    request_arguments,
+)
+from ssr_client.faces import Detector  # noqa: E402
 from ssr_client.preprocess import as_bgr, crop_faces, read_picture  # noqa: E402
-from ssr_client.served import Attempts, Budget, Deadline, Served, request_arguments  # noqa: E402
 
-ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
+ASTRONAUT = ROOT / "ssr_ops/assets/astronaut.jpg"
 
 
 @pytest.fixture(autouse=True)
@@ -172,7 +179,7 @@ def yunet() -> detection.YuNet:
 
 @pytest.mark.parametrize("make", [yunet, detection.Haar], ids=["yunet", "haar"])
 @pytest.mark.parametrize("scale", [0.5, 1, 5])
-def test_both_detectors_find_the_astronaut(make: Callable[[], detection.Detector], scale: float) -> None:
+def test_both_detectors_find_the_astronaut(make: Callable[[], Detector], scale: float) -> None:
     """In large pictures too, which are searched in smaller copies, with the boxes mapped back."""
     detector = make()
     picture = cv2.resize(read_picture(ASTRONAUT), None, fx=scale, fy=scale)
@@ -292,7 +299,7 @@ class Failure(Exception):
 def test_only_unavailable_is_tried_again_with_full_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[float, float]] = []
     monkeypatch.setattr(random, "uniform", lambda low, high: asked.append((low, high)) or 0.0)  # type: ignore[func-returns-value]
-    attempts = Attempts(3, Budget(), Deadline(10), "host:1")
+    attempts = Attempts(3, RetryBudget(), Deadline(10), "host:1")
     for _ in range(3):
         attempts.pause(Failure("UNAVAILABLE"))
     assert asked == [(0, 0.1), (0, 0.2), (0, 0.4)]
@@ -305,22 +312,22 @@ def test_only_unavailable_is_tried_again_with_full_jitter(monkeypatch: pytest.Mo
         ("UNAUTHENTICATED", ClientError),
     ):
         with pytest.raises(kind, match=r"host:1: .*reason"):
-            Attempts(3, Budget(), Deadline(10), "host:1").pause(Failure(status))
+            Attempts(3, RetryBudget(), Deadline(10), "host:1").pause(Failure(status))
     with pytest.raises(DeadlineExceeded):
-        Attempts(3, Budget(), Deadline(10), "host:1").pause(Failure("DEADLINE_EXCEEDED"))
+        Attempts(3, RetryBudget(), Deadline(10), "host:1").pause(Failure("DEADLINE_EXCEEDED"))
     with pytest.raises(DeadlineExceeded, match="queue"):
-        Attempts(3, Budget(), Deadline(10), "").pause(Failure("UNAVAILABLE", "Request timeout expired"))
+        Attempts(3, RetryBudget(), Deadline(10), "").pause(Failure("UNAVAILABLE", "Request timeout expired"))
 
 
 def test_a_deadline_is_the_queue_timeout_too() -> None:
     interface = read_bundle(default_bundle()).contract.interface
-    arguments = request_arguments(Served(interface, 8, ("age",)), True, left=0.25)
+    arguments = request_arguments(ServedModel(interface, 8, ("age",)), True, left=0.25)
     assert (arguments["client_timeout"], arguments["timeout"]) == (0.25, 250_000)
     assert arguments["parameters"] == {"interface_sha256": interface.sha256}
 
 
 def test_the_budget_stops_a_storm_of_retries() -> None:
-    budget = Budget()
+    budget = RetryBudget()
 
     def storm() -> int:
         spent = 0
@@ -720,7 +727,7 @@ def test_deadlines_are_kept_and_sent(url: str, client: AgeClient, engine: Engine
 @pytest.mark.server
 def test_a_request_past_its_deadline_is_not_computed(url: str, client: AgeClient, engine: Engine) -> None:
     """A client's deadline ends its request in the server's queue: no queue policy is needed for that."""
-    from ssr_client import served as shared
+    from ssr_client import exchange
     from tritonclient.grpc import InferenceServerClient
 
     raw = InferenceServerClient(url)
@@ -735,8 +742,8 @@ def test_a_request_past_its_deadline_is_not_computed(url: str, client: AgeClient
         # Crops in memory that all requests share: they reach the queue, two seconds of work, at once.
         assert sharing._memory is not None
         region = sharing._memory.take(crops.nbytes)
-        tensor = shared.tensor_of(crops, sharing._now(), region)
-        sharing._register(region, shared.Deadline(10))
+        tensor = exchange.tensor_of(crops, sharing._now(), region)
+        sharing._register(region, exchange.Deadline(10))
         for _ in range(busy):
             raw.async_infer("ssrnet", [tensor], callback=lambda result, error: done.release())
         with pytest.raises(DeadlineExceeded):

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 from conftest import Serve
-from ssr_client import AgeClient, AsyncAgeClient, ClientError, memory
+from ssr_client import AgeClient, AsyncAgeClient, ClientError
+from ssr_client import shared_memory as memory
 from ssr_client.bench import bench
 
 from ssr_ops import Engine

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("tritonclient.grpc")
 
-ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
+ASTRONAUT = ROOT / "ssr_ops/assets/astronaut.jpg"
 DEAD = "http://127.0.0.1:9"
 
 

@@ -262,7 +262,7 @@ class Calibrated:
     def _photos(self) -> Path:
         photos = self.folder / "photos"
         photos.mkdir(exist_ok=True)
-        shutil.copy(ROOT / "clients/ssr_client/assets/astronaut.jpg", photos)
+        shutil.copy(ROOT / "ssr_ops/assets/astronaut.jpg", photos)
         return photos
 
 

@@ -38,7 +38,7 @@ from ssr_train.quantize.quantizer import find_quantization
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
+ASTRONAUT = ROOT / "ssr_ops/assets/astronaut.jpg"
 STAGES = ("p", "eta", "delta")
 Images = NDArray[np.uint8]
 Arrays = dict[str, NDArray[Any]]

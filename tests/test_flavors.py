@@ -16,7 +16,7 @@ import pytest
 from bundle_faults import changed_weights
 from google.protobuf import text_format
 from ssr_client import AgeClient
-from ssr_client.served import Served
+from ssr_client.exchange import ServedModel
 from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
@@ -81,7 +81,7 @@ def test_config_of_a_stock_backend(
     assert json.loads(parameters.pop("interface")) == bundle.contract.interface.to_json()
     threads = {"intra_op_thread_count": "2"} if flavor is ONNX else {}
     assert parameters == {"mode": "crops", "precision": precision, **threads}
-    assert Served.from_config(served, "m") == Served.from_config(ours, "m")
+    assert ServedModel.from_config(served, "m") == ServedModel.from_config(ours, "m")
     assert flavor_of(served) is flavor
 
 

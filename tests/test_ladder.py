@@ -39,7 +39,7 @@ from triton_repo.ladder.rung import STEPS, NotRun, Opened, Rung
 from triton_repo.tritonserver import TritonServer
 from triton_repo.view import Failure
 
-ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
+ASTRONAUT = ROOT / "ssr_ops/assets/astronaut.jpg"
 DRAWN = 40
 
 

@@ -37,7 +37,7 @@ from ssr_train.data.prepared import open_prepared, read_index, write_index
 from ssr_train.data.records import Problem, Record
 from ssr_train.data.synthetic import draw
 
-ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
+ASTRONAUT = ROOT / "ssr_ops/assets/astronaut.jpg"
 PUBLISHED = Cut(detector="none")
 
 

@@ -29,7 +29,7 @@ from ssr_train.quantize.crop_source import CropSource
 from ssr_train.quantize.quantize_bundle import quantize_bundle
 from ssr_train.quantize.rounding import learn_rounding
 
-ASTRONAUT = ROOT / "clients/ssr_client/assets/astronaut.jpg"
+ASTRONAUT = ROOT / "ssr_ops/assets/astronaut.jpg"
 FEW = 128
 """Drawn faces that calibrate; with half as many the shipped network fails its golden record by some seeds."""
 SMALL = Architecture(stages=(2,), width_x=2, width_s=3, width_fusion=2)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from ssr_client import served as shared
+from ssr_client import exchange
 from ssr_client.bench import validate
 from ssr_client.client import AgeClient
 
@@ -113,16 +113,16 @@ def _request(client: AgeClient, crops: NDArray[np.uint8]) -> Any:
     from tritonclient.grpc._utils import _get_inference_request
 
     served = client._now()
-    [part] = shared.parts_of(crops, served.interface.input.colour, served)
+    [part] = exchange.parts_of(crops, served.interface.input.colour, served)
     if len(part) * 4 > 127:
         raise LoadError(f"crops: at most 31 a request, got {len(part)}")
     region = client._memory.take(part.nbytes) if client._memory is not None else None
     if region is not None and not region.registered:
-        client._register(region, shared.Deadline(TIMEOUT))
-    arguments = shared.request_arguments(served, True, TIMEOUT)
+        client._register(region, exchange.Deadline(TIMEOUT))
+    arguments = exchange.request_arguments(served, True, TIMEOUT)
     del arguments["client_timeout"]
     return _get_inference_request(
-        inputs=[shared.tensor_of(part, served, region)],
+        inputs=[exchange.tensor_of(part, served, region)],
         model_name=client.model,
         model_version=client.version,
         request_id="",

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from ssr_client.crops import Picture
 from ssr_client.errors import BadInput
 from ssr_client.faces import Face
-from ssr_client.preprocess import Picture
+from ssr_client.opencv import cv2
 
 ACCENT = (80, 200, 255)
 INK = (30, 24, 20)

@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.contract import IMAGE_SIZE
-from ssr_client import served as shared
+from ssr_client import exchange
 from ssr_client.client import AgeClient
+from ssr_client.crops import Picture
 from ssr_client.errors import BadInput, ClientError, DeadlineExceeded
-from ssr_client.memory import Region
-from ssr_client.preprocess import Picture
-from ssr_client.served import Deadline
+from ssr_client.exchange import Deadline
+from ssr_client.shared_memory import Region
 
 MOST_UNDER_WAY = 10_000
 """Requests without an answer at which an open loop gives up: the server does not carry the rate."""
@@ -166,9 +166,9 @@ class _Load:
         self._client, self._expected = client, expected
         served = client._now()
         self._served = served
-        [self._crops] = shared.parts_of(crops, served.interface.input.colour, served)
-        self._tensor = shared.tensor_of(self._crops, served) if client._memory is None else None
-        self._arguments = shared.request_arguments(served, True, client.options.timeout)
+        [self._crops] = exchange.parts_of(crops, served.interface.input.colour, served)
+        self._tensor = exchange.tensor_of(self._crops, served) if client._memory is None else None
+        self._arguments = exchange.request_arguments(served, True, client.options.timeout)
         # Of each answered request; None wakes whoever waits for one, since the load shall stop.
         self._done: queue.SimpleQueue[tuple[float, Region | None, Any, Any] | None] = queue.SimpleQueue()
         self._stopped = False
@@ -245,7 +245,7 @@ class _Load:
         tensor, region = self._tensor, None
         if client._memory is not None:
             region = client._memory.take(self._crops.nbytes)
-            tensor = shared.tensor_of(self._crops, self._served, region)
+            tensor = exchange.tensor_of(self._crops, self._served, region)
             if not region.registered:
                 self._register(region)
 
@@ -263,13 +263,11 @@ class _Load:
         self._open += 1
 
     def _register(self, region: Region) -> None:
-        from tritonclient.utils import InferenceServerException
-
         deadline = Deadline(self._client.options.timeout)
         try:
             self._client._register(region, deadline)
-        except InferenceServerException as error:
-            raise shared.translate(error, self._client.url, deadline) from None
+        except exchange.grpc_failure() as error:
+            raise exchange.translate(error, self._client.url, deadline) from None
 
     def _await(self) -> None:
         """Wait for one answer."""
@@ -285,9 +283,11 @@ class _Load:
             return False
         latency, result, error = done
         if error is not None:
-            raise shared.translate(error, self._client.url, Deadline(self._client.options.timeout)) from None
+            raise exchange.translate(
+                error, self._client.url, Deadline(self._client.options.timeout)
+            ) from None
         name = self._served.interface.output.name
-        answer, _ = shared.read_answer(result, len(self._expected), self._served, True)
+        answer, _ = exchange.read_answer(result, len(self._expected), self._served, True)
         if not np.array_equal(answer[name], self._expected):
             raise ClientError(f"{self._client.model}: an answer differed under load")
         self.latencies.append(latency)

@@ -10,27 +10,15 @@ from __future__ import annotations
 import threading
 import warnings
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import cv2
-import cv2.data
 import numpy as np
 
+from ssr_bundle.crop import Box, intersection_over_union, shared_area
 from ssr_bundle.errors import SsrError
-from ssr_client.errors import BadInput
-from ssr_client.faces import Box, Detection
-from ssr_client.preprocess import Picture
-
-NAMES = ("auto", "yunet", "haar")
-
-
-class Detector(Protocol):
-    """Bring your own: anything with these two members works. ``box_convention`` is a name such as
-    ``yunet``; ``detect`` takes a BGR picture (H, W, 3) and may be called from several threads."""
-
-    box_convention: str
-
-    def detect(self, picture: Picture) -> list[Detection]: ...
+from ssr_client.crops import Picture
+from ssr_client.faces import Detection, Detector, check_detector
+from ssr_client.opencv import cv2
 
 
 class BoxConventionWarning(UserWarning):
@@ -128,16 +116,10 @@ class Haar:
         return left_to_right(suppress(inside(found, picture), overlap=0.3))
 
 
-def check_name(name: str) -> None:
-    """Raise :class:`BadInput` unless ``name`` is a detector's."""
-    if name not in NAMES:
-        raise BadInput(f"detector {name!r} is unknown, expected one of {', '.join(NAMES)}")
-
-
 def open_detector(name: str = "auto") -> Detector:
     """A detector by name. ``auto``: YuNet if its model is here or can be fetched, else the Haar cascade,
     with a :class:`FallbackWarning` that says so."""
-    check_name(name)
+    check_detector(name)
     if name == "haar":
         return Haar()
     if name == "yunet":
@@ -205,13 +187,9 @@ def suppress(found: list[Detection], overlap: float) -> list[Detection]:
 
 
 def _same(a: Box, b: Box, overlap: float) -> bool:
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return False
-    shared = width * height
-    union = a[2] * a[3] + b[2] * b[3] - shared
-    return shared / union > overlap or shared / min(a[2] * a[3], b[2] * b[3]) > 0.7
+    shared = shared_area(a, b)
+    smaller = min(a[2] * a[3], b[2] * b[3])
+    return shared > 0 and (intersection_over_union(a, b) > overlap or shared / smaller > 0.7)
 
 
 def _shrink(picture: Picture, scale: float) -> tuple[Any, float, float]:

@@ -1,11 +1,20 @@
-"""What is found in a photo."""
+"""What is found in a photo, and by whom."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-Box = tuple[float, float, float, float]
-"""x, y of the upper left corner, width, height; pixels of the picture given."""
+import numpy as np
+from numpy.typing import NDArray
+
+from ssr_bundle.crop import Box
+from ssr_client.crops import Picture
+from ssr_client.errors import BadInput
+
+DETECTORS = ("auto", "yunet", "haar")
+"""Detectors that have a name; ``auto`` is the better of the others that is here."""
 
 Landmarks = tuple[tuple[float, float], ...]
 """Right eye, left eye, nose tip, right and left mouth corner (the person's right), as x, y in pixels."""
@@ -18,6 +27,21 @@ class Detection:
     box: Box
     score: float = 1.0
     landmarks: Landmarks | None = None
+
+
+class Detector(Protocol):
+    """Bring your own: anything with these two members works. ``box_convention`` is a name such as
+    ``yunet``; ``detect`` takes a BGR picture (H, W, 3) and may be called from several threads."""
+
+    box_convention: str
+
+    def detect(self, picture: Picture) -> list[Detection]: ...
+
+
+def check_detector(name: str) -> None:
+    """Raise :class:`BadInput` unless ``name`` is a detector's."""
+    if name not in DETECTORS:
+        raise BadInput(f"detector {name!r} is unknown, expected one of {', '.join(DETECTORS)}")
 
 
 @dataclass(frozen=True)
@@ -35,3 +59,21 @@ class Face:
     interval: tuple[float, float] | None = None
     track_id: int | None = None
     attributes: dict[str, float] = field(default_factory=dict)
+
+
+def faces_of(
+    found: Sequence[Detection], boxes: Sequence[Box], answer: Mapping[str, NDArray[np.float32]], name: str
+) -> list[Face]:
+    """Detections and the served arrays as faces, in the detections' order; ``name`` is the answer's."""
+    values: list[float] = answer[name].tolist()
+    intervals = answer[f"{name}_interval"].tolist() if f"{name}_interval" in answer else [None] * len(values)
+    return [
+        Face(
+            box=box,
+            landmarks=detection.landmarks,
+            age=value if name == "age" else None,
+            interval=interval and (interval[0], interval[1]),
+            attributes={} if name == "age" else {name: value},
+        )
+        for detection, box, value, interval in zip(found, boxes, values, intervals, strict=True)
+    ]

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.contract import IMAGE_SIZE, Interface
+from ssr_bundle.crop import Box
 from ssr_bundle.errors import SsrError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 LEAST = 32
 """Crops that calibration and a drift table take at least; fewer leave ranges and percentiles to chance."""
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,9 @@ def gather(
     cannot be read or show no face are skipped; copies of a file count once. ``tick``: files done, and all.
     Raises :class:`SsrError` if the folder is missing or no face is found in it.
     """
+    from ssr_client.crops import in_colour
     from ssr_client.photo import Finder
-    from ssr_client.preprocess import crop_faces, in_colour, read_picture
+    from ssr_client.preprocess import crop_faces, read_picture
 
     if not folder.is_dir():
         what = "not a folder" if folder.exists() else "no such folder"

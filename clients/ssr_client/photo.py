@@ -1,4 +1,4 @@
-"""From a photo to faces: what both clients do before and after they ask the server."""
+"""From a photo to crops: what both clients do before they ask the server."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import warnings
 from typing import Any
 
 from ssr_bundle.contract import Interface
+from ssr_bundle.crop import Box
 from ssr_client import detectors
-from ssr_client.detectors import BoxConventionWarning, Detector
-from ssr_client.faces import Box, Detection, Face
-from ssr_client.preprocess import Picture, crop_faces, in_colour
-from ssr_client.served import Arrays
+from ssr_client.crops import Picture, in_colour
+from ssr_client.detectors import BoxConventionWarning
+from ssr_client.faces import Detection, Detector, check_detector
+from ssr_client.preprocess import as_bgr, crop_faces
 
 
 class Finder:
@@ -19,7 +20,7 @@ class Finder:
 
     def __init__(self, detector: Detector | str) -> None:
         if isinstance(detector, str):
-            detectors.check_name(detector)
+            check_detector(detector)
         self._given = detector
         self._opened: Detector | None = None if isinstance(detector, str) else detector
         self._warned: set[str] = set()
@@ -35,6 +36,11 @@ class Finder:
     def find(self, picture: Picture) -> list[Detection]:
         return detectors.left_to_right(detectors.inside(list(self.detector.detect(picture)), picture))
 
+    def find_in(self, image: Any, colour: str) -> tuple[Picture, list[Detection]]:
+        """Whatever :func:`ssr_client.preprocess.as_bgr` takes, as it gives it, and the faces in it."""
+        picture = as_bgr(image, colour)
+        return picture, self.find(picture)
+
     def cut(
         self, picture: Picture, found: list[Detection], interface: Interface
     ) -> tuple[list[Box], Picture]:
@@ -46,27 +52,8 @@ class Finder:
                 f"the detector's boxes are {have!r}, the network learned from {want!r} boxes and nothing "
                 "maps them: answers may be off by years",
                 BoxConventionWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         boxes = [detectors.to_convention(d.box, have, want) for d in found]
         crops = crop_faces(picture, boxes, interface.crop)
         return boxes, in_colour(crops, "bgr", interface.input.colour)
-
-
-def faces_of(found: list[Detection], boxes: list[Box], answer: Arrays, interface: Interface) -> list[Face]:
-    """Detections and the served arrays as faces, in the detections' order."""
-    name = interface.output.name
-    interval: Any = answer.get(f"{name}_interval")
-    faces = []
-    for i, (detection, box) in enumerate(zip(found, boxes, strict=True)):
-        value = float(answer[name][i])
-        faces.append(
-            Face(
-                box=box,
-                landmarks=detection.landmarks,
-                age=value if name == "age" else None,
-                interval=None if interval is None else (float(interval[i][0]), float(interval[i][1])),
-                attributes={} if name == "age" else {name: value},
-            )
-        )
-    return faces

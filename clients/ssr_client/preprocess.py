@@ -1,23 +1,20 @@
-"""Pictures and crops: from what a caller has to what the served contract says, to the last bit."""
+"""Pictures: from what a caller has to the crops that the served contract says, to the last bit."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ssr_bundle.contract import IMAGE_SIZE, Crop
+from ssr_bundle.crop import cuts
+from ssr_bundle.errors import SsrError
+from ssr_client.crops import Picture, check_colour
 from ssr_client.errors import BadInput
-
-Picture = NDArray[np.uint8]
-"""(H, W, 3) bytes."""
-
-COLOURS = ("bgr", "rgb")
+from ssr_client.opencv import cv2
 
 
 def read_picture(path: str | Path) -> Picture:
@@ -82,53 +79,10 @@ def crop_faces(
     if faces.ndim != 2 or faces.shape[1] != 4:
         raise BadInput(f"boxes: expected shape (M, 4) as x, y, w, h, got {faces.shape}")
     crops = np.empty((len(faces), size, size, 3), np.uint8)
-    for m, (x, y, w, h) in enumerate(faces.tolist()):
-        if not (all(map(math.isfinite, (x, y, w, h))) and w > 0 and h > 0):
-            raise BadInput(f"box {m}: ({x:g}, {y:g}, {w:g}, {h:g}) has no area")
-        left, right = _cut(x, w, crop.margin[0], picture.shape[1])
-        top, bottom = _cut(y, h, crop.margin[1], picture.shape[0])
-        if left >= right or top >= bottom:
-            raise BadInput(f"box {m}: ({x:g}, {y:g}, {w:g}, {h:g}) lies outside the picture")
-        cv2.resize(
-            picture[top:bottom, left:right],
-            (size, size),
-            dst=crops[m],
-            interpolation=cv2.INTER_LINEAR,
-        )
-    return crops
-
-
-def _cut(begin: float, extent: float, margin: float, limit: int) -> tuple[int, int]:
-    """Half-open pixel range of one axis: ``floor-inclusive`` rounding, ``clip`` border."""
-    first = max(math.floor(begin - margin * extent), 0)
-    last = min(math.floor(begin + extent + margin * extent), limit - 1)
-    return first, last + 1
-
-
-def check_crops(crops: Any) -> Picture:
-    """``crops`` as (N, 64, 64, 3) uint8; raises :class:`BadInput` saying what it is instead."""
     try:
-        array = np.asarray(crops)
-    except ValueError:
-        raise BadInput(
-            f"crops: not of one shape, expected uint8 (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3)"
-        ) from None
-    if isinstance(crops, list | tuple) and not crops:
-        return np.empty((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    expected = (IMAGE_SIZE, IMAGE_SIZE, 3)
-    if array.shape[1:] != expected:
-        hint = "; for one crop pass crop[None]" if array.shape == expected else ""
-        raise BadInput(f"crops: shape {array.shape}, expected (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3){hint}")
-    if array.dtype != np.uint8:
-        raise BadInput(f"crops: {array.dtype} values, expected uint8 in 0..255")
-    return array
-
-
-def in_colour(images: Picture, have: str, want: str) -> Picture:
-    """``images`` (..., 3) in the colour order ``want``."""
-    return images if have == want else images[..., ::-1]
-
-
-def check_colour(colour: str) -> None:
-    if colour not in COLOURS:
-        raise BadInput(f"colour: {colour!r} is unknown, expected 'bgr' or 'rgb'")
+        parts = list(cuts(faces.tolist(), crop, *picture.shape[:2]))
+    except SsrError as error:
+        raise BadInput(str(error)) from None
+    for target, part in zip(crops, parts, strict=True):
+        cv2.resize(picture[part], (size, size), dst=target, interpolation=cv2.INTER_LINEAR)
+    return crops

@@ -1,25 +1,60 @@
-"""What the two clients hold alike: whom they talk to, how, and what they learned of the served model."""
+"""What the two clients do alike: everything but the waiting.
+
+It is written once, as coroutines. :class:`ssr_client.AsyncAgeClient` awaits them in its event loop;
+:class:`ssr_client.AgeClient` runs them to their end with :func:`finish`, for there nothing ever waits: what a
+coroutine asks of :class:`Session`'s abstract methods is done when they return.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssr_bundle.contract import Interface
-from ssr_client import served as shared
-from ssr_client.detectors import Detector
-from ssr_client.errors import BadInput, ServerUnavailable
-from ssr_client.memory import Region, Regions
-from ssr_client.photo import Finder
-from ssr_client.preprocess import Picture
-from ssr_client.served import Budget, Options, Served, Version
+from ssr_client import exchange
+from ssr_client.crops import Picture, check_colour, check_crops
+from ssr_client.errors import BadInput, DeadlineExceeded, InterfaceChanged, ModelNotFound, ServerUnavailable
+from ssr_client.exchange import (
+    AnswerSource,
+    Arrays,
+    Attempts,
+    ClientOptions,
+    Deadline,
+    RetryBudget,
+    ServedModel,
+)
+from ssr_client.faces import Detector, Face, check_detector, faces_of
+from ssr_client.shared_memory import Region, Regions, sweep
+
+if TYPE_CHECKING:
+    from ssr_client.photo import Finder
+
+T = TypeVar("T")
+
+UNREGISTER_SECONDS = 2.0
 
 
-class Session:
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine gives that never waits."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    work.close()
+    raise AssertionError("the coroutine waits")
+
+
+class Session(ABC):
     """Base of :class:`ssr_client.AgeClient` and :class:`ssr_client.AsyncAgeClient`."""
 
     _block = "a `with`"
+    _lock: AbstractAsyncContextManager[Any]
+    """Held while the configuration is read again."""
 
     def __init__(
         self,
@@ -40,14 +75,16 @@ class Session:
                 f"version: expected a version's number, or nothing for the newest, got {version!r}"
             )
         self.url, self.model, self.version = url, model, number
-        self.options = Options(**options)
+        self.options = ClientOptions(**options)
+        if isinstance(detector, str):
+            check_detector(detector)
+        self._detector = detector
         self._headers = self.options.metadata()
-        self._finder = Finder(detector)
-        self._budget = Budget()
+        self._budget = RetryBudget()
         self._client: Any = None
-        self._served: Served | None = None
+        self._served: ServedModel | None = None
         self._memory: Regions | None = None
-        self.last: Version | None = None
+        self.last: AnswerSource | None = None
 
     @property
     def interface(self) -> Interface:
@@ -68,29 +105,224 @@ class Session:
         """Whether the weights of the last answer learned from drawn faces; None before any answer."""
         return self.last.synthetic if self.last else None
 
+    # -- how a client waits --------------------------------------------------------------------------
+
+    @abstractmethod
+    async def _call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
+        """What tritonclient's ``method`` gives. A client that was closed meanwhile is told as such."""
+
+    @abstractmethod
+    async def _sleep(self, seconds: float) -> None: ...
+
+    @abstractmethod
+    async def _aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Work for the CPU."""
+
+    @abstractmethod
+    async def _together(self, jobs: Sequence[Callable[[], Coroutine[Any, Any, T]]]) -> list[T]:
+        """The results of all jobs, ``in_flight`` of them under way at a time."""
+
+    # -- opening and closing -------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """Wait until the model is ready, read its interface."""
+        await self._wait()
+        self._served = await self._read_config()
+        if self.options.shared_memory:
+            await self._share()
+
+    async def _wait(self) -> None:
+        deadline = Deadline(max(self.options.wait, 0.1))
+        trouble: Exception = ServerUnavailable(f"{self.url}: no answer")
+        while True:
+            try:
+                ready = self._until(deadline)
+                if await self._call("is_model_ready", self.model, self.version, **ready):
+                    return
+                trouble = ServerUnavailable(f"{self.url}: model {self.model!r} is not ready")
+                await self._look(ready)
+            except exchange.grpc_failure() as error:
+                told = exchange.translate(error, self.url, deadline)
+                if isinstance(told, ServerUnavailable | ModelNotFound):
+                    trouble = told
+                elif not isinstance(told, DeadlineExceeded):
+                    raise told from None
+            except DeadlineExceeded:
+                raise exchange.not_ready(trouble, self.options.wait) from None
+            await self._sleep(exchange.READY_POLL_SECONDS)
+
+    async def _look(self, arguments: dict[str, Any]) -> None:
+        """Of a model that is not ready: raise what the server says of it, if it says anything.
+
+        A server may keep its index from clients; the model's configuration then shows whether it is known.
+        """
+        try:
+            index = await self._call("get_model_repository_index", **arguments)
+        except exchange.grpc_failure() as error:
+            if not exchange.refused(error):
+                raise
+            await self._call("get_model_config", self.model, self.version, **arguments)
+            return
+        if gone := exchange.not_served(index, self.model, self.version, self.url):
+            raise gone
+
+    async def _read_config(self) -> ServedModel:
+        deadline = Deadline(self.options.timeout)
+        attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
+        while True:
+            try:
+                asked = (self.model, self.version)
+                response = await self._call("get_model_config", *asked, **self._until(deadline))
+                return ServedModel.from_config(response.config, self.model)
+            except exchange.grpc_failure() as error:
+                pause = attempts.pause(error)
+            await self._sleep(pause)
+
+    async def _refresh(self, used: ServedModel) -> ServedModel | None:
+        """The configuration read again, or None if it is still the one that was used."""
+        async with self._lock:
+            now = self._now()
+            if now == used:
+                now = self._served = await self._read_config()
+        return None if now == used else now
+
+    # -- asking --------------------------------------------------------------------------------------
+
+    async def _predict(self, crops: Any, colour: str, only_value: bool) -> Arrays:
+        check_colour(colour)
+        images = check_crops(crops)
+        served, deadline = self._now(), Deadline(self.options.timeout)
+        try:
+            return await self._ask(images, colour, served, only_value, deadline)
+        except BadInput:
+            changed = await self._refresh(served)
+            if changed is None:
+                raise
+        if changed.interface.crop != served.interface.crop:
+            raise InterfaceChanged(
+                f"{self.model}: the served model now wants faces cut another way than these crops were; "
+                "cut them again by client.interface.crop"
+            )
+        return await self._ask(images, colour, changed, only_value, deadline)
+
+    async def _predict_photo(self, image: Any, colour: str) -> list[Face]:
+        picture, found = await self._aside(self._finder.find_in, image, colour)
+        deadline = Deadline(self.options.timeout)
+        served = self._now()
+        for attempt in (1, 2):
+            boxes, crops = self._finder.cut(picture, found, served.interface)
+            try:
+                answer = await self._ask(crops, served.interface.input.colour, served, False, deadline)
+                return faces_of(found, boxes, answer, served.interface.output.name)
+            except BadInput:
+                changed = await self._refresh(served)
+                if attempt == 2 or changed is None:
+                    raise
+                served = changed
+        raise AssertionError("unreachable")
+
+    async def _ask(
+        self, images: Picture, colour: str, served: ServedModel, only_value: bool, deadline: Deadline
+    ) -> Arrays:
+        parts = exchange.parts_of(images, colour, served)
+        jobs = [partial(self._infer, part, served, only_value, deadline) for part in parts]
+        return exchange.join(await self._together(jobs), served, only_value)
+
+    async def _infer(
+        self, part: Picture, served: ServedModel, only_value: bool, deadline: Deadline
+    ) -> Arrays:
+        """One request, tried again while the server is unavailable."""
+        attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
+        with self._lent(part, served) as (tensor, region):
+            while True:
+                try:
+                    if region is not None and not region.registered:
+                        await self._ensure_registered(region, deadline)
+                    result = await self._call(
+                        "infer",
+                        self.model,
+                        [tensor],
+                        model_version=self.version,
+                        headers=self._headers,
+                        **exchange.request_arguments(served, only_value, deadline.left()),
+                    )
+                except exchange.grpc_failure() as error:
+                    if region is not None and region.registered and exchange.forgot_region(error):
+                        region.registered = False
+                        continue
+                    pause = attempts.pause(error)
+                else:
+                    self._budget.earn()
+                    answer, self.last = exchange.read_answer(result, len(part), served, only_value)
+                    return answer
+                await self._sleep(pause)
+
+    # -- memory shared with the server ---------------------------------------------------------------
+
+    async def _share(self) -> None:
+        """Begin to share memory, which shows whether the server can; clear up what crashed clients left."""
+        sweep()
+        self._memory = self._memory or Regions()
+        deadline = Deadline(self.options.timeout)
+        region = self._memory.take(1)
+        try:
+            if not region.registered:
+                await self._ensure_registered(region, deadline)
+            status = await self._call("get_system_shared_memory_status", **self._until(deadline))
+        except exchange.grpc_failure() as error:
+            raise exchange.translate(error, self.url, deadline) from None
+        finally:
+            self._memory.give(region)
+        for name in exchange.left_on_server(status):
+            await self._unregister(name)
+
+    async def _ensure_registered(self, region: Region, deadline: Deadline) -> None:
+        place = {"name": region.name, "key": region.key, "byte_size": region.size}
+        try:
+            await self._call("register_system_shared_memory", **place, **self._until(deadline))
+        except exchange.grpc_failure() as error:
+            if not exchange.knows_region(error):
+                raise
+        region.registered = True
+
+    async def _unregister(self, name: str) -> None:
+        """Have the server let go of a region. One that it still reads from stays, for the next sweep."""
+        soon = self._until(Deadline(UNREGISTER_SECONDS))
+        with contextlib.suppress(exchange.grpc_failure(), ServerUnavailable):
+            await self._call("unregister_system_shared_memory", name, **soon)
+
+    async def _unshare(self) -> None:
+        memory, self._memory = self._memory, None
+        for region in memory.drain() if memory is not None else ():
+            await self._unregister(region.name)
+            region.close()
+
     @contextmanager
-    def _lent(self, part: Picture, served: Served) -> Iterator[tuple[Any, Region | None]]:
+    def _lent(self, part: Picture, served: ServedModel) -> Iterator[tuple[Any, Region | None]]:
         """The request's tensor, and the region that holds its crops if memory is shared."""
         memory = self._memory
         if memory is None:
-            yield shared.tensor_of(part, served), None
+            yield exchange.tensor_of(part, served), None
             return
         region = memory.take(part.nbytes)
         try:
-            yield shared.tensor_of(part, served, region), region
+            yield exchange.tensor_of(part, served, region), region
         finally:
             memory.give(region)
 
-    def _registration(self, region: Region) -> dict[str, Any]:
-        """Keywords of ``register_system_shared_memory``."""
-        return {
-            "name": region.name,
-            "key": region.key,
-            "byte_size": region.size,
-            "headers": self._headers,
-        }
+    # -- state ---------------------------------------------------------------------------------------
 
-    def _now(self) -> Served:
+    @cached_property
+    def _finder(self) -> Finder:
+        from ssr_client.photo import Finder  # with OpenCV, which crops do not need
+
+        return Finder(self._detector)
+
+    def _until(self, deadline: Deadline) -> dict[str, Any]:
+        """Keywords of every call: the headers, and the seconds that are left."""
+        return {"headers": self._headers, "client_timeout": deadline.left()}
+
+    def _now(self) -> ServedModel:
         served = self._served
         if served is None:
             raise ServerUnavailable(f"{self.url}: the client is not open; use it in {self._block} block")

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from ssr_client.detectors import NAMES as DETECTORS
 from ssr_client.detectors import to_convention
 from ssr_client.errors import BadInput
-from ssr_client.faces import Box, Detection
+from ssr_client.faces import DETECTORS, Detection
 from ssr_client.photo import Finder
 from ssr_client.preprocess import crop_faces, decode_picture
 
 from ssr_bundle.contract import IMAGE_SIZE, Crop
+from ssr_bundle.crop import Box, intersection_over_union
 from ssr_bundle.errors import SsrError
 from ssr_train.data.alignment import align
 from ssr_train.data.records import (
@@ -150,7 +150,7 @@ class Cutter:
         best, most = None, 0.0
         for face in self._finder.find(picture[around]):
             moved = _moved(face, left, top)
-            shared = _overlap(moved.box, box)
+            shared = intersection_over_union(moved.box, box)
             if shared > most:
                 best, most = moved, shared
         if best is None:
@@ -219,14 +219,6 @@ def _moved(face: Detection, left: int, top: int) -> Detection:
     x, y, w, h = face.box
     points = face.landmarks and tuple((px + left, py + top) for px, py in face.landmarks)
     return Detection((x + left, y + top, w, h), face.score, points)
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
 def _text(box: Box) -> str:

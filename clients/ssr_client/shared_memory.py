@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.disk import try_lock
+from ssr_client.crops import Picture
 from ssr_client.errors import ClientError
-from ssr_client.preprocess import Picture
 
 FOLDER = Path("/dev/shm")
 PREFIX = "ssr-client-"

@@ -1,7 +1,6 @@
-"""What the synchronous and the asynchronous client share: everything but the waiting.
+"""What is exchanged with the server: options, the served interface, requests, answers, errors.
 
-Reading the served interface, splitting, building requests, reading answers, translating errors, and
-when to try again.
+Also when a request that failed is worth another try.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.contract import ContractError, Interface
+from ssr_client.crops import Picture, in_colour
 from ssr_client.errors import BadInput, ClientError, DeadlineExceeded, ModelNotFound, ServerUnavailable
-from ssr_client.memory import Region, left_behind
-from ssr_client.preprocess import Picture, in_colour
+from ssr_client.shared_memory import Region, left_behind
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -46,7 +45,7 @@ LONGEST_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
-class Options:
+class ClientOptions:
     """How a client talks. ``timeout``: seconds for one call as a whole, retries included, also sent as
     the server's queue timeout; ``wait``: seconds to wait for a server and its model at the start;
     ``retries``: extra attempts of a request answered UNAVAILABLE; ``in_flight``: requests at once when
@@ -134,7 +133,7 @@ def _printable(text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """The served configuration, as far as a client follows it."""
 
     interface: Interface
@@ -142,7 +141,7 @@ class Served:
     outputs: tuple[str, ...]
 
     @classmethod
-    def from_config(cls, config: Any, model: str) -> Served:
+    def from_config(cls, config: Any, model: str) -> ServedModel:
         """Read ``ModelConfig``'s parameters; raises :class:`ClientError` if they are not this project's."""
         parameters = config.parameters
         for key in ("interface", "interface_sha256"):
@@ -164,7 +163,7 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Version:
+class AnswerSource:
     """What gave an answer. ``synthetic``: the weights learned from drawn faces, not from photos;
     ``engine``: precision and implementation that computed, ``int8 amx`` (empty from an older backend)."""
 
@@ -196,7 +195,7 @@ class Deadline:
         return DeadlineExceeded(f"no answer within {self.seconds:g} s" + (f" ({why})" if why else ""))
 
 
-class Budget:
+class RetryBudget:
     """Retries that a client may spend: ten, won back one for every ten answers. It keeps many clients of
     a struggling server from multiplying its load."""
 
@@ -221,7 +220,7 @@ class Attempts:
 
     FIRST, LONGEST = 0.1, 2.0
 
-    def __init__(self, retries: int, budget: Budget, deadline: Deadline, url: str) -> None:
+    def __init__(self, retries: int, budget: RetryBudget, deadline: Deadline, url: str) -> None:
         self._retries, self._budget, self._deadline, self._url = retries, budget, deadline, url
         self._made = 0
 
@@ -238,6 +237,14 @@ class Attempts:
         if pause >= self._deadline.left():
             raise ServerUnavailable(f"{translated} (no time left for another attempt)") from None
         return pause
+
+
+def grpc_failure() -> type[Exception]:
+    """tritonclient's exception. Asked for when one is there: importing this module loads no gRPC."""
+    from tritonclient.utils import InferenceServerException
+
+    failure: type[Exception] = InferenceServerException
+    return failure
 
 
 def _told(error: Exception) -> tuple[str, str]:
@@ -290,13 +297,13 @@ def _connection(message: str) -> str:
     return message
 
 
-def parts_of(crops: Picture, colour: str, served: Served) -> list[Picture]:
+def parts_of(crops: Picture, colour: str, served: ServedModel) -> list[Picture]:
     """Parts of at most ``max_batch_size`` crops, in the contract's colour order."""
     most, wanted = served.max_batch_size, served.interface.input.colour
     return [in_colour(crops[k : k + most], colour, wanted) for k in range(0, len(crops), most)]
 
 
-def tensor_of(part: Picture, served: Served, region: Region | None = None) -> Any:
+def tensor_of(part: Picture, served: ServedModel, region: Region | None = None) -> Any:
     """``InferInput`` of crops in the contract's colour order; with a region, they are copied to there."""
     from tritonclient.grpc import InferInput
 
@@ -323,7 +330,7 @@ def left_on_server(status: Any) -> list[str]:
     return [r.name for r in status.regions.values() if r.key == f"/{r.name}" and left_behind(r.name)]
 
 
-def request_arguments(served: Served, only_value: bool, left: float) -> dict[str, Any]:
+def request_arguments(served: ServedModel, only_value: bool, left: float) -> dict[str, Any]:
     """Keywords of ``infer`` that say what is wanted and by when (seconds ``left``)."""
     from tritonclient.grpc import InferRequestedOutput
 
@@ -335,7 +342,9 @@ def request_arguments(served: Served, only_value: bool, left: float) -> dict[str
     }
 
 
-def read_answer(result: Any, count: int, served: Served, only_value: bool) -> tuple[Arrays, Version]:
+def read_answer(
+    result: Any, count: int, served: ServedModel, only_value: bool
+) -> tuple[Arrays, AnswerSource]:
     """Arrays by name and the version that gave them; the value is (N,), others (N, ...)."""
     response = result.get_response()
     names = [served.interface.output.name] if only_value else [o.name for o in response.outputs]
@@ -351,13 +360,13 @@ def read_answer(result: Any, count: int, served: Served, only_value: bool) -> tu
     def stated(key: str) -> str:
         return str(parameters[key].string_param) if key in parameters else ""
 
-    version = Version(
+    version = AnswerSource(
         response.model_version, stated("weights_sha256"), stated("synthetic") == "true", stated("engine")
     )
     return arrays, version
 
 
-def join(parts: Sequence[Arrays], served: Served, only_value: bool) -> Arrays:
+def join(parts: Sequence[Arrays], served: ServedModel, only_value: bool) -> Arrays:
     """The parts of a split input, in order."""
     if parts:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
