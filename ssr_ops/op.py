@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from ssr_ops.native import call, check_shapes, native, shape_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor  # named below
+
+Array = TypeVar("Array", "Tensor", NDArray[Any])
 
 __all__ = ["implementation", "implementations", "soft_stagewise_regression"]
 
@@ -41,38 +43,16 @@ def implementation() -> str:
     return str(call(native.implementation))
 
 
-@overload
 def soft_stagewise_regression(
-    p: Tensor,
-    eta: Tensor,
-    delta: Tensor,
-    stages: Sequence[int],
-    value_range: float,
-    lambda_index: float = ...,
-    lambda_width: float = ...,
-    denominator_floor: float = ...,
-) -> Tensor: ...
-@overload
-def soft_stagewise_regression(
-    p: NDArray[Any],
-    eta: NDArray[Any],
-    delta: NDArray[Any],
-    stages: Sequence[int],
-    value_range: float,
-    lambda_index: float = ...,
-    lambda_width: float = ...,
-    denominator_floor: float = ...,
-) -> NDArray[Any]: ...
-def soft_stagewise_regression(
-    p: Any,
-    eta: Any,
-    delta: Any,
+    p: Array,
+    eta: Array,
+    delta: Array,
     stages: Sequence[int],
     value_range: float,
     lambda_index: float = 1.0,
     lambda_width: float = 1.0,
     denominator_floor: float = 1e-3,
-) -> Any:
+) -> Array:
     """Age of each row, unclipped: V * sum_k [ sum_i p_i (i + lambda_index eta_i) ] / prod_{j<=k} s_j d_j.
 
     d_j = max(1 + lambda_width delta_j, denominator_floor). p, eta: (N, sum of s_k); delta: (N, K), all
@@ -90,14 +70,17 @@ def soft_stagewise_regression(
         _plain("lambda_width", lambda_width),
         _plain("denominator_floor", denominator_floor),
     )
+    run: Any
     if type(p) is np.ndarray:
-        return _numpy(p, eta, delta, constants)
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(p, torch.Tensor):
+        run = _numpy
+    elif (torch := sys.modules.get("torch")) is not None and isinstance(p, torch.Tensor):
         from ssr_ops import op_torch
 
-        return op_torch.soft_stagewise_regression(p, eta, delta, constants)
-    raise TypeError(f"p: expected a torch tensor or a plain NumPy array, got {type(p).__name__}")
+        run = op_torch.soft_stagewise_regression
+    else:
+        raise TypeError(f"p: expected a torch tensor or a plain NumPy array, got {type(p).__name__}")
+    age: Array = run(p, eta, delta, constants)
+    return age
 
 
 def _bins(stages: Sequence[int]) -> tuple[int, ...]:

@@ -289,12 +289,7 @@ def head(parameters: Parameters, architecture: Architecture, maps: Mapping[str, 
     for k in range(len(architecture.stages)):
         x, s = (maps[f"stages.{k}.fuse_{stream}"].astype(np.float64) for stream in "xs")
         parts.append(reference.predict_stage(parameters, f"stages.{k}", x, s))
-    p, eta, delta = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-    a = architecture
-    age = reference.soft_stagewise_regression(
-        p, eta, delta, a.stages, a.value_range, a.lambda_index, a.lambda_width, a.denominator_floor
-    )
-    return Stages(p, eta, delta, age)
+    return reference.regressed(architecture, parts)
 
 
 def stream_of(name: str) -> str:

@@ -73,8 +73,12 @@ def network(parameters: Parameters, architecture: Architecture, images: ArrayLik
             x, s = windows(x, 2).mean(axis=(2, 4)), windows(s, 2).max(axis=(2, 4))
         levels[block + 1] = (x, s)
     outputs = [_stage(w, f"stages.{k}", *levels[t.level], t.pool) for k, t in enumerate(architecture.taps)]
+    return regressed(architecture, outputs)
+
+
+def regressed(a: Architecture, outputs: Sequence[tuple[Array, Array, Array]]) -> Stages:
+    """What the stages' p, eta and delta, each (N, ...), say together."""
     p, eta, delta = (np.concatenate(parts, axis=1) for parts in zip(*outputs, strict=True))
-    a = architecture
     age = soft_stagewise_regression(
         p, eta, delta, a.stages, a.value_range, a.lambda_index, a.lambda_width, a.denominator_floor
     )

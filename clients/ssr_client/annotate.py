@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from ssr_bundle.disk import replace_file
 from ssr_client.crops import Picture
 from ssr_client.errors import BadInput
 from ssr_client.faces import Face
@@ -53,12 +53,7 @@ def write_picture(path: str | Path, picture: Picture) -> None:
             "(the longest side of .jpg is 65500, of .webp 16383); .png holds more"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(target, data)
 
 
 def check_format(path: str | Path) -> None:

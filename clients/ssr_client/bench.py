@@ -247,7 +247,7 @@ class _Load:
             region = client._memory.take(self._crops.nbytes)
             tensor = exchange.tensor_of(self._crops, self._served, region)
             if not region.registered:
-                self._register(region)
+                client._register(region, Deadline(client.options.timeout))
 
         def done(result: Any, error: Any) -> None:
             self._done.put((time.perf_counter() - since, region, result, error))
@@ -261,13 +261,6 @@ class _Load:
             **self._arguments,
         )
         self._open += 1
-
-    def _register(self, region: Region) -> None:
-        deadline = Deadline(self._client.options.timeout)
-        try:
-            self._client._register(region, deadline)
-        except exchange.grpc_failure() as error:
-            raise exchange.translate(error, self._client.url, deadline) from None
 
     def _await(self) -> None:
         """Wait for one answer."""

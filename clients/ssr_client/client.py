@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from ssr_client import exchange
 from ssr_client.exchange import Arrays, Deadline
-from ssr_client.faces import Detector, Face
+from ssr_client.faces import Face
 from ssr_client.session import Session, T, finish
 from ssr_client.shared_memory import Region
 
@@ -34,18 +33,7 @@ class AgeClient(Session):
     for another network.
     """
 
-    def __init__(
-        self,
-        url: str = "localhost:8001",
-        model: str = "ssrnet",
-        version: str | int | None = None,
-        *,
-        detector: Detector | str = "auto",
-        **options: Any,
-    ) -> None:
-        super().__init__(url, model, version, detector=detector, **options)
-        self._lock = _Lock()
-        self._pool: ThreadPoolExecutor | None = None
+    _pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> AgeClient:
         try:
@@ -55,9 +43,7 @@ class AgeClient(Session):
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def open(self) -> None:
@@ -66,6 +52,7 @@ class AgeClient(Session):
 
         if self._client is None:
             self._client = InferenceServerClient(self.url, **self.options.channel(self.url))
+            self._lock = _Lock()
             self._pool = ThreadPoolExecutor(self.options.in_flight, thread_name_prefix="ssr-client")
         finish(self._begin())
 
@@ -108,7 +95,10 @@ class AgeClient(Session):
 
     def _register(self, region: Region, deadline: Deadline) -> None:
         """Make a region known to the server, for whoever sends requests of their own."""
-        finish(self._ensure_registered(region, deadline))
+        try:
+            finish(self._ensure_registered(region, deadline))
+        except exchange.grpc_failure() as error:
+            raise exchange.translate(error, self.url, deadline) from None
 
     async def _call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
         client = self._connected()

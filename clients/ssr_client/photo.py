@@ -52,7 +52,7 @@ class Finder:
                 f"the detector's boxes are {have!r}, the network learned from {want!r} boxes and nothing "
                 "maps them: answers may be off by years",
                 BoxConventionWarning,
-                stacklevel=5,
+                stacklevel=7,  # who called predict_photo
             )
         boxes = [detectors.to_convention(d.box, have, want) for d in found]
         crops = crop_faces(picture, boxes, interface.crop)

@@ -191,35 +191,40 @@ class Session(ABC):
     async def _predict(self, crops: Any, colour: str, only_value: bool) -> Arrays:
         check_colour(colour)
         images = check_crops(crops)
-        served, deadline = self._now(), Deadline(self.options.timeout)
-        try:
+        first, deadline = self._now(), Deadline(self.options.timeout)
+
+        async def ask(served: ServedModel) -> Arrays:
+            if served.interface.crop != first.interface.crop:
+                raise InterfaceChanged(
+                    f"{self.model}: the served model now wants faces cut another way than these crops were; "
+                    "cut them again by client.interface.crop"
+                )
             return await self._ask(images, colour, served, only_value, deadline)
-        except BadInput:
-            changed = await self._refresh(served)
-            if changed is None:
-                raise
-        if changed.interface.crop != served.interface.crop:
-            raise InterfaceChanged(
-                f"{self.model}: the served model now wants faces cut another way than these crops were; "
-                "cut them again by client.interface.crop"
-            )
-        return await self._ask(images, colour, changed, only_value, deadline)
+
+        return await self._following(first, ask)
 
     async def _predict_photo(self, image: Any, colour: str) -> list[Face]:
         picture, found = await self._aside(self._finder.find_in, image, colour)
         deadline = Deadline(self.options.timeout)
-        served = self._now()
-        for attempt in (1, 2):
+
+        async def ask(served: ServedModel) -> list[Face]:
             boxes, crops = self._finder.cut(picture, found, served.interface)
-            try:
-                answer = await self._ask(crops, served.interface.input.colour, served, False, deadline)
-                return faces_of(found, boxes, answer, served.interface.output.name)
-            except BadInput:
-                changed = await self._refresh(served)
-                if attempt == 2 or changed is None:
-                    raise
-                served = changed
-        raise AssertionError("unreachable")
+            answer = await self._ask(crops, served.interface.input.colour, served, False, deadline)
+            return faces_of(found, boxes, answer, served.interface.output.name)
+
+        return await self._following(self._now(), ask)
+
+    async def _following(
+        self, served: ServedModel, ask: Callable[[ServedModel], Coroutine[Any, Any, T]]
+    ) -> T:
+        """What ``ask`` gives, asked again if the served model changed meanwhile."""
+        try:
+            return await ask(served)
+        except BadInput:
+            changed = await self._refresh(served)
+            if changed is None:
+                raise
+        return await ask(changed)
 
     async def _ask(
         self, images: Picture, colour: str, served: ServedModel, only_value: bool, deadline: Deadline
