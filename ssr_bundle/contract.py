@@ -165,23 +165,21 @@ class Architecture:
     @classmethod
     def from_json(cls, data: Any) -> Architecture:
         """Read and check the ``architecture`` object of a contract."""
-        block = _object(data, "architecture")
-        widths = _object(_get(block, "widths", "architecture"), "architecture.widths")
+        block = _Fields(data, "architecture")
+        widths = _Fields(block["widths"], "architecture.widths")
         architecture = cls(
-            stages=tuple(_integer(s, "architecture.stages") for s in _list(block, "stages", "architecture")),
-            value_range=_number(block, "value_range", "architecture"),
-            lambda_index=_number(block, "lambda_index", "architecture"),
-            lambda_width=_number(block, "lambda_width", "architecture"),
-            denominator_floor=_number(block, "denominator_floor", "architecture"),
-            width_x=_integer(_get(widths, "x", "architecture.widths"), "architecture.widths.x"),
-            width_s=_integer(_get(widths, "s", "architecture.widths"), "architecture.widths.s"),
-            width_fusion=_integer(
-                _get(widths, "fusion", "architecture.widths"), "architecture.widths.fusion"
-            ),
-            batch_norm_epsilon=_number(block, "batch_norm_epsilon", "architecture"),
+            stages=tuple(_whole(s, "architecture.stages") for s in block.list("stages")),
+            value_range=block.number("value_range"),
+            lambda_index=block.number("lambda_index"),
+            lambda_width=block.number("lambda_width"),
+            denominator_floor=block.number("denominator_floor"),
+            width_x=widths.whole("x"),
+            width_s=widths.whole("s"),
+            width_fusion=widths.whole("fusion"),
+            batch_norm_epsilon=block.number("batch_norm_epsilon"),
         )
         taps = [asdict(tap) for tap in architecture.taps]
-        if _get(block, "taps", "architecture") != taps:
+        if block["taps"] != taps:
             raise ContractError(
                 f"architecture.taps: {block['taps']} is not this network's layout for "
                 f"{len(architecture.stages)} stages, expected {taps}"
@@ -209,13 +207,12 @@ class Input:
 
     @classmethod
     def from_json(cls, data: Any) -> Input:
-        block = _object(data, "interface.input")
-        colour = _choice(block, "colour", ("bgr", "rgb"), "interface.input")
-        result = cls(colour=cast(Colour, colour), name=_name(block, "interface.input"))
+        block = _Fields(data, "interface.input")
+        result = cls(colour=cast(Colour, block.choice("colour", "bgr", "rgb")), name=block.name())
         for key, expected in result.to_json().items():
-            if block.get(key) != expected:
+            if (value := block.data.get(key)) != expected:
                 raise ContractError(
-                    f"interface.input.{key}: {block.get(key)!r} is not supported, expected {expected!r}"
+                    f"interface.input.{key}: {value!r} is not supported, expected {expected!r}"
                 )
         return result
 
@@ -245,17 +242,17 @@ class Crop:
 
     @classmethod
     def from_json(cls, data: Any) -> Crop:
-        block = _object(data, "interface.crop")
-        margin = _list(block, "margin", "interface.crop")
+        block = _Fields(data, "interface.crop")
+        margin = block.list("margin")
         if len(margin) != 2 or not all(_is_number(m) and 0 <= m <= 4 for m in margin):
             raise ContractError(f"interface.crop.margin: expected two numbers in 0..4, got {margin}")
         return cls(
-            box=_choice(block, "box", ("yunet", "haar"), "interface.crop"),
+            box=block.choice("box", "yunet", "haar"),
             margin=(float(margin[0]), float(margin[1])),
-            rounding=_choice(block, "rounding", ("floor-inclusive",), "interface.crop"),
-            border=_choice(block, "border", ("clip",), "interface.crop"),
-            interpolation=_choice(block, "interpolation", ("bilinear",), "interface.crop"),
-            alignment=_choice(block, "alignment", ("none",), "interface.crop"),
+            rounding=block.choice("rounding", "floor-inclusive"),
+            border=block.choice("border", "clip"),
+            interpolation=block.choice("interpolation", "bilinear"),
+            alignment=block.choice("alignment", "none"),
         )
 
 
@@ -272,15 +269,11 @@ class Output:
 
     @classmethod
     def from_json(cls, data: Any) -> Output:
-        block = _object(data, "interface.output")
-        clip = _list(block, "clip", "interface.output")
+        block = _Fields(data, "interface.output")
+        clip = block.list("clip")
         if len(clip) != 2 or not all(map(_is_number, clip)) or not _rise_in_float32(*clip):
             raise ContractError(f"interface.output.clip: expected two rising numbers of float32, got {clip}")
-        return cls(
-            name=_name(block, "interface.output"),
-            unit=str(_get(block, "unit", "interface.output")),
-            clip=(float(clip[0]), float(clip[1])),
-        )
+        return cls(block.name(), str(block["unit"]), (float(clip[0]), float(clip[1])))
 
     @classmethod
     def for_value_range(cls, value_range: float) -> Output:
@@ -307,11 +300,11 @@ class Interface:
 
     @classmethod
     def from_json(cls, data: Any) -> Interface:
-        block = _object(data, "interface")
+        block = _Fields(data, "interface")
         return cls(
-            input=Input.from_json(_get(block, "input", "interface")),
-            crop=Crop.from_json(_get(block, "crop", "interface")),
-            output=Output.from_json(_get(block, "output", "interface")),
+            input=Input.from_json(block["input"]),
+            crop=Crop.from_json(block["crop"]),
+            output=Output.from_json(block["output"]),
         )
 
     @property
@@ -339,10 +332,9 @@ class Interval:
     def from_json(cls, data: Any) -> Interval | None:
         if data is None:
             return None
-        block = _object(data, "interval")
-        coverage = _number(block, "coverage", "interval")
-        edges = _list(block, "edges", "interval")
-        widths = _list(block, "half_widths", "interval")
+        block = _Fields(data, "interval")
+        coverage = block.number("coverage")
+        edges, widths = block.list("edges"), block.list("half_widths")
         if not 0 < coverage < 1:
             raise ContractError(f"interval.coverage must lie between 0 and 1, got {coverage}")
         if not all(_is_number(v) for v in [*edges, *widths]) or any(w < 0 for w in widths):
@@ -395,27 +387,25 @@ class Quantization:
         """Read and check the ``quantization`` object against the network's layers; None for null."""
         if data is None:
             return None
-        block = _object(data, "quantization")
+        block = _Fields(data, "quantization")
         widths = convolution_widths(architecture)
-        rounding = _get(block, "rounding", "quantization")
-        ranges = _keyed(block, "ranges", "quantization", [name for name in widths if name.startswith("x.")])
-        corrections = _keyed(block, "bias_correction", "quantization", PRECISIONS)
+        rounding = block["rounding"]
+        ranges = block.exactly("ranges", [name for name in widths if name.startswith("x.")])
+        corrections = block.exactly("bias_correction", PRECISIONS)
         return cls(
             ranges={
-                name: _range(value, widths[name], f"quantization.ranges.{name}")
-                for name, value in ranges.items()
+                name: _range(value, widths[name], f"{ranges.where}.{name}")
+                for name, value in ranges.data.items()
             },
             bias_correction={
                 precision: {
-                    name: _numbers(values, widths[name], f"quantization.bias_correction.{precision}.{name}")
-                    for name, values in _keyed(
-                        corrections, precision, "quantization.bias_correction", list(widths)
-                    ).items()
+                    name: _numbers(values, widths[name], f"{corrections.where}.{precision}.{name}")
+                    for name, values in corrections.exactly(precision, list(widths)).data.items()
                 }
                 for precision in PRECISIONS
             },
             rounding=None if rounding is None else _rounding(block, architecture),
-            calibration=dict(_object(_get(block, "calibration", "quantization"), "quantization.calibration")),
+            calibration=dict(_Fields(block["calibration"], "quantization.calibration").data),
         )
 
 
@@ -500,32 +490,32 @@ class Contract:
 
     @classmethod
     def _from_json(cls, data: Any) -> Contract:
-        block = _object(data, "contract")
-        version = _get(block, "contract_version", "contract")
+        block = _Fields(data, "contract")
+        version = block["contract_version"]
         if version != CONTRACT_VERSION:
             raise ContractError(
                 f"contract_version {version!r} is unknown, this version reads {CONTRACT_VERSION}"
             )
-        interface = Interface.from_json(_get(block, "interface", "contract"))
+        interface = Interface.from_json(block["interface"])
         if canonical_json(block["interface"]) != canonical_json(interface.to_json()):
             raise ContractError(
                 f"interface: expected exactly {canonical_json(interface.to_json())} "
                 "(no other keys, numbers written the same way)"
             )
-        if _get(block, "interface_sha256", "contract") != interface.sha256:
+        if block["interface_sha256"] != interface.sha256:
             raise ContractError(
                 f"interface_sha256 is {block['interface_sha256']}, "
                 f"but the interface hashes to {interface.sha256}"
             )
-        architecture = Architecture.from_json(_get(block, "architecture", "contract"))
-        files = _object(_get(block, "files", "contract"), "files")
+        architecture = Architecture.from_json(block["architecture"])
+        files = _Fields(block["files"], "files").data
         return cls(
-            name=str(_get(block, "name", "contract")),
+            name=str(block["name"]),
             interface=interface,
             architecture=architecture,
-            provenance=dict(_object(_get(block, "provenance", "contract"), "provenance")),
-            quantization=Quantization.from_json(_get(block, "quantization", "contract"), architecture),
-            interval=Interval.from_json(_get(block, "interval", "contract")),
+            provenance=dict(_Fields(block["provenance"], "provenance").data),
+            quantization=Quantization.from_json(block["quantization"], architecture),
+            interval=Interval.from_json(block["interval"]),
             files={name: _file(name, entry) for name, entry in files.items()},
         )
 
@@ -547,16 +537,6 @@ def _depth(data: Any) -> int:
     return depth
 
 
-def _keyed(block: Mapping[str, Any], key: str, where: str, names: Sequence[str]) -> Mapping[str, Any]:
-    """``block[key]``, an object with exactly ``names`` for keys."""
-    value = _object(_get(block, key, where), f"{where}.{key}")
-    for name in names:
-        _get(value, name, f"{where}.{key}")
-    if foreign := sorted(set(value) - set(names)):
-        raise ContractError(f"{where}.{key}.{foreign[0]}: is not this network's, expected {', '.join(names)}")
-    return {name: value[name] for name in names}
-
-
 def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
     """A positive number, or a list of ``width`` of them."""
     if not isinstance(value, list) and not _is_number(value):
@@ -569,11 +549,11 @@ def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
     return numbers if isinstance(value, list) else numbers[0]
 
 
-def _rounding(block: Mapping[str, Any], architecture: Architecture) -> dict[str, str]:
+def _rounding(block: _Fields, architecture: Architecture) -> dict[str, str]:
     """Hexadecimal text for every convolution, as many bits as it has weights, the spare ones 0."""
     shapes = architecture.parameter_shapes()
     names = [name for name in convolution_widths(architecture) if name not in FIRST_BLOCKS]
-    rounding = _keyed(block, "rounding", "quantization", names)
+    rounding = block.exactly("rounding", names).data
     for name, text in rounding.items():
         weights = math.prod(shapes[f"{name}.weight" if name.startswith("stages") else f"{name}.conv.weight"])
         digits, spare = 2 * ((weights + 7) // 8), -weights % 8
@@ -601,29 +581,69 @@ def _numbers(value: Any, width: int, where: str) -> tuple[float, ...]:
 def _file(name: str, data: Any) -> File:
     if "/" in name or "\\" in name or name.startswith("."):
         raise ContractError(f"files: {name!r} is not a plain file name")
-    block = _object(data, f"files.{name}")
-    sha256 = _get(block, "sha256", f"files.{name}")
+    block = _Fields(data, f"files.{name}")
+    sha256 = block["sha256"]
     if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ContractError(f"files.{name}.sha256: expected 64 hexadecimal digits, got {sha256!r}")
-    return File(sha256, _integer(_get(block, "bytes", f"files.{name}"), f"files.{name}.bytes"))
+    return File(sha256, block.whole("bytes"))
 
 
-def _object(data: Any, where: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise ContractError(f"{where}: expected an object, got {type(data).__name__}")
-    return data
+class _Fields:
+    """An object of a contract. What is read from it is checked, and a fault is named by ``where`` it is."""
+
+    def __init__(self, data: Any, where: str) -> None:
+        if not isinstance(data, dict):
+            raise ContractError(f"{where}: expected an object, got {type(data).__name__}")
+        self.data: dict[str, Any] = data
+        self.where = where
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.data:
+            raise ContractError(f"{self.where}: {key!r} is missing")
+        return self.data[key]
+
+    def exactly(self, key: str, names: Sequence[str]) -> _Fields:
+        """The object ``key``, which must have ``names`` and no others; in their order."""
+        found = _Fields(self[key], f"{self.where}.{key}")
+        ordered = {name: found[name] for name in names}
+        if foreign := sorted(set(found.data) - set(names)):
+            expected = ", ".join(names)
+            raise ContractError(f"{found.where}.{foreign[0]}: is not this network's, expected {expected}")
+        return _Fields(ordered, found.where)
+
+    def list(self, key: str) -> list[Any]:
+        value = self[key]
+        if not isinstance(value, list):
+            raise ContractError(f"{self.where}.{key}: expected a list, got {value!r}")
+        return value
+
+    def number(self, key: str) -> float:
+        value = self[key]
+        if not _is_number(value):
+            raise ContractError(f"{self.where}.{key}: expected a finite number, got {value!r}")
+        return float(value)
+
+    def whole(self, key: str) -> int:
+        return _whole(self[key], f"{self.where}.{key}")
+
+    def choice(self, key: str, *choices: str) -> str:
+        value = self[key]
+        if value not in choices:
+            expected = ", ".join(choices)
+            raise ContractError(f"{self.where}.{key}: {value!r} is unknown, expected one of {expected}")
+        return str(value)
+
+    def name(self) -> str:
+        """The field ``name``, a tensor's."""
+        value = self["name"]
+        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", value):
+            raise ContractError(f"{self.where}.name: {value!r} cannot name a tensor")
+        return value
 
 
-def _get(block: Mapping[str, Any], key: str, where: str) -> Any:
-    if key not in block:
-        raise ContractError(f"{where}: {key!r} is missing")
-    return block[key]
-
-
-def _list(block: Mapping[str, Any], key: str, where: str) -> list[Any]:
-    value = _get(block, key, where)
-    if not isinstance(value, list):
-        raise ContractError(f"{where}.{key}: expected a list, got {value!r}")
+def _whole(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ContractError(f"{where}: expected a whole number, got {value!r}")
     return value
 
 
@@ -637,30 +657,3 @@ def _rise_in_float32(low: float, high: float) -> bool:
     except OverflowError:
         return False
     return bool(first < second)
-
-
-def _number(block: Mapping[str, Any], key: str, where: str) -> float:
-    value = _get(block, key, where)
-    if not _is_number(value):
-        raise ContractError(f"{where}.{key}: expected a finite number, got {value!r}")
-    return float(value)
-
-
-def _integer(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ContractError(f"{where}: expected a whole number, got {value!r}")
-    return value
-
-
-def _choice(block: Mapping[str, Any], key: str, choices: tuple[str, ...], where: str) -> str:
-    value = _get(block, key, where)
-    if value not in choices:
-        raise ContractError(f"{where}.{key}: {value!r} is unknown, expected one of {', '.join(choices)}")
-    return str(value)
-
-
-def _name(block: Mapping[str, Any], where: str) -> str:
-    value = _get(block, "name", where)
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", value):
-        raise ContractError(f"{where}.name: {value!r} cannot name a tensor")
-    return value
