@@ -345,7 +345,7 @@ class Interval:
 
 
 PRECISIONS = ("bf16", "int8")
-"""Precisions that need a calibrated ``quantization``, as its keys name them."""
+"""Precisions that need a ``quantization``, as its keys name them."""
 
 
 FIRST_BLOCKS = ("x.0", "s.0")

@@ -23,7 +23,7 @@ class Engine:
     """The whole network of one bundle in C++, safe to call from several threads at once.
 
     ``device``: ``cpu``, ``cuda`` or ``cuda:N``. ``precision``: ``fp32``; ``bf16`` and ``int8``
-    run on the CPU, from a bundle that ``ssr-train quantize`` calibrated. ``threads``: how many threads one
+    run on the CPU, from a bundle that ``ssr-train quantize`` made. ``threads``: how many threads one
     call may use, the caller's among them. The bits of an image's answer depend on the image alone, not
     on batch size, position or threads. ``SSR_FORCE_IMPLEMENTATION`` or ``implementation`` picks one of
     :func:`ssr_ops.implementations` for the CPU.

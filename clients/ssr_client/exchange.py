@@ -101,14 +101,9 @@ class ClientOptions:
         host = url.rsplit(":", 1)[0].strip("[]")
         # gRPC would ask the environment's http_proxy for this very machine.
         local = host == "localhost" or host.startswith("127.") or host == "::1"
-        return {
-            "ssl": self.ssl,
-            "root_certificates": self.root_certificates,
-            "private_key": self.private_key,
-            "certificate_chain": self.certificate_chain,
-            "creds": self.creds,
-            "channel_args": [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if local else 1)],
-        }
+        same = ("ssl", "root_certificates", "private_key", "certificate_chain", "creds")
+        arguments = [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if local else 1)]
+        return {name: getattr(self, name) for name in same} | {"channel_args": arguments}
 
     def metadata(self) -> dict[str, str | bytes] | None:
         headers = dict(self.headers or {})

@@ -1,4 +1,4 @@
-"""Face crops for calibration: found in a folder of photos, or ready ones."""
+"""Face crops to quantize on: found in a folder of photos, or ready ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssr_bundle.errors import SsrError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 LEAST = 32
-"""Crops that calibration and a drift table take at least; fewer leave ranges and percentiles to chance."""
+"""Crops that quantizing and a drift table take at least; fewer leave ranges and percentiles to chance."""
 
 
 @dataclass(frozen=True)
