@@ -37,12 +37,12 @@ from ssr_train.data import Dataset
 from ssr_train.data.protocols import make_split
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.data.transforms import APPLY, FLIP, ROTATION, SHEAR, SHIFT, ZOOM, to_network, warp
-from ssr_train.model import SSRNet, Stages, expression
+from ssr_train.model import SSRNet, StageOutputs, expression
 from ssr_train.progress import Reporter
-from ssr_train.run_folder import RunFolder, Settings
-from ssr_train.train import Trainer
+from ssr_train.training.folder import RunFolder, Settings
 from ssr_train.training.memory import keep_freed_memory
 from ssr_train.training.processes import Processes
+from ssr_train.training.trainer import Trainer
 
 FACES = 1000
 RATE = 0.002
@@ -57,7 +57,7 @@ Step = Callable[[], object]
 class PlainNetwork(SSRNet):
     """SSR-Net as first written: activation before the pool, and the regression in torch operators."""
 
-    def forward_stages(self, images: Tensor) -> Stages:
+    def forward_stages(self, images: Tensor) -> StageOutputs:
         x = s = images
         levels = []
         for i, (block_x, block_s) in enumerate(zip(self.x, self.s, strict=True)):
@@ -67,7 +67,7 @@ class PlainNetwork(SSRNet):
             levels.append((x, s))
         taps = self.architecture.taps
         outputs = [stage(*levels[tap.level - 1]) for stage, tap in zip(self.stages, taps, strict=True)]
-        return Stages(*(torch.cat(parts, dim=1) for parts in zip(*outputs, strict=True)))
+        return StageOutputs(*(torch.cat(parts, dim=1) for parts in zip(*outputs, strict=True)))
 
     def forward(self, images: Tensor) -> Tensor:
         return expression(*self.forward_stages(images), architecture=self.architecture).unsqueeze(1)

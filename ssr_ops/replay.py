@@ -12,7 +12,6 @@ from ssr_bundle.contract import PRECISIONS
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import REPLAY_OPERATOR, REPLAY_STAGES, required
 from ssr_ops import reference
-from ssr_ops.engine import Stages
 from ssr_ops.golden import face_drift, interval_drift
 from ssr_ops.magnitude import operator_scale
 
@@ -94,7 +93,7 @@ def _check_stages(
             )
 
 
-def _check_operator(bundle: Bundle, stages: Stages) -> None:
+def _check_operator(bundle: Bundle, stages: reference.Stages) -> None:
     a, answer = bundle.contract.architecture, stages.age
     numbers = (a.stages, a.value_range, a.lambda_index, a.lambda_width, a.denominator_floor)
     p, eta, delta = (v.astype(np.float64) for v in (stages.p, stages.eta, stages.delta))

@@ -13,7 +13,7 @@ from ssr_bundle.errors import Interrupted, SsrError
 from ssr_train.evaluation import commands as judging
 from ssr_train.paper import reproduce
 from ssr_train.quantize.crop_source import CropSource
-from ssr_train.run_folder import Settings
+from ssr_train.training.folder import Settings
 
 _EXTRAS = {
     "h5py": "import",
@@ -306,7 +306,7 @@ def fit(
 
         torchrun --nproc-per-node 2 -m ssr_train.cli fit --out runs/wiki --data prepared/wiki
     """
-    from ssr_train import fitting
+    from ssr_train.training import service
 
     given = {name.rstrip("_") for name in command.given(context)}
     options = {
@@ -320,15 +320,15 @@ def fit(
         raise typer.BadParameter("--workers and --checkpoint-every must be at least 1")
     try:
         best = (
-            fitting.resume(out, options, given & options.keys(), workers, checkpoint_every, log)
+            service.resume(out, options, given & options.keys(), workers, checkpoint_every, log)
             if resume
-            else fitting.start(out, options, force, workers, checkpoint_every, log)
+            else service.start(out, options, force, workers, checkpoint_every, log)
         )
     except Interrupted as stopped:
-        if fitting.speaks():
+        if service.speaks():
             typer.echo(f"ssr-train: {stopped}", err=True)
         raise typer.Exit(stopped.status) from None
-    if not fitting.speaks():
+    if not service.speaks():
         return
     if best.name == "bundle":
         _describe(best, full=False)

@@ -13,7 +13,7 @@ from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.contract import BLOCKS, Architecture
 
 
-class Stages(NamedTuple):
+class StageOutputs(NamedTuple):
     """What the stages say: p, eta (N, sum of s_k); delta (N, K)."""
 
     p: Tensor
@@ -21,7 +21,7 @@ class Stages(NamedTuple):
     delta: Tensor
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """Valid 3x3 convolution, batch norm, activation (before the 2x2 pool)."""
 
     def __init__(self, channels: int, width: int, epsilon: float, activation: nn.Module) -> None:
@@ -84,7 +84,7 @@ class SSRNet(nn.Module):
 
         def stream(width: int, activation: type[nn.Module]) -> nn.ModuleList:
             return nn.ModuleList(
-                Block(3 if i == 0 else width, width, a.batch_norm_epsilon, activation())
+                ConvBlock(3 if i == 0 else width, width, a.batch_norm_epsilon, activation())
                 for i in range(BLOCKS)
             )
 
@@ -103,11 +103,11 @@ class SSRNet(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward_stages(self, images: Tensor) -> Stages:
+    def forward_stages(self, images: Tensor) -> StageOutputs:
         x = s = images
         levels = []
         for i, (block_x, block_s) in enumerate(zip(self.x, self.s, strict=True)):
-            assert isinstance(block_s, Block)
+            assert isinstance(block_s, ConvBlock)
             x, s = block_x(x), block_s.norm(block_s.conv(s))
             if i < BLOCKS - 1:
                 x, s = self.average(x), self.maximum(s)
@@ -117,7 +117,7 @@ class SSRNet(nn.Module):
             stage(*levels[tap.level - 1])
             for stage, tap in zip(self.stages, self.architecture.taps, strict=True)
         ]
-        return Stages(*(torch.cat(parts, dim=1) for parts in zip(*outputs, strict=True)))
+        return StageOutputs(*(torch.cat(parts, dim=1) for parts in zip(*outputs, strict=True)))
 
     def forward(self, images: Tensor) -> Tensor:
         a = self.architecture

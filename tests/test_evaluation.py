@@ -38,8 +38,8 @@ from ssr_train.evaluation.evaluate import evaluate
 from ssr_train.evaluation.judged import Evaluation
 from ssr_train.evaluation.metrics import errors, measure
 from ssr_train.evaluation.selection import Origin, Selection
-from ssr_train.run_folder import RunFolder, Settings
-from ssr_train.runners import KINDS, TorchRunner, open_runner
+from ssr_train.inference import KINDS, TorchRunner, open_runner
+from ssr_train.training.folder import RunFolder, Settings
 
 FEW = Source("synthetic", count=240, workers=1)
 
@@ -682,7 +682,7 @@ def test_an_unreachable_server_is_one_error() -> None:
     pytest.importorskip("tritonclient.grpc")
     from ssr_client import ServerUnavailable
 
-    from ssr_train.runners import ServedRunner
+    from ssr_train.inference import ServedRunner
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

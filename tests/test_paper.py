@@ -28,10 +28,10 @@ from ssr_train.data.protocols import random_parts
 from ssr_train.paper.ablation import ablation
 from ssr_train.paper.figure2 import read_official
 from ssr_train.paper.figure3 import figure3
-from ssr_train.paper.runs import Budget, Entry, Runs, entries
 from ssr_train.paper.timing import milliseconds
+from ssr_train.paper.trained import Budget, Entry, Runs, entries
 from ssr_train.progress import Reporter
-from ssr_train.run_folder import RunFolder
+from ssr_train.training.folder import RunFolder
 from ssr_train.training.processes import Processes
 from ssr_train.zoo.count import orcnn, ssrnet, stages_for
 

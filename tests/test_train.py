@@ -23,13 +23,13 @@ from ssr_bundle.errors import Interrupted, SsrError  # noqa: E402
 from ssr_ops import reference  # noqa: E402
 from ssr_ops.golden import write_bundle  # noqa: E402
 from ssr_ops.shipped import default_bundle  # noqa: E402
-from ssr_train import fitting, train  # noqa: E402
 from ssr_train.data.protocols import random_parts  # noqa: E402
 from ssr_train.data.synthetic import draw_faces  # noqa: E402
 from ssr_train.data.transforms import augment, random_matrices, to_network, warp  # noqa: E402
 from ssr_train.model import SSRNet, load_model  # noqa: E402
-from ssr_train.run_folder import RunFolder  # noqa: E402
-from ssr_train.schedule import default_step, learning_rate  # noqa: E402
+from ssr_train.training import service, trainer  # noqa: E402
+from ssr_train.training.folder import RunFolder  # noqa: E402
+from ssr_train.training.schedule import default_step, learning_rate  # noqa: E402
 
 OPTIONS: dict[str, Any] = {
     "data": "synthetic",
@@ -49,11 +49,11 @@ OPTIONS: dict[str, Any] = {
 
 
 def run(out: Path, checkpoint_every: int = 200, force: bool = False, **changes: Any) -> Path:
-    return fitting.start(out, {**OPTIONS, **changes}, force, 1, checkpoint_every)
+    return service.start(out, {**OPTIONS, **changes}, force, 1, checkpoint_every)
 
 
 def resume(out: Path, **given: Any) -> Path:
-    return fitting.resume(out, {**OPTIONS, **given}, set(given), 1, 200)
+    return service.resume(out, {**OPTIONS, **given}, set(given), 1, 200)
 
 
 @pytest.fixture(scope="module")
@@ -225,15 +225,16 @@ def test_fine_tuning_starts_from_the_bundle(finished: Path, tmp_path: Path) -> N
 
 KILLED = """
 import os, signal, sys
-from ssr_train import cli, train
-save, saves = train.Trainer.save, 0
+from ssr_train import cli
+from ssr_train.training import trainer
+save, saves = trainer.Trainer.save, 0
 def kill_at_the_third(self):
     global saves
     saves += 1
     if saves == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     save(self)
-train.Trainer.save = kill_at_the_third
+trainer.Trainer.save = kill_at_the_third
 cli.main()
 """
 
@@ -259,9 +260,10 @@ def test_a_signal_saves_and_says_how_to_go_on(
 ) -> None:
     out = tmp_path / "run"
     slow = (
-        "import time; from ssr_train import cli, train; step = train.Trainer._train\n"
+        "import time; from ssr_train import cli; from ssr_train.training import trainer\n"
+        "step = trainer.Trainer._train\n"
         "def pause(self, *batch):\n    time.sleep(0.2); step(self, *batch)\n"
-        "train.Trainer._train = pause; cli.main()"
+        "trainer.Trainer._train = pause; cli.main()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", slow, *arguments(out), "--checkpoint-every", "1"],
@@ -337,7 +339,7 @@ def test_resuming_a_finished_run_changes_nothing(finished: Path) -> None:
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_batch(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with pytest.raises(train.Divergence, match=r"smaller --lr"):
+    with pytest.raises(trainer.Divergence, match=r"smaller --lr"):
         run(out, lr=1e30)
     assert not (out / "bundle").exists()
     with np.load(out / "bad_batch.npz") as saved:

@@ -22,13 +22,13 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 
 from ssr_bundle.bundle import hash_file, read_bundle  # noqa: E402
 from ssr_bundle.errors import SsrError  # noqa: E402
-from ssr_train import fitting, train, zoo  # noqa: E402
+from ssr_train import zoo  # noqa: E402
 from ssr_train.data import Dataset, prepared  # noqa: E402
 from ssr_train.data.protocols import make_split  # noqa: E402
 from ssr_train.data.synthetic import draw_faces  # noqa: E402
-from ssr_train.run_folder import Settings  # noqa: E402
-from ssr_train.schedule import batch_size  # noqa: E402
-from ssr_train.training import processes, supply  # noqa: E402
+from ssr_train.training import processes, service, supply, trainer  # noqa: E402
+from ssr_train.training.folder import Settings  # noqa: E402
+from ssr_train.training.schedule import batch_size  # noqa: E402
 from ssr_train.training.start import build, initialise  # noqa: E402
 
 OPTIONS: dict[str, Any] = {
@@ -47,11 +47,11 @@ AVERAGED = {"ema": 0.9, "precision": "bf16"}
 
 
 def run(out: Path, force: bool = False, **changes: Any) -> Path:
-    return fitting.start(out, {**OPTIONS, **changes}, force, 1)
+    return service.start(out, {**OPTIONS, **changes}, force, 1)
 
 
 def resume(out: Path, **given: Any) -> Path:
-    return fitting.resume(out, {**OPTIONS, **given}, set(given), 1)
+    return service.resume(out, {**OPTIONS, **given}, set(given), 1)
 
 
 def python(code: str, *arguments: object, **keywords: Any) -> subprocess.CompletedProcess[str]:
@@ -104,13 +104,14 @@ def write_prepared(folder: Path, size: int = 64, name: str = "drawn") -> None:
 
 KILLED = """
 import os, signal, sys
-from ssr_train import cli, train
-step, last = train.Trainer._train, int(sys.argv.pop(1))
+from ssr_train import cli
+from ssr_train.training import trainer
+step, last = trainer.Trainer._train, int(sys.argv.pop(1))
 def until(self, *batch):
     if self.position == last:
         os.kill(os.getpid(), signal.SIGKILL)
     step(self, *batch)
-train.Trainer._train = until
+trainer.Trainer._train = until
 cli.main()
 """
 
@@ -128,13 +129,14 @@ def test_killed_at_any_step_and_resumed_equals_uninterrupted(averaged: Path, tmp
 
 FULL = """
 import resource, sys
-from ssr_train import cli, train
-save = train.Trainer.save
+from ssr_train import cli
+from ssr_train.training import trainer
+save = trainer.Trainer.save
 def save_on_a_full_disk(self):
     if self.folder.checkpoint_file.exists():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     save(self)
-train.Trainer.save = save_on_a_full_disk
+trainer.Trainer.save = save_on_a_full_disk
 cli.main()
 """
 
@@ -176,14 +178,14 @@ def test_settings_of_the_first_version_are_read_and_its_checkpoints_refused(tmp_
 
 def test_the_average_is_the_recursion_of_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected: list[NDArray[np.float64]] = []
-    step = train.Trainer._train
+    step = trainer.Trainer._train
 
-    def follow(self: train.Trainer, *batch: Any) -> None:
+    def follow(self: trainer.Trainer, *batch: Any) -> None:
         step(self, *batch)
         now = flat(self.system)
         expected[:] = [now if not expected else 0.9 * expected[0] + 0.1 * now]
 
-    monkeypatch.setattr(train.Trainer, "_train", follow)
+    monkeypatch.setattr(trainer.Trainer, "_train", follow)
     out = tmp_path / "run"
     run(out, epochs=1, ema=0.9)
     state = torch.load(out / "checkpoint.pt", weights_only=True)
@@ -222,10 +224,11 @@ def test_half_precision_gives_the_same_direction() -> None:
 
 
 IN_DOUBLE = """
-from ssr_train import cli, train
-build = train.build
-train.build = lambda settings: build(settings).double()
-train.to_network = lambda images: images.permute(0, 3, 1, 2).double()
+from ssr_train import cli
+from ssr_train.training import trainer
+build = trainer.build
+trainer.build = lambda settings: build(settings).double()
+trainer.to_network = lambda images: images.permute(0, 3, 1, 2).double()
 cli.main()
 """
 LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -287,13 +290,13 @@ def test_a_full_disk_ends_two_processes_with_one_line(tmp_path: Path) -> None:
 def test_a_run_of_two_processes_is_resumed_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
     out.mkdir()
-    monkeypatch.setattr(fitting, "launched", lambda: 2)
-    settings = fitting.settings_from(OPTIONS)
+    monkeypatch.setattr(service, "launched", lambda: 2)
+    settings = service.settings_from(OPTIONS)
     monkeypatch.undo()
     (out / "settings.json").write_text(json.dumps(settings.to_json()))
     with pytest.raises(SsrError, match=r"has 2 processes, not 1; continue with: torchrun --nproc-per-node 2"):
         resume(out)
-    monkeypatch.setattr(fitting, "launched", lambda: 3)
+    monkeypatch.setattr(service, "launched", lambda: 3)
     with pytest.raises(SsrError, match="--batch-size 8 cannot be shared by 3 processes"):
         run(tmp_path / "other")
 
@@ -324,7 +327,7 @@ def test_protocols_are_kept_with_the_run(prepared_set: Path, tmp_path: Path) -> 
 def test_a_changed_set_is_not_resumed(tmp_path: Path) -> None:
     data, out = tmp_path / "set", tmp_path / "run"
     write_prepared(data)
-    settings = fitting.settings_from({**OPTIONS, "data": str(data), "count": None})
+    settings = service.settings_from({**OPTIONS, "data": str(data), "count": None})
     out.mkdir()
     (out / "settings.json").write_text(json.dumps(settings.to_json()))
     faces = prepared.open_prepared(data)
@@ -343,8 +346,8 @@ def test_a_set_that_moved_is_the_same_and_one_prepared_anew_is_not(
 ) -> None:
     out, data, moved = (tmp_path / name for name in ("run", "set", "moved"))
     shutil.copytree(prepared_set, data)
-    monkeypatch.setattr(train.Trainer, "finish", stopped)
-    with pytest.raises(fitting.Interrupted):
+    monkeypatch.setattr(trainer.Trainer, "finish", stopped)
+    with pytest.raises(service.Interrupted):
         run(out, data=str(data), count=None)
     monkeypatch.undo()
     data.rename(moved)
@@ -364,8 +367,8 @@ def test_a_set_that_moved_is_the_same_and_one_prepared_anew_is_not(
     )
 
 
-def stopped(trainer: train.Trainer) -> Path:
-    raise fitting.Interrupted("stopped")
+def stopped(self: trainer.Trainer) -> Path:
+    raise service.Interrupted("stopped")
 
 
 def test_reading_ahead_gives_the_faces_asked_for(prepared_set: Path) -> None:
@@ -384,8 +387,8 @@ def test_reading_ahead_gives_the_faces_asked_for(prepared_set: Path) -> None:
 def test_the_papers_batch_sizes(tmp_path: Path) -> None:
     assert (batch_size("imdb"), batch_size("wiki"), batch_size("synthetic")) == (128, 50, 50)
     write_prepared(tmp_path / "set", name="imdb")
-    assert fitting.settings_from({"data": str(tmp_path / "set")}).batch_size == 128
-    assert fitting.settings_from({}).batch_size == 50
+    assert service.settings_from({"data": str(tmp_path / "set")}).batch_size == 128
+    assert service.settings_from({}).batch_size == 50
 
 
 # Other systems, and chains.
@@ -434,7 +437,7 @@ def test_initial_weights_are_neither_overwritten_nor_answered_by_old_support_vec
     """ARN's regressors would start at the new ages' quantiles, Hot's old SVR would judge the new epochs."""
     options = {"set": ["faces=60"]} if system == "hot" else {}
     first = run(tmp_path / "first", system=system, epochs=1, **options)
-    settings = fitting.settings_from({**OPTIONS, "system": system, "init": str(first), **options})
+    settings = service.settings_from({**OPTIONS, "system": system, "init": str(first), **options})
     given, made = zoo.load_system(first), build(settings)
     initialise(made, settings, np.full(9, 99, np.float32))
     for x, y in zip(given.parameters(), made.parameters(), strict=True):
@@ -491,7 +494,7 @@ def test_sets_that_cannot_be_trained_on(prepared_set: Path, tmp_path: Path) -> N
 
 def test_logs_are_checked_first(tmp_path: Path) -> None:
     with pytest.raises(SsrError, match="--log wandb: unknown, expected one of: csv, tensorboard"):
-        fitting.start(tmp_path / "run", OPTIONS, log="wandb")
+        service.start(tmp_path / "run", OPTIONS, log="wandb")
     assert not (tmp_path / "run").exists()
 
 
@@ -500,7 +503,7 @@ def test_tensorboard_has_the_historys_numbers(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     out = tmp_path / "run"
-    fitting.start(out, OPTIONS, False, 1, 200, "tensorboard")
+    service.start(out, OPTIONS, False, 1, 200, "tensorboard")
     events = EventAccumulator(str(out / "logs"))
     events.Reload()
     history = json.loads((out / "history.json").read_text())
@@ -527,7 +530,7 @@ def test_a_full_disk_under_tensorboard_ends_no_run(
 
     monkeypatch.setattr(RecordWriter, "write", until_full)
     hook = threading.excepthook
-    best = fitting.start(tmp_path / "run", OPTIONS, False, 1, 200, "tensorboard")
+    best = service.start(tmp_path / "run", OPTIONS, False, 1, 200, "tensorboard")
     assert threading.excepthook is hook
     printed, failed = capfd.readouterr()
     note = "logs: No space left on device; the run goes on without TensorBoard's files"

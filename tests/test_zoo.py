@@ -25,7 +25,7 @@ from ssr_train.data.synthetic import draw_faces
 from ssr_train.model import SSRNet, load_model
 from ssr_train.zoo import count
 from ssr_train.zoo.backbones import BACKBONES, MobileNet, NiuNet, backbone
-from ssr_train.zoo.backbones.series import Basic, Layer, Series
+from ssr_train.zoo.backbones.series import Basic, PooledConv, Series
 from ssr_train.zoo.heads.anchored import Anchored, Assignment
 from ssr_train.zoo.heads.classification import Dex, LabelDistribution
 from ssr_train.zoo.heads.ordinal import Comparisons, OrdinalRegression, Posterior, Ranking, Ranks
@@ -215,7 +215,7 @@ def test_networks_of_a_series_are_independent() -> None:
     """One network's logit depends on its own share of the weights, and equals that network's alone."""
     basic = Basic(
         size=12,
-        layers=(Layer(2, 3, 1, 0, 2, 2), Layer(4, 3, 1, 0, 1, 1)),
+        layers=(PooledConv(2, 3, 1, 0, 2, 2), PooledConv(4, 3, 1, 0, 1, 1)),
         side=3,
         hidden=(5,),
         dropout=0.0,

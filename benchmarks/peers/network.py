@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from peers.contestant import Material
 from ssr_bundle.contract import BLOCKS
-from ssr_train.model import Stages, expression, load_model
+from ssr_train.model import StageOutputs, expression, load_model
 
 ORDERS = ("as exported", "pools first")
 """The network as torch exports it, or with each max-pool moved before its tanh: the same answers (tanh is
@@ -32,7 +32,7 @@ class Network(nn.Module):
         stages = self._pools_first(images) if self.pools_first else net.forward_stages(images)
         return expression(*stages, architecture=net.architecture).unsqueeze(1)
 
-    def _pools_first(self, images: Tensor) -> Stages:
+    def _pools_first(self, images: Tensor) -> StageOutputs:
         net = self.network
         x = s = images
         levels = []
@@ -44,7 +44,7 @@ class Network(nn.Module):
             levels.append((x, s))
         taps = net.architecture.taps
         outputs = [stage(*levels[tap.level - 1]) for stage, tap in zip(net.stages, taps, strict=True)]
-        return Stages(*(torch.cat(parts, dim=1) for parts in zip(*outputs, strict=True)))
+        return StageOutputs(*(torch.cat(parts, dim=1) for parts in zip(*outputs, strict=True)))
 
 
 class Interleaved(nn.Module):

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from ssr_bundle.bundle import Bundle
-    from ssr_train.runners import Runner
+    from ssr_train.inference import Runner
 
 _PICTURES = "Pictures"
 _DATA = "synthetic, synthetic-persons (drawn) or a prepared set"
@@ -87,8 +87,8 @@ class Asked:
     model: Annotated[str, typer.Option(help="served: the model's name.")] = "ssrnet"
 
     def open(self, what: Bundle | Path | None) -> Runner:
-        """The runner of these weights, see :func:`ssr_train.runners.open_runner`."""
-        from ssr_train.runners import open_runner
+        """The runner of these weights, see :func:`ssr_train.inference.open_runner`."""
+        from ssr_train.inference import open_runner
 
         options = {name: value for name, value in vars(self).items() if name != "runner"}
         return open_runner(what, self.runner or ("torch" if isinstance(what, Path) else "native"), **options)

@@ -35,7 +35,7 @@ from ssr_ops.replay import ReplayError, replay_all
 from ssr_train.evaluation.asked import Source
 from ssr_train.evaluation.intervals import Coverage, band_names, calibrate, check_coverage, measure_coverage
 from ssr_train.evaluation.selection import Index, Origin, Selection, ask, select
-from ssr_train.runners import Years, open_runner
+from ssr_train.inference import Years, open_runner
 
 RECORD = "interval_calibration"
 """Key of the contract's provenance that says how the intervals were found and what they covered."""

@@ -19,7 +19,7 @@ from ssr_train.evaluation.judged import Evaluation, Judged
 from ssr_train.evaluation.metrics import measure
 from ssr_train.evaluation.selection import Selection, ask, select
 from ssr_train.evaluation.subject import Subject, subjects, title
-from ssr_train.runners import Runner, Years
+from ssr_train.inference import Runner, Years
 
 SEED = 101
 """Of the faces drawn where no seed is said; the shipped weights learned from seed 0."""

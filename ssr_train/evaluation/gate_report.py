@@ -30,7 +30,7 @@ from ssr_train.evaluation.intervals import Share, TooFew
 from ssr_train.evaluation.plots import draw_gate
 from ssr_train.evaluation.selection import DRAWN, Origin, Selection, ask, select
 from ssr_train.evaluation.subject import title
-from ssr_train.runners import open_runner
+from ssr_train.inference import open_runner
 
 SEED = 103
 """Of the faces drawn where no seed is said: others than evaluation's and calibration's."""

@@ -19,7 +19,7 @@ from ssr_train.evaluation.metrics import (
 )
 from ssr_train.evaluation.plots import draw_answers
 from ssr_train.evaluation.selection import DRAWN, Selection
-from ssr_train.runners import Years
+from ssr_train.inference import Years
 
 _TITLES = {"age": "true age", "sex": "sex", "group": "group"}
 

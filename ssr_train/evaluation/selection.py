@@ -19,8 +19,8 @@ from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, leak, make_split
 from ssr_train.evaluation.asked import Source
 from ssr_train.evaluation.intervals import TooFew
+from ssr_train.inference import Runner, Years
 from ssr_train.progress import bar, drawing_bar
-from ssr_train.runners import Runner, Years
 
 DRAWN = "Drawn faces (synthetic): these numbers say nothing of photos of people."
 

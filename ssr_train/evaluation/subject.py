@@ -10,7 +10,7 @@ from typing import Any
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.errors import SsrError
 from ssr_train.evaluation.selection import Origin
-from ssr_train.run_folder import RunFolder
+from ssr_train.training.folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from ssr_bundle.report import Report, Table
 from ssr_train import zoo
 from ssr_train.evaluation.metrics import Errors
 from ssr_train.paper.page import page
-from ssr_train.paper.runs import Entry, Run, Runs
+from ssr_train.paper.trained import Entry, Run, Runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,7 +14,7 @@ from ssr_bundle.errors import SsrError
 from ssr_bundle.report import Report, Table
 from ssr_train import zoo
 from ssr_train.paper.page import page
-from ssr_train.paper.runs import Run, Runs, entries
+from ssr_train.paper.trained import Run, Runs, entries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from ssr_bundle.errors import SsrError
 
 if TYPE_CHECKING:
     from ssr_bundle.report import Report
-    from ssr_train.paper.runs import Runs
+    from ssr_train.paper.trained import Runs
 
 Systems = Annotated[
     str | None,
@@ -26,7 +26,7 @@ Systems = Annotated[
 @dataclass(frozen=True)
 class Training:
     """What all commands take that train: where, on what, at which budget (see
-    :class:`ssr_train.paper.runs.Budget`)."""
+    :class:`ssr_train.paper.trained.Budget`)."""
 
     out: Annotated[
         Path, typer.Option(help="Folder of the table and of its runs; tables in one folder share their runs.")
@@ -234,7 +234,7 @@ def _run(training: Training, protocol: str, make: Callable[[Runs], Report | None
 
     from ssr_bundle.errors import Interrupted
     from ssr_train.data import NAMES
-    from ssr_train.paper.runs import Budget, Runs
+    from ssr_train.paper.trained import Budget, Runs
     from ssr_train.progress import Reporter
     from ssr_train.training.processes import joined, speaks
 

@@ -11,8 +11,8 @@ from ssr_bundle.machine import hardware, versions
 from ssr_bundle.report import Report, Table
 from ssr_train import zoo
 from ssr_train.paper.page import number, page
-from ssr_train.paper.runs import Measured, Runs, entries
 from ssr_train.paper.timing import NATIVE, milliseconds
+from ssr_train.paper.trained import Measured, Runs, entries
 from ssr_train.zoo.count import Count
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ssr_bundle.report import Report, Table
 from ssr_train.evaluation.metrics import Bounds, Errors, bounded
 from ssr_train.paper.page import page
-from ssr_train.paper.runs import Measured, Runs, entries
+from ssr_train.paper.trained import Measured, Runs, entries
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

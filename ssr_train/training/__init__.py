@@ -1,1 +1,2 @@
-"""The parts of the training engine that :class:`ssr_train.train.Trainer` is put together from."""
+"""Training: :mod:`.service` starts, resumes and finishes a run, :mod:`.trainer` is its loop, :mod:`.folder`
+its folder and settings. The other modules are parts of these."""

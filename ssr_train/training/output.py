@@ -19,7 +19,7 @@ from ssr_train import data as datasets
 from ssr_train import zoo
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, leak
-from ssr_train.run_folder import RunFolder, Settings
+from ssr_train.training.folder import RunFolder, Settings
 from ssr_train.zoo.ssrnet import SSRNetSystem
 from ssr_train.zoo.system import System
 

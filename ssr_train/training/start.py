@@ -16,7 +16,7 @@ from ssr_train import zoo
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, check_protocol, make_split
 from ssr_train.devices import check_device
-from ssr_train.run_folder import Settings
+from ssr_train.training.folder import Settings
 from ssr_train.training.randomness import INITIAL, derive
 from ssr_train.zoo.ssrnet import SSRNetSystem, options_of
 from ssr_train.zoo.storage import read_header

@@ -22,7 +22,7 @@ AHEAD = 2
 Index = NDArray[np.int64]
 
 
-class Faces(NamedTuple):
+class FaceBatch(NamedTuple):
     """Pictures (N, S, S, 3) uint8 and ages (N,) float32, both on the device."""
 
     images: Tensor
@@ -44,11 +44,11 @@ class Supply:
         self._mapped = isinstance(dataset.images, np.memmap)
         self._there = _copied(dataset.images, device) if self.resident else None
 
-    def take(self, index: Index) -> Faces:
+    def take(self, index: Index) -> FaceBatch:
         """The faces ``index``, gathered now."""
         return self._arrived(index, self._gather(index))
 
-    def stream(self, batches: Iterable[Index]) -> Iterator[Faces]:
+    def stream(self, batches: Iterable[Index]) -> Iterator[FaceBatch]:
         """The faces of each index array in turn; a thread reads :data:`AHEAD` of them from a memory map."""
         if self.resident or not self._mapped:
             yield from map(self.take, batches)
@@ -72,12 +72,12 @@ class Supply:
         pictures = torch.from_numpy(np.ascontiguousarray(self.images[index]))
         return pictures.pin_memory() if self.device.type == "cuda" else pictures
 
-    def _arrived(self, index: Index, pictures: Tensor | None) -> Faces:
+    def _arrived(self, index: Index, pictures: Tensor | None) -> FaceBatch:
         where = torch.from_numpy(index).to(self.device)
         if pictures is None:
             assert self._there is not None
-            return Faces(self._there[where], self.ages[where])
-        return Faces(pictures.to(self.device, non_blocking=True), self.ages[where])
+            return FaceBatch(self._there[where], self.ages[where])
+        return FaceBatch(pictures.to(self.device, non_blocking=True), self.ages[where])
 
 
 def cut(index: Index, size: int) -> Sequence[Index]:

@@ -12,7 +12,7 @@ def _activate(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm2d(channels, eps=1.1e-5, momentum=KERAS_MOMENTUM), nn.ReLU())
 
 
-class Layer(nn.Module):
+class DenseLayer(nn.Module):
     """Batch norm, ReLU, 3x3 convolution to ``growth`` maps, which are put behind the input's."""
 
     def __init__(self, channels: int, growth: int) -> None:
@@ -35,7 +35,7 @@ class DenseNet(Backbone):
         width = 2 * growth
         layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1, bias=False)]
         for block in range(3):
-            layers += [Layer(width + i * growth, growth) for i in range(count)]
+            layers += [DenseLayer(width + i * growth, growth) for i in range(count)]
             width += count * growth
             layers.append(_activate(width))
             if block < 2:

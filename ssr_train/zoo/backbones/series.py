@@ -10,7 +10,7 @@ from ssr_train.zoo.backbones.base import Backbone, he, initialise
 
 
 @dataclass(frozen=True)
-class Layer:
+class PooledConv:
     """A convolution with ReLU, then max pooling (windows that reach over the edge count, as in Caffe)."""
 
     maps: int
@@ -29,7 +29,7 @@ class Basic:
     """
 
     size: int
-    layers: tuple[Layer, ...]
+    layers: tuple[PooledConv, ...]
     side: int
     hidden: tuple[int, ...]
     dropout: float
@@ -37,7 +37,7 @@ class Basic:
 
 COMPACT = Basic(
     size=64,
-    layers=(Layer(6, 5, 2, 0, 2, 2), Layer(12, 3, 1, 0, 2, 2), Layer(16, 3, 1, 0, 1, 1)),
+    layers=(PooledConv(6, 5, 2, 0, 2, 2), PooledConv(12, 3, 1, 0, 2, 2), PooledConv(16, 3, 1, 0, 1, 1)),
     side=5,
     hidden=(32,),
     dropout=0.0,
@@ -46,7 +46,7 @@ COMPACT = Basic(
 
 FULL = Basic(
     size=227,
-    layers=(Layer(96, 7, 4, 0, 3, 2), Layer(256, 5, 1, 2, 3, 2), Layer(384, 3, 1, 1, 3, 2)),
+    layers=(PooledConv(96, 7, 4, 0, 3, 2), PooledConv(256, 5, 1, 2, 3, 2), PooledConv(384, 3, 1, 1, 3, 2)),
     side=7,
     hidden=(512, 512),
     dropout=0.5,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssr_bundle.contract import BLOCKS, LEVEL_SIZES, Architecture
-from ssr_train.model import Block
+from ssr_train.model import ConvBlock
 from ssr_train.zoo.backbones.base import Backbone, initialise
 
 
@@ -24,7 +24,7 @@ class Streams(Backbone):
         def stream(width: int, activation: nn.Module, pool: nn.Module) -> nn.Sequential:
             layers: list[nn.Module] = []
             for i in range(BLOCKS):
-                layers.append(Block(3 if i == 0 else width, width, a.batch_norm_epsilon, activation))
+                layers.append(ConvBlock(3 if i == 0 else width, width, a.batch_norm_epsilon, activation))
                 if i < BLOCKS - 1:
                     layers.append(pool)
             return nn.Sequential(*layers)

@@ -28,15 +28,15 @@ from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split
 from ssr_train.data.transforms import random_matrices, to_network, warp
 from ssr_train.progress import Reporter
-from ssr_train.run_folder import RunFolder, Settings
-from ssr_train.schedule import learning_rate
 from ssr_train.training import output
+from ssr_train.training.folder import RunFolder, Settings
 from ssr_train.training.logs import Log, open_log
 from ssr_train.training.memory import keep_freed_memory
 from ssr_train.training.processes import Processes, local_device
 from ssr_train.training.randomness import ORDER, STEP, derive
+from ssr_train.training.schedule import learning_rate
 from ssr_train.training.start import build, check_data, initialise
-from ssr_train.training.supply import Faces, Supply, cut
+from ssr_train.training.supply import FaceBatch, Supply, cut
 from ssr_train.training.synchronised import synchronise
 from ssr_train.zoo.ssrnet import SSRNetSystem
 from ssr_train.zoo.system import System
@@ -198,7 +198,7 @@ class Trainer:
         where = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(self.system, device_ids=where)
 
-    def _inputs(self, faces: Faces, part: slice) -> Tensor:
+    def _inputs(self, faces: FaceBatch, part: slice) -> Tensor:
         """The step's network inputs of ``faces``, ``part`` of the batch; begins the step's random choices."""
         torch.manual_seed(derive(self.settings.seed, STEP, self.epoch, self.step))
         images = to_network(faces.images)
@@ -206,7 +206,7 @@ class Trainer:
             images = warp(images, random_matrices(self.settings.batch_size)[part])
         return images
 
-    def _train(self, batch: NDArray[np.int64], faces: Faces) -> None:
+    def _train(self, batch: NDArray[np.int64], faces: FaceBatch) -> None:
         """One step on ``batch``, of which ``faces`` are this process's."""
         images = self._inputs(faces, self.share)
         self.system.train()

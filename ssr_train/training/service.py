@@ -21,13 +21,13 @@ from ssr_train import zoo
 from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, leak, make_split
 from ssr_train.progress import Reporter
-from ssr_train.run_folder import RunFolder, Settings
-from ssr_train.schedule import batch_size, default_step
-from ssr_train.train import fit
 from ssr_train.training import logs
+from ssr_train.training.folder import RunFolder, Settings
 from ssr_train.training.output import how_to_resume
 from ssr_train.training.processes import Processes, joined, launched, speaks
+from ssr_train.training.schedule import batch_size, default_step
 from ssr_train.training.start import check, check_data, fingerprint, initial_sha256, outline
+from ssr_train.training.trainer import fit
 
 __all__ = ["Interrupted", "is_of", "recorded_split", "resume", "speaks", "start"]
 

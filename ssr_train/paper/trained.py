@@ -26,15 +26,15 @@ from ssr_train.data import Dataset
 from ssr_train.data.protocols import Leak, Split, leak, leak_between, make_split
 from ssr_train.devices import check_device
 from ssr_train.evaluation.metrics import CONFIDENCE, RESAMPLES, Errors, errors
-from ssr_train.fitting import is_of, recorded_split
+from ssr_train.inference import TorchRunner
 from ssr_train.paper.page import DRAWN
 from ssr_train.progress import Reporter
-from ssr_train.run_folder import RunFolder, Settings
-from ssr_train.runners import TorchRunner
-from ssr_train.schedule import PAPER_BATCH, PAPER_EPOCHS, PAPER_RATE, batch_size, default_step
-from ssr_train.train import fit
+from ssr_train.training.folder import RunFolder, Settings
 from ssr_train.training.processes import Processes
+from ssr_train.training.schedule import PAPER_BATCH, PAPER_EPOCHS, PAPER_RATE, batch_size, default_step
+from ssr_train.training.service import is_of, recorded_split
 from ssr_train.training.start import check, check_data, initial_sha256, outline
+from ssr_train.training.trainer import fit
 
 DRAWN_COUNT, DRAWN_EPOCHS = 1000, 6
 """Budget on drawn faces unless told otherwise: minutes on two cores."""
@@ -81,7 +81,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Phase:
     """One run of what an entry takes: on ``data``, which the option named ``option``; ``number`` from 0."""
 
     entry: Entry
@@ -294,15 +294,15 @@ class Runs:
         :class:`Interrupted` when asked to stop: everything done so far is kept.
         """
         for entry in entries:
-            for stage in self._stages(entry):
-                self._check(stage)
+            for phase in self._phases(entry):
+                self._check(phase)
         self.processes.alone(lambda: self._check_runs(entries, force))
         runs = []
         for position, entry in enumerate(entries, 1):
             init: Path | None = None
-            for stage in self._stages(entry):
-                self.reporter.say(f"{entry.key} ({position} of {len(entries)}){self._when(stage)}")
-                run = self._run(stage, init, force)
+            for phase in self._phases(entry):
+                self.reporter.say(f"{entry.key} ({position} of {len(entries)}){self._when(phase)}")
+                run = self._run(phase, init, force)
                 init = run.folder.best
             runs.append(run)
         return runs
@@ -318,43 +318,43 @@ class Runs:
         answers = TorchRunner(system, device=self.budget.device).predict(self.faces.images[self.split.test])
         return errors(answers, self.ages, self.faces.subjects[self.split.test], resamples=RESAMPLES)
 
-    def _stages(self, entry: Entry) -> list[Stage]:
-        """What training ``entry`` takes, one stage after the other; its own run is the last one."""
+    def _phases(self, entry: Entry) -> list[Phase]:
+        """What training ``entry`` takes, one phase after the other; its own run is the last one."""
         before = [
-            Stage(replace(entry, key=f"{entry.key}-pretrain-{number + 1}"), data, "--pretrain", number)
+            Phase(replace(entry, key=f"{entry.key}-pretrain-{number + 1}"), data, "--pretrain", number)
             for number, data in enumerate(self.budget.pretrain)
         ]
-        return [*before, Stage(entry, self.budget.data, "--data", len(before))]
+        return [*before, Phase(entry, self.budget.data, "--data", len(before))]
 
-    def _when(self, stage: Stage) -> str:
-        """Where stages have to be told apart, what a stage is trained on."""
+    def _when(self, phase: Phase) -> str:
+        """Where phases have to be told apart, what a phase is trained on."""
         if not self.budget.pretrain:
             return ""
-        name = self._load(stage.data).name or stage.data
-        return f": then on {name}" if stage.number else f": on {name} first"
+        name = self._load(phase.data).name or phase.data
+        return f": then on {name}" if phase.number else f": on {name} first"
 
-    def _check(self, stage: Stage) -> None:
-        """Raise :class:`SsrError` unless the stage's system can learn from its data, at its batch size."""
-        wanted = self._settings(stage.entry, stage.data, self._batch_size(stage.data))
+    def _check(self, phase: Phase) -> None:
+        """Raise :class:`SsrError` unless the phase's system can learn from its data, at its batch size."""
+        wanted = self._settings(phase.entry, phase.data, self._batch_size(phase.data))
         check(wanted)
-        faces, split = self._load(stage.data), self._split(stage.data)
-        check_data(wanted, faces, split, outline(wanted).input_size, stage.option)
+        faces, split = self._load(phase.data), self._split(phase.data)
+        check_data(wanted, faces, split, outline(wanted).input_size, phase.option)
 
     def _check_runs(self, entries: Sequence[Entry], force: bool) -> None:
         """Raise :class:`SsrError` for runs there that cannot be taken as they are, nor gone on with.
 
-        Where the stage before has to be trained it is not known which weights a run must start from, but that
+        Where the phase before has to be trained it is not known which weights a run must start from, but that
         it must start from some is.
         """
         for entry in entries:
             init: Path | None = None
-            for stage in self._stages(entry):
-                folder = self._folder(stage.entry)
-                wanted = self._settings(stage.entry, stage.data, self._batch_size(stage.data), init)
-                if stage.number and init is None and folder.settings_file.exists():
+            for phase in self._phases(entry):
+                folder = self._folder(phase.entry)
+                wanted = self._settings(phase.entry, phase.data, self._batch_size(phase.data), init)
+                if phase.number and init is None and folder.settings_file.exists():
                     some = folder.settings().init_sha256 or "not known yet"
                     wanted = replace(wanted, init="the set before", init_sha256=some)
-                begins = _must_start(folder, wanted, self._load(stage.data), force, stage.option)
+                begins = _must_start(folder, wanted, self._load(phase.data), force, phase.option)
                 init = None if begins else folder.best
                 if init is not None:
                     _history(folder)
@@ -362,15 +362,15 @@ class Runs:
     def _folder(self, entry: Entry) -> RunFolder:
         return RunFolder(self.out / "runs" / entry.key)
 
-    def _run(self, stage: Stage, init: Path | None, force: bool) -> Run:
-        entry, data = stage.entry, stage.data
+    def _run(self, phase: Phase, init: Path | None, force: bool) -> Run:
+        entry, data = phase.entry, phase.data
         folder, faces = self._folder(entry), self._load(data)
         wanted = self._settings(entry, data, self._batch_size(data), init)
         with ExitStack() as held:
 
             def begin() -> None:
                 held.enter_context(folder.lock())
-                if _must_start(folder, wanted, faces, force, stage.option):
+                if _must_start(folder, wanted, faces, force, phase.option):
                     folder.start(wanted, force)
 
             self.processes.alone(begin)
