@@ -28,6 +28,7 @@ from ssr_train.data.protocols import make_split  # noqa: E402
 from ssr_train.data.synthetic import draw_faces  # noqa: E402
 from ssr_train.training import processes, service, supply, trainer  # noqa: E402
 from ssr_train.training.folder import Settings  # noqa: E402
+from ssr_train.training.options import settings_from  # noqa: E402
 from ssr_train.training.schedule import batch_size  # noqa: E402
 from ssr_train.training.start import build, initialise  # noqa: E402
 
@@ -290,13 +291,13 @@ def test_a_full_disk_ends_two_processes_with_one_line(tmp_path: Path) -> None:
 def test_a_run_of_two_processes_is_resumed_by_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
     out.mkdir()
-    monkeypatch.setattr(service, "launched", lambda: 2)
-    settings = service.settings_from(OPTIONS)
+    monkeypatch.setattr("ssr_train.training.options.launched", lambda: 2)
+    settings = settings_from(OPTIONS)
     monkeypatch.undo()
     (out / "settings.json").write_text(json.dumps(settings.to_json()))
     with pytest.raises(SsrError, match=r"has 2 processes, not 1; continue with: torchrun --nproc-per-node 2"):
         resume(out)
-    monkeypatch.setattr(service, "launched", lambda: 3)
+    monkeypatch.setattr("ssr_train.training.options.launched", lambda: 3)
     with pytest.raises(SsrError, match="--batch-size 8 cannot be shared by 3 processes"):
         run(tmp_path / "other")
 
@@ -327,7 +328,7 @@ def test_protocols_are_kept_with_the_run(prepared_set: Path, tmp_path: Path) -> 
 def test_a_changed_set_is_not_resumed(tmp_path: Path) -> None:
     data, out = tmp_path / "set", tmp_path / "run"
     write_prepared(data)
-    settings = service.settings_from({**OPTIONS, "data": str(data), "count": None})
+    settings = settings_from({**OPTIONS, "data": str(data), "count": None})
     out.mkdir()
     (out / "settings.json").write_text(json.dumps(settings.to_json()))
     faces = prepared.open_prepared(data)
@@ -387,8 +388,8 @@ def test_reading_ahead_gives_the_faces_asked_for(prepared_set: Path) -> None:
 def test_the_papers_batch_sizes(tmp_path: Path) -> None:
     assert (batch_size("imdb"), batch_size("wiki"), batch_size("synthetic")) == (128, 50, 50)
     write_prepared(tmp_path / "set", name="imdb")
-    assert service.settings_from({"data": str(tmp_path / "set")}).batch_size == 128
-    assert service.settings_from({}).batch_size == 50
+    assert settings_from({"data": str(tmp_path / "set")}).batch_size == 128
+    assert settings_from({}).batch_size == 50
 
 
 # Other systems, and chains.
@@ -437,7 +438,7 @@ def test_initial_weights_are_neither_overwritten_nor_answered_by_old_support_vec
     """ARN's regressors would start at the new ages' quantiles, Hot's old SVR would judge the new epochs."""
     options = {"set": ["faces=60"]} if system == "hot" else {}
     first = run(tmp_path / "first", system=system, epochs=1, **options)
-    settings = service.settings_from({**OPTIONS, "system": system, "init": str(first), **options})
+    settings = settings_from({**OPTIONS, "system": system, "init": str(first), **options})
     given, made = zoo.load_system(first), build(settings)
     initialise(made, settings, np.full(9, 99, np.float32))
     for x, y in zip(given.parameters(), made.parameters(), strict=True):

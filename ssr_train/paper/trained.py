@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import numpy as np
 import torch
 
 from ssr_bundle.disk import check_folder
-from ssr_bundle.errors import Interrupted, SsrError, stopped_by
+from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
 from ssr_train import zoo
 from ssr_train.data import Dataset
@@ -30,16 +28,14 @@ from ssr_train.inference import TorchRunner
 from ssr_train.paper.page import DRAWN
 from ssr_train.progress import Reporter
 from ssr_train.training.folder import RunFolder, Settings
+from ssr_train.training.options import threads
 from ssr_train.training.processes import Processes
 from ssr_train.training.schedule import PAPER_BATCH, PAPER_EPOCHS, PAPER_RATE, batch_size, default_step
-from ssr_train.training.service import is_of, recorded_split
+from ssr_train.training.service import complete, going_on, load, must_begin
 from ssr_train.training.start import check, check_data, initial_sha256, outline
-from ssr_train.training.trainer import fit
 
 DRAWN_COUNT, DRAWN_EPOCHS = 1000, 6
 """Budget on drawn faces unless told otherwise: minutes on two cores."""
-
-_PLACE = frozenset({"device", "threads", "processes", "init"})  # where a run was made, not at which budget
 
 
 @dataclass(frozen=True)
@@ -171,9 +167,7 @@ class Runs:
             protocol=budget.protocol or ("random" if drawn else protocol),
             epochs=budget.epochs if budget.epochs is not None else DRAWN_EPOCHS if drawn else PAPER_EPOCHS,
             device=budget.on,
-            threads=budget.threads
-            if budget.threads is not None
-            else max(len(os.sched_getaffinity(0)) // self.processes.count, 1),
+            threads=budget.threads if budget.threads is not None else threads(self.processes.count),
         )
         if self.budget.protocol == "leave-one-subject-out":
             raise SsrError(
@@ -354,7 +348,7 @@ class Runs:
                 if phase.number and init is None and folder.settings_file.exists():
                     some = folder.settings().init_sha256 or "not known yet"
                     wanted = replace(wanted, init="the set before", init_sha256=some)
-                begins = _must_start(folder, wanted, self._load(phase.data), force, phase.option)
+                begins = must_begin(folder, wanted, self._load(phase.data), force, phase.option)
                 init = None if begins else folder.best
                 if init is not None:
                     _history(folder)
@@ -363,27 +357,16 @@ class Runs:
         return RunFolder(self.out / "runs" / entry.key)
 
     def _run(self, phase: Phase, init: Path | None, force: bool) -> Run:
-        entry, data = phase.entry, phase.data
-        folder, faces = self._folder(entry), self._load(data)
-        wanted = self._settings(entry, data, self._batch_size(data), init)
-        with ExitStack() as held:
+        entry, faces = phase.entry, self._load(phase.data)
+        folder = self._folder(entry)
+        wanted = self._settings(entry, phase.data, self._batch_size(phase.data), init)
 
-            def begin() -> None:
-                held.enter_context(folder.lock())
-                if _must_start(folder, wanted, faces, force, phase.option):
-                    folder.start(wanted, force)
+        def begin() -> None:
+            if must_begin(folder, wanted, faces, force, phase.option):
+                folder.start(wanted, force)
 
-            self.processes.alone(begin)
-            split = recorded_split(folder, wanted, faces, self.processes)
-            if folder.finished:
-                self.reporter.say(f"{folder.path}: finished before, taken as it is")
-            else:
-                try:
-                    fit(folder, folder.settings(), faces, split, self.reporter, processes=self.processes)
-                except Interrupted as stopped:
-                    where = str(stopped).partition(";")[0]
-                    message = f"{entry.key}: {where}; the same command goes on from there"
-                    raise Interrupted(message, stopped.number) from None
+        with going_on("the same command goes on from there", f"{entry.key}: "):
+            complete(folder, wanted, begin, lambda: faces, self.reporter, self.processes)
         return Run(entry, folder, _history(folder))
 
     def _settings(self, entry: Entry, data: str, batch_size: int, init: Path | None = None) -> Settings:
@@ -420,15 +403,8 @@ class Runs:
     def _load(self, data: str) -> Dataset:
         if data not in self._loaded:
             b = self.budget
-            if data in datasets.NAMES:
-                self.reporter.drawing(b.count)
-            try:
-                self._loaded[data] = datasets.load(
-                    data, count=b.count, seed=b.seed, workers=b.workers, progress=self.reporter.drawn
-                )
-            except (KeyboardInterrupt, SystemExit) as stop:
-                message = "stopped while drawing; the same command starts again"
-                raise Interrupted(message, stopped_by(stop)) from None
+            with going_on("the same command starts again"):
+                self._loaded[data] = load(data, b.count, b.seed, b.workers, self.reporter)
         return self._loaded[data]
 
 
@@ -455,43 +431,3 @@ def _leak_json(counted: Leak | None) -> dict[str, Any]:
     if counted is None:
         return {"known": False}
     return {"known": counted.known, "share": counted.share, "images": counted.images}
-
-
-def _must_start(folder: RunFolder, wanted: Settings, faces: Dataset, force: bool, data_option: str) -> bool:
-    """Whether the run on ``faces`` has to begin; False where it is finished or can go on.
-
-    A run of another budget or on other pictures is refused, or, with ``force``, begun anew; a prepared set
-    that only lies elsewhere is the same. ``data_option`` named ``faces``.
-    """
-    if not folder.settings_file.exists():
-        return True
-    found = folder.settings()
-    ours, theirs = _budget(wanted), _budget(found)
-    same = is_of(folder, faces)
-    differing = [name for name in ours if theirs[name] != ours[name] and not (same and name == "data")]
-    if differing and not force:
-        before, now = (_said(s, differing[0], data_option) for s in (found, wanted))
-        raise SsrError(
-            f"{folder.path}: was trained with {before}, this table asks for {now}; "
-            "choose another --out, or --force to train it anew"
-        )
-    if same is False and not force:
-        raise SsrError(
-            f"{folder.path}: was trained on other pictures than {wanted.data} holds now; "
-            "choose another --out, or --force to train it anew"
-        )
-    if not folder.finished and found.processes != wanted.processes:
-        raise SsrError(f"{folder.path}: was begun by {found.processes} processes, not {wanted.processes}")
-    return bool(differing) or same is False
-
-
-def _said(settings: Settings, name: str, data_option: str) -> str:
-    """A setting in words, the options that name sets as they are given."""
-    if name == "init_sha256":
-        return "no pre-training" if settings.init is None else f"--pretrain, from {settings.init}"
-    option = data_option if name == "data" else name.replace("_", "-")
-    return f"{option} {settings.to_json()[name]}"
-
-
-def _budget(settings: Settings) -> dict[str, Any]:
-    return {name: value for name, value in settings.to_json().items() if name not in _PLACE}

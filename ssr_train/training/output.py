@@ -79,11 +79,6 @@ def provenance(
     }
 
 
-def how_to_resume(folder: Path, processes: int = 1) -> str:
-    program = "ssr-train" if processes == 1 else f"torchrun --nproc-per-node {processes} -m ssr_train.cli"
-    return f"continue with: {program} fit --out {shlex.quote(str(folder))} --resume"
-
-
 def command_line(settings: Settings) -> str:
     """The command that makes this run; RUN, PREPARED and INITIAL stand for the user's folders."""
     s = settings

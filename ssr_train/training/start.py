@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ssr_bundle.bundle import CONTRACT_FILE, MODEL_FILE, read_bundle
+from ssr_bundle.contract import IMAGE_SIZE
 from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
 from ssr_train import zoo
@@ -58,6 +59,12 @@ def check(settings: Settings) -> None:
             raise SsrError(f"--protocol distributed: {s.data} has no split of its own, choose another")
         split = make_split(datasets.undrawn(s.data, s.count), s.protocol, s.seed, fold=s.fold)
         _check_sizes(len(split.train), len(split.validation), s)
+        size = outline(s).input_size
+        if size != IMAGE_SIZE:
+            raise SsrError(
+                f"{s.system}: takes pictures of {size} x {size}, faces are drawn at "
+                f"{IMAGE_SIZE} x {IMAGE_SIZE}; choose another backbone, or a set prepared with --size {size}"
+            )
     check_device(s.device)
     if s.device.startswith("cuda") and not torch.cuda.is_available():
         raise SsrError(f"--device {s.device}: torch sees no GPU here")

@@ -164,8 +164,7 @@ class Trainer:
                     self.save()
                 if self.stop:
                     raise Interrupted(
-                        f"stopped in epoch {self.epoch + 1} of {s.epochs}, step {self.step} of {self.steps}; "
-                        + output.how_to_resume(self.folder.path, s.processes),
+                        f"stopped in epoch {self.epoch + 1} of {s.epochs}, step {self.step} of {self.steps}",
                         self.stop,
                     )
             self._end_epoch(rate, started)
