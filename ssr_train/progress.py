@@ -16,16 +16,7 @@ class Reporter:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+        self._bar = _bar(self.console, TextColumn("{task.fields[note]}"))
         self._task = self._bar.add_task("", total=None, note="")
         self._validation = ""
 
@@ -69,16 +60,7 @@ class Reporter:
 @contextmanager
 def bar(console: Console, title: str, size: int | None) -> Iterator[Callable[..., None]]:
     """A progress bar on a terminal, nothing elsewhere; yields tick(advance, total)."""
-    shown = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with shown:
+    with _bar(console) as shown:
         task = shown.add_task(title, total=size)
 
         def tick(advance: int = 1, total: int | None = None) -> None:
@@ -99,3 +81,16 @@ def drawing_bar(console: Console, count: int) -> Iterator[Callable[[int], None]]
             done = drawn
 
         yield progress
+
+
+def _bar(console: Console, *more: TextColumn) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        *more,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

@@ -1,4 +1,4 @@
-"""What a run starts from: its checked settings, its system, and the weights it is given."""
+"""What a run starts from: its checked settings, its seeds, its system, and the weights it is given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from ssr_train.data import Dataset
 from ssr_train.data.protocols import Split, check_protocol, make_split
 from ssr_train.devices import check_device
 from ssr_train.training.folder import Settings
-from ssr_train.training.randomness import INITIAL, derive
 from ssr_train.zoo.ssrnet import SSRNetSystem, options_of
 from ssr_train.zoo.storage import read_header
 from ssr_train.zoo.system import System
@@ -26,6 +25,15 @@ from ssr_train.zoo.system import System
 PRECISIONS = ("fp32", "bf16")
 OLDEST = 200
 """Largest range of ages in years that is trained: nobody is older, and what asks for more is a mistake."""
+
+
+ORDER, STEP, INITIAL = 1, 2, 4
+"""Which random choice a derived seed is for; 3 is the split's."""
+
+
+def derive(*numbers: int) -> int:
+    """One seed from a run's seed, what the random choice is for, and where it falls."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def check(settings: Settings) -> None:

@@ -33,9 +33,8 @@ from ssr_train.training.folder import RunFolder, Settings
 from ssr_train.training.logs import Log, open_log
 from ssr_train.training.memory import keep_freed_memory
 from ssr_train.training.processes import Processes, local_device
-from ssr_train.training.randomness import ORDER, STEP, derive
 from ssr_train.training.schedule import learning_rate
-from ssr_train.training.start import build, check_data, initialise
+from ssr_train.training.start import ORDER, STEP, build, check_data, derive, initialise
 from ssr_train.training.supply import FaceBatch, Supply, cut
 from ssr_train.training.synchronised import synchronise
 from ssr_train.zoo.ssrnet import SSRNetSystem

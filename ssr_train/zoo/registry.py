@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
 from typing import Any
 
 from ssr_bundle.errors import SsrError
-from ssr_train.zoo import bulky, compact, ssrnet
+from ssr_train.zoo.methods import METHODS
 from ssr_train.zoo.system import Description, System
 
-_SYSTEMS: dict[str, tuple[Description, Callable[..., System]]] = {
-    "ssrnet": (ssrnet.SSRNetSystem.description, ssrnet.build),
-    "mobilenet": (compact.MOBILENET, compact.mobilenet),
-    "densenet": (compact.DENSENET, compact.densenet),
-    "mrcnn": (compact.MRCNN, compact.mrcnn),
-    "orcnn": (compact.ORCNN, compact.orcnn),
-    "dex": (bulky.DEX, bulky.dex),
-    "arn": (bulky.ARN, bulky.arn),
-    "ap": (bulky.AP, bulky.ap),
-    "hot": (bulky.HOT, bulky.hot),
-    "ranking-cnn": (bulky.RANKING_CNN, bulky.ranking_cnn),
-    "ldl": (bulky.LDL, bulky.ldl),
-}
+_SYSTEMS = {method.name: method for method in METHODS}
 
 NAMES = tuple(_SYSTEMS)
 """Every system, SSR-Net first."""
@@ -41,22 +28,24 @@ def build(name: str, **chosen: Any) -> System:
     for option, value in chosen.items():
         _check_kind(name, option, value, known[option])
     try:
-        system = _SYSTEMS[name][1](**chosen)
+        system = _SYSTEMS[name].build(**chosen)
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise SsrError(f"{name}: options {chosen}: {str(error).partition(chr(10))[0]}") from None
-    system.name, system.options = name, {**known, **chosen}
+    system.name, system.options, system.description = name, {**known, **chosen}, _SYSTEMS[name]
     return system
 
 
 def options(name: str) -> dict[str, Any]:
     """The options of system ``name`` with their defaults."""
-    parameters = inspect.signature(_entry(name)[1]).parameters
+    parameters = inspect.signature(describe(name).build).parameters
     return {k: list(p.default) if isinstance(p.default, tuple) else p.default for k, p in parameters.items()}
 
 
 def describe(name: str) -> Description:
     """What system ``name`` is, without building it."""
-    return _entry(name)[0]
+    if name not in _SYSTEMS:
+        raise SsrError(f"system {name}: unknown, expected one of: {', '.join(NAMES)}")
+    return _SYSTEMS[name]
 
 
 def _check_kind(name: str, option: str, value: Any, default: Any) -> None:
@@ -71,9 +60,3 @@ def _check_kind(name: str, option: str, value: Any, default: Any) -> None:
     }[type(default)]
     if not fits:
         raise SsrError(f"{name}: option {option}: expected {expected}, got {value!r}")
-
-
-def _entry(name: str) -> tuple[Description, Callable[..., System]]:
-    if name not in _SYSTEMS:
-        raise SsrError(f"system {name}: unknown, expected one of: {', '.join(NAMES)}")
-    return _SYSTEMS[name]

@@ -6,31 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ssr_bundle.bundle import Bundle
-from ssr_bundle.contract import IMAGE_SIZE, Architecture
+from ssr_bundle.contract import Architecture
 from ssr_bundle.errors import SsrError
 from ssr_train.model import SSRNet, load_model
-from ssr_train.zoo.system import Description, System
+from ssr_train.zoo.system import System
 
 
 class SSRNetSystem(System):
     """Soft stagewise regression (paper Equation 7) with L1 loss (Equation 1); outputs are ages (N,)."""
-
-    description = Description(
-        name="ssrnet",
-        title="SSR-Net",
-        source="Yang et al., SSR-Net, IJCAI 2018: sections 3.2 to 3.5, Equations 1 and 7",
-        paper_input=IMAGE_SIZE,
-        paper_parameters=40_915,
-        paper_megabytes=0.32,
-        paper_mae=3.16,
-        paper_ca={3: 0.549, 5: 0.741},
-        paper_milliseconds={"gpu": 0.17, "cpu": 2.69},
-        note="0.32 MB is the size of the released .h5 file; its numbers take 0.16 MB",
-    )
-    input_size = IMAGE_SIZE
 
     def __init__(self, network: SSRNet, *, colour: str = "bgr") -> None:
         super().__init__()
@@ -40,12 +25,6 @@ class SSRNetSystem(System):
     def forward(self, images: Tensor) -> Tensor:
         ages: Tensor = self.network(images if self.colour == "bgr" else images.flip(1))
         return ages.squeeze(1)
-
-    def loss(self, outputs: Tensor, ages: Tensor) -> Tensor:
-        return F.l1_loss(outputs, ages)
-
-    def decode(self, outputs: Tensor) -> Tensor:
-        return outputs
 
 
 def build(

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from ssr_bundle.contract import IMAGE_SIZE
 from ssr_train.zoo.count import Count
 
 Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
@@ -18,6 +20,7 @@ Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 class Description:
     """Where a system comes from and what the SSR-Net paper reports of it; None where it reports nothing.
 
+    ``build`` makes a new one; its keywords with their defaults are the system's options.
     ``paper_parameters``: numbers (counted exactly from the network the source describes, where the paper
     gives a size only); ``paper_megabytes`` and ``paper_mae`` (years, MORPH2): Table 1; ``paper_ca``:
     shares of test faces with an error below 3 and 5 years, MegaAge-Asian: Table 2; ``paper_milliseconds``:
@@ -28,7 +31,8 @@ class Description:
     name: str
     title: str
     source: str
-    paper_input: int
+    build: Callable[..., System]
+    paper_input: int = IMAGE_SIZE
     paper_parameters: int | None = None
     paper_megabytes: float | None = None
     paper_mae: float | None = None
@@ -38,31 +42,22 @@ class Description:
     note: str = ""
 
 
-class System(nn.Module):
-    """A method of age estimation that trains, predicts and is saved by the same code as all others.
+class Method(nn.Module):
+    """How outputs are learnt from and read: what a system has, and a head, on features in place of pictures.
 
-    The life of a system: :meth:`prepare` once with the training ages, gradient steps on
-    ``loss(forward(images), ages)``, then :meth:`finish` once. Everything learnt, also in ``prepare`` and
-    ``finish``, is in the state dict. ``options`` are those it was built with
-    (:func:`ssr_train.zoo.build`), so that name, options and state dict make it again.
+    Once :meth:`prepare` with the training ages, gradient steps on ``loss(forward(images), ages)``, then once
+    :meth:`finish`. Everything learnt, also in ``prepare`` and ``finish``, is in the state dict.
     """
 
-    name: str
-    options: dict[str, Any]
-    description: Description
-    input_size: int = 64
-
-    def forward(self, images: Tensor) -> Any:
-        """Float images (N, 3, S, S), 0..255, BGR, to outputs: a tensor, or a named tuple of tensors."""
-        raise NotImplementedError
-
     def loss(self, outputs: Any, ages: Tensor) -> Tensor:
-        """The scalar to descend for ``outputs`` of faces of ``ages`` (N,) in years: a mean over faces."""
-        raise NotImplementedError
+        """The scalar to descend for ``outputs`` of faces of ``ages`` (N,) in years: a mean over faces, by
+        default of the absolute errors."""
+        return F.l1_loss(self.decode(outputs), ages)
 
     def decode(self, outputs: Any) -> Tensor:
-        """Outputs to ages (N,) in years, not clipped."""
-        raise NotImplementedError
+        """Outputs to ages (N,) in years, not clipped; by default they are that."""
+        ages: Tensor = outputs
+        return ages
 
     def prepare(self, ages: Tensor, /) -> None:
         """Take from the training ages (N,) what the method fixes before training; nothing by default."""
@@ -72,6 +67,20 @@ class System(nn.Module):
 
         Call it without gradients and in eval mode; ``batches`` may be started more than once.
         """
+
+
+class System(Method):
+    """A method of age estimation that trains, predicts and is saved by the same code as all others.
+
+    ``options`` are those it was built with (:func:`ssr_train.zoo.build`), so that name, options and state
+    dict make it again. ``forward``: float images (N, 3, S, S), 0..255, BGR, to outputs: a tensor, or a named
+    tuple of tensors.
+    """
+
+    name: str
+    options: dict[str, Any]
+    description: Description
+    input_size: int = IMAGE_SIZE
 
     def predict(self, images: Tensor) -> Tensor:
         """Ages (N,) in years of ``images``, as :meth:`forward` takes them."""

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ssr_train.zoo.heads.base import Head
 
@@ -45,9 +44,6 @@ class Anchored(Head):
 
     def forward(self, features: Tensor) -> Assignment:
         return Assignment(self.anchors(features), self.regressors(features))
-
-    def loss(self, outputs: Assignment, ages: Tensor) -> Tensor:
-        return F.l1_loss(self.decode(outputs), ages)
 
     def decode(self, outputs: Assignment) -> Tensor:
         return (outputs.anchors.softmax(1) * outputs.ages).sum(1)

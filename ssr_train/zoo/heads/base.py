@@ -5,29 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssr_train.zoo.backbones.base import Backbone
-from ssr_train.zoo.system import Batches, Description, System
+from ssr_train.zoo.system import Batches, Method, System
 
 
-class Head(nn.Module):
-    """Features (N, F) to outputs, with loss and decoding: the methods of :class:`System` on features."""
-
-    def forward(self, features: Tensor) -> Any:
-        raise NotImplementedError
-
-    def loss(self, outputs: Any, ages: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def decode(self, outputs: Any) -> Tensor:
-        raise NotImplementedError
-
-    def prepare(self, ages: Tensor, /) -> None:
-        """As :meth:`System.prepare`."""
-
-    def finish(self, batches: Batches, /) -> None:
-        """As :meth:`System.finish`, with features (N, F) in place of pictures."""
+class Head(Method):
+    """A method on features (N, F)."""
 
 
 class Composed(System):
@@ -37,9 +22,8 @@ class Composed(System):
     would round an age of 70 to half a year.
     """
 
-    def __init__(self, description: Description, backbone: Backbone, head: Head) -> None:
+    def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()
-        self.description = description
         self.backbone, self.head = backbone, head
         self.input_size = backbone.input_size
 

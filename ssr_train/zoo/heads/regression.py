@@ -40,6 +40,3 @@ class Regression(Head):
 
     def loss(self, outputs: Tensor, ages: Tensor) -> Tensor:
         return self.error(outputs, ages)
-
-    def decode(self, outputs: Tensor) -> Tensor:
-        return outputs

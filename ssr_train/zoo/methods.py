@@ -1,0 +1,203 @@
+"""The methods of the paper's tables, and label-distribution learning of its related work.
+
+Compact methods are sized as in Table 1, at 64x64. Bulky ones are a head on a backbone: ``backbone="vgg16"``
+is the size of the paper's table (224x224 pictures, no ImageNet weights); the default puts the head on
+SSR-Net's own streams at 64x64, so that methods compare at an equal budget.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ssr_train.zoo import ssrnet
+from ssr_train.zoo.backbones import DenseNet, MobileNet, NiuNet
+from ssr_train.zoo.backbones import backbone as body_of
+from ssr_train.zoo.backbones.series import COMPACT, FULL, Series
+from ssr_train.zoo.heads.anchored import Anchored
+from ssr_train.zoo.heads.base import Composed, Head
+from ssr_train.zoo.heads.classification import Dex, LabelDistribution
+from ssr_train.zoo.heads.ordinal import OrdinalRegression, Posterior, Ranking
+from ssr_train.zoo.heads.regression import Regression
+from ssr_train.zoo.heads.support_vectors import SupportVectors
+from ssr_train.zoo.system import Description, System
+
+
+def _mobilenet(*, alpha: float = 0.25, dropout: float = 0.2) -> Composed:
+    """MobileNet of width ``alpha`` with 32 neurons and one age, L1 loss."""
+    body = MobileNet(alpha)
+    return Composed(body, Regression(body.features, (32,), dropout))
+
+
+def _densenet(*, depth: int = 19, dropout: float = 0.2) -> Composed:
+    """DenseNet of ``depth`` 3 N + 4 with layers of 128 and 32 neurons and one age, L1 loss."""
+    body = DenseNet(depth)
+    return Composed(body, Regression(body.features, (128, 32), dropout))
+
+
+def _mrcnn() -> Composed:
+    """Niu's network with one age, squared loss."""
+    body = NiuNet()
+    return Composed(body, Regression(body.features, error="squared"))
+
+
+def _orcnn(*, low: int = 0, high: int = 100) -> Composed:
+    """Niu's network with a binary output for every year between ``low`` and ``high``."""
+    body = NiuNet()
+    return Composed(body, OrdinalRegression(body.features, low, high))
+
+
+def _ranking_cnn(*, low: int = 0, high: int = 100, step: int = 2, full: bool = False) -> Composed:
+    """A binary network for every threshold from ``low`` to ``high``, ``step`` years apart.
+
+    ``full`` builds them at 227x227 in the source's size, 45.6 MB each; MORPH2's ages 16 to 66 a year apart
+    make fifty.
+    """
+    head = Ranking(low, high, step)
+    return Composed(Series(head.ranks.count, FULL if full else COMPACT), head)
+
+
+def _headed(kind: type[Head]) -> Callable[..., System]:
+    """A head of ``kind`` on a ``backbone`` by name; the head's options are the system's."""
+
+    def build(*, backbone: str = "streams", **options: Any) -> Composed:
+        body = body_of(backbone)
+        return Composed(body, kind(body.features, **options))
+
+    _, *options = inspect.signature(kind).parameters.values()  # the first is the number of features
+    own = [p.replace(kind=p.KEYWORD_ONLY) for p in options]
+    name = inspect.signature(build).parameters["backbone"]
+    build.__signature__ = inspect.Signature([name, *own])  # type: ignore[attr-defined]
+    return build
+
+
+def _bulky(kind: type[Head], name: str, title: str, *, mae: float, source: str, note: str) -> Description:
+    """Of Table 1, by VGG-16 there."""
+    return Description(
+        name,
+        title,
+        source,
+        _headed(kind),
+        paper_input=224,
+        paper_megabytes=500,
+        paper_mae=mae,
+        paper_options={"backbone": "vgg16"},
+        note=f"{_STREAMS}; {note}",
+    )
+
+
+_NIU = "Niu et al., Ordinal Regression with Multiple Output CNN for Age Estimation, CVPR 2016"
+_MIDDLE = "reads the middle 60x60, the source's input size"
+_STREAMS = "on SSR-Net's streams at 64x64 unless built with backbone vgg16"
+
+METHODS = (
+    Description(
+        "ssrnet",
+        "SSR-Net",
+        "Yang et al., SSR-Net, IJCAI 2018: sections 3.2 to 3.5, Equations 1 and 7",
+        ssrnet.build,
+        paper_parameters=40_915,
+        paper_megabytes=0.32,
+        paper_mae=3.16,
+        paper_ca={3: 0.549, 5: 0.741},
+        paper_milliseconds={"gpu": 0.17, "cpu": 2.69},
+        note="0.32 MB is the size of the released .h5 file; its numbers take 0.16 MB",
+    ),
+    Description(
+        "mobilenet",
+        "MobileNet",
+        "Howard et al., MobileNets, arXiv 1704.04861, 2017: Table 1; head of the public SSR-Net code",
+        _mobilenet,
+        paper_megabytes=1.0,
+        paper_mae=6.50,
+        paper_ca={3: 0.440, 5: 0.606},
+        paper_milliseconds={"gpu": 0.10, "cpu": 1.07},
+        note="alpha 0.25 is the one whose size and error the paper's table gives",
+    ),
+    Description(
+        "densenet",
+        "DenseNet",
+        "Huang et al., Densely Connected Convolutional Networks, CVPR 2017: section 3; head of the "
+        "public SSR-Net code",
+        _densenet,
+        paper_megabytes=1.1,
+        paper_mae=5.05,
+        paper_ca={3: 0.517, 5: 0.694},
+        paper_milliseconds={"gpu": 0.75, "cpu": 28.8},
+        note="the public code trains depths 13 and 19",
+    ),
+    Description(
+        "mrcnn",
+        "MRCNN",
+        f"{_NIU}: the metric regression it is compared with",
+        _mrcnn,
+        paper_megabytes=1.7,
+        paper_mae=3.42,
+        note=_MIDDLE,
+    ),
+    Description(
+        "orcnn",
+        "ORCNN",
+        _NIU,
+        _orcnn,
+        paper_megabytes=1.7,
+        paper_mae=3.27,
+        paper_options={"low": 16, "high": 77},
+        note=_MIDDLE,
+    ),
+    _bulky(
+        Dex,
+        "dex",
+        "DEX",
+        source="Rothe et al., Deep expectation of real and apparent age, IJCV 2016; SSR-Net paper, Equation "
+        "2",
+        mae=2.68,
+        note="2.68 is with IMDB-WIKI pre-training, 3.25 without",
+    ),
+    _bulky(
+        Anchored,
+        "arn",
+        "ARN",
+        source="Agustsson et al., Anchored Regression Networks applied to Age Estimation and Super "
+        "Resolution, ICCV 2017",
+        mae=3.00,
+        note="learnt end to end, not by the source's closed form for fixed anchors",
+    ),
+    _bulky(
+        Posterior,
+        "ap",
+        "AP",
+        source="Zhang et al., Quantifying Facial Age by Posterior of Age Comparisons, BMVC 2017",
+        mae=2.52,
+        note="posteriors follow from known ages, not from people's comparisons",
+    ),
+    _bulky(
+        SupportVectors,
+        "hot",
+        "Hot",
+        source="Rothe et al., Some like it hot: visual guidance for preference prediction, CVPR 2016",
+        mae=3.45,
+        note="features are trained on the faces, not on ImageNet",
+    ),
+    Description(
+        "ranking-cnn",
+        "Ranking-CNN",
+        "Chen et al., Using Ranking-CNN for Age Estimation, CVPR 2017",
+        _ranking_cnn,
+        paper_input=224,
+        paper_megabytes=2200,
+        paper_mae=2.96,
+        paper_options={"full": True, "low": 16, "high": 66, "step": 1},
+        note="fifty small networks at 64x64, two years apart, unless built full; no pre-training",
+    ),
+    Description(
+        "ldl",
+        "Label distribution learning",
+        "Geng et al., Facial Age Estimation by Adaptive Label Distribution Learning, ICPR 2014; Hou et "
+        "al., Semi-supervised Adaptive Label Distribution Learning for Facial Age Estimation, AAAI 2017",
+        _headed(LabelDistribution),
+        note=f"{_STREAMS}; the deviation of the labels is fixed; not in the paper's tables",
+    ),
+)
+"""Every method, SSR-Net first."""
