@@ -24,7 +24,7 @@ from ssr_bundle import tolerances
 from ssr_bundle.bundle import Bundle, copy_bundle, read_bundle, seal
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import TABLE, Limits, required
-from ssr_ops import implementations, op
+from ssr_ops import implementations, native
 from ssr_ops.shipped import default_bundle
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.quantize import quantizer
@@ -379,7 +379,7 @@ def test_only_a_missing_gpu_or_build_is_a_reason_not_to_run_cuda(
         (True, no_gpu, "not run", "no GPU: none"),
         (True, lambda: None, "failed", "CUDA: cudaMalloc(&p): out of memory"),
     ):
-        monkeypatch.setattr(op, "native", SimpleNamespace(built_with_cuda=built))
+        monkeypatch.setattr(native, "native", SimpleNamespace(built_with_cuda=built))
         monkeypatch.setattr(gpu, "require", there)
         (row,) = climb(rung, [pictures(6)], default.contract)
         assert (row.verdict, row.reason) == (verdict, words)
