@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader
 
 from ssr_bundle import commandline as command
 from ssr_bundle.contract import BLOCKS
-from ssr_train.data import Dataset
+from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import make_split
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.data.transforms import APPLY, FLIP, ROTATION, SHEAR, SHIFT, ZOOM, to_network, warp

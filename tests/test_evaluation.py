@@ -27,7 +27,7 @@ from ssr_ops import reference
 from ssr_ops.golden import write_bundle
 from ssr_ops.shipped import default_bundle
 from ssr_train.cli import app
-from ssr_train.data import Dataset
+from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import make_split
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.evaluation import gate, gate_report, intervals, selection

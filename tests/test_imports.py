@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,3 +68,33 @@ def test_no_text_names_the_trainer(package: str) -> None:
     for path in _folder(package).rglob("*"):
         if path.suffix in {".py", ".cc", ".h", ".cu", ".md", ".toml"}:
             assert "ssr_train" not in path.read_text(encoding="utf-8"), path
+
+
+def _modules() -> dict[str, Path]:
+    """Every module of ours by its dotted name."""
+    found = {}
+    for package in MAY:
+        folder = _folder(package)
+        for path in folder.rglob("*.py"):
+            parts = path.relative_to(folder.parent).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Packages count as their __init__.py; imports inside functions and for type checkers count as well."""
+    modules = _modules()
+    imports: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        wanted = imports.setdefault(name, set())
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                wanted |= inner & modules.keys() or {node.module}
+        wanted &= modules.keys() - {name}
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ssr_bundle.errors import SsrError
-from ssr_train.data import Dataset, load
+from ssr_train.data import load
+from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import PROTOCOLS, Leak, Split, folds, leak, make_split
 from ssr_train.data.synthetic.persons import draw_person
 

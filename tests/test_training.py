@@ -23,7 +23,8 @@ torch = pytest.importorskip("torch", reason="training needs torch: pip install '
 from ssr_bundle.bundle import hash_file, read_bundle  # noqa: E402
 from ssr_bundle.errors import SsrError  # noqa: E402
 from ssr_train import zoo  # noqa: E402
-from ssr_train.data import Dataset, prepared  # noqa: E402
+from ssr_train.data import prepared  # noqa: E402
+from ssr_train.data.dataset import Dataset  # noqa: E402
 from ssr_train.data.protocols import make_split  # noqa: E402
 from ssr_train.data.synthetic import draw_faces  # noqa: E402
 from ssr_train.training import processes, service, supply, trainer  # noqa: E402

@@ -21,7 +21,7 @@ import numpy as np
 
 from ssr_bundle.contract import canonical_json
 from ssr_bundle.errors import SsrError
-from ssr_train.data import SEXES, SPLITS, Dataset
+from ssr_train.data.dataset import SEXES, SPLITS, Dataset
 
 IMAGES, INDEX, ABOUT = "images.npy", "index.csv", "prepared.json"
 COLUMNS = ("path", "age", "subject", "sex", "group", "split")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.errors import SsrError
-from ssr_train.data import Dataset, Texts
+from ssr_train.data.dataset import Dataset, Texts
 
 PROTOCOLS = ("random", "subject-exclusive", "distributed", "leave-one-subject-out")
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssr_bundle.errors import SsrError
-from ssr_train.data import Dataset
+from ssr_train.data.dataset import Dataset
 
 CA_YEARS = (3, 5, 7)
 PERCENTILES = (50, 90, 95, 99)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
-from ssr_train.data import Dataset
+from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import Split, leak, make_split
 from ssr_train.evaluation.asked import Source
 from ssr_train.evaluation.intervals import TooFew

@@ -20,7 +20,7 @@ from ssr_bundle.disk import check_folder
 from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
 from ssr_train import zoo
-from ssr_train.data import Dataset
+from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import Leak, Split, leak, leak_between, make_split
 from ssr_train.devices import check_device
 from ssr_train.evaluation.metrics import CONFIDENCE, RESAMPLES, Errors, errors

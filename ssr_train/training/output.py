@@ -17,7 +17,7 @@ from ssr_bundle.contract import Contract, Crop, Input, Interface, Output
 from ssr_ops.golden import write_bundle
 from ssr_train import data as datasets
 from ssr_train import zoo
-from ssr_train.data import Dataset
+from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import Split, leak
 from ssr_train.training.folder import RunFolder, Settings
 from ssr_train.zoo.ssrnet import SSRNetSystem

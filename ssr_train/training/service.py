@@ -19,7 +19,7 @@ from rich.console import Console
 
 from ssr_bundle.errors import Interrupted, SsrError, stopped_by
 from ssr_train import data as datasets
-from ssr_train.data import Dataset
+from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import Split, leak, make_split
 from ssr_train.progress import Reporter
 from ssr_train.training import logs

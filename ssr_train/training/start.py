@@ -14,7 +14,7 @@ from ssr_bundle.contract import IMAGE_SIZE
 from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
 from ssr_train import zoo
-from ssr_train.data import Dataset
+from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import Split, check_protocol, make_split
 from ssr_train.devices import check_device
 from ssr_train.training.folder import Settings

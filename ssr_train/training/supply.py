@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ssr_train.data import Dataset
+from ssr_train.data.dataset import Dataset
 
 SHARE = 0.5
 """Of the device's free memory, what pictures may take; the rest is for the network."""

@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ssr_bundle.errors import Interrupted, SsrError
 from ssr_bundle.signals import once_per_request
-from ssr_train.data import Dataset
+from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import Split
 from ssr_train.data.transforms import random_matrices, to_network, warp
 from ssr_train.progress import Reporter
