@@ -35,7 +35,7 @@ from ssr_ops.shipped import default_bundle
 from ssr_train.data.synthetic import draw_faces
 from triton_repo import ports
 from triton_repo.config import Options
-from triton_repo.control import Control
+from triton_repo.control import Control, Unreachable
 from triton_repo.repository import build
 from triton_repo.server import Server
 from triton_repo.tritonserver import find
@@ -89,7 +89,7 @@ def empty_server(folder: Path) -> float:
         )
     try:
         control, end = Control(f"127.0.0.1:{chosen.http}", timeout=5), time.monotonic() + 60
-        while not control.alive():
+        while not answers(control):
             if process.poll() is not None or time.monotonic() > end:
                 raise SsrError(f"tritonserver did not start:\n{(folder / 'log').read_text()[-2000:]}")
             time.sleep(0.05)
@@ -102,6 +102,15 @@ def empty_server(folder: Path) -> float:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def answers(control: Control) -> bool:
+    """Whether there is a server by now."""
+    try:
+        control.metadata()
+    except Unreachable:
+        return False
+    return True
 
 
 def served_memory(bundle: Bundle, precision: str, folder: Path) -> float:

@@ -52,14 +52,6 @@ def versions(*distributions: str) -> str:
     return ", ".join(parts)
 
 
-def stolen_seconds() -> float:
-    """CPU time since boot, over all processors, that a hypervisor gave to others while this machine had work
-    for it; 0 where the system does not tell."""
-    path = Path("/proc/stat")
-    fields = path.read_text().split("\n", 1)[0].split() if path.exists() else []
-    return int(fields[8]) / os.sysconf("SC_CLK_TCK") if len(fields) > 8 else 0.0
-
-
 class CpuMeter:
     """How much of one core a process uses, all its threads together, from here on."""
 
