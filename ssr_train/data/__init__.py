@@ -50,29 +50,20 @@ def load(
     from ssr_train.data import synthetic
     from ssr_train.data.synthetic import persons
 
-    who = undrawn(name, count).subjects
-    drawn = f"drawn faces, generator version {synthetic.VERSION}"
     if name == "synthetic-persons":
-        people = persons.draw_people(count, seed, workers, progress)
-        return Dataset(
-            people.images,
-            people.ages,
-            description=f"synthetic: {drawn}, {count} pictures, {persons.PICTURES} of each person",
-            synthetic=True,
-            licence="Apache-2.0",
-            name=name,
-            subjects=who,
-            sexes=people.sexes,
-        )
-    images, ages = synthetic.draw_faces(count, seed, workers, progress)
+        faces, sexes = persons.draw_people(count, seed, workers, progress)
+        which = f"{count} pictures, {persons.PICTURES} of each person"
+    else:
+        faces, sexes = synthetic.draw_faces(count, seed, workers, progress), _unknown()
+        which = f"faces 0..{count - 1}"
     return Dataset(
-        images,
-        ages,
-        description=f"synthetic: {drawn}, faces 0..{count - 1}",
+        *faces,
+        description=f"synthetic: drawn faces, generator version {synthetic.VERSION}, {which}",
         synthetic=True,
         licence="Apache-2.0",
         name=name,
-        subjects=who,
+        subjects=undrawn(name, count).subjects,
+        sexes=sexes,
     )
 
 

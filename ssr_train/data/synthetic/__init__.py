@@ -7,7 +7,8 @@ many workers. Look at some: ``python -m ssr_train.data.synthetic --sheet faces.p
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from ssr_bundle.contract import IMAGE_SIZE
 from ssr_bundle.errors import SsrError
-from ssr_train.data.synthetic.painter import paint
+from ssr_train.data.synthetic.painter import Painter
 from ssr_train.data.synthetic.traits import sample
 from ssr_train.data.workers import in_order
 
@@ -42,7 +43,7 @@ def draw(seed: int, index: int, age: float | None = None) -> tuple[NDArray[np.ui
     sampled = rng.beta(1.15, 1.65) * (OLDEST + 1)
     years = min(int(sampled if age is None else age), OLDEST)
     traits = sample(rng, float(sampled if age is None else age))
-    return paint(rng, traits), years
+    return Painter(rng, traits).paint(), years
 
 
 def draw_faces(
@@ -52,23 +53,37 @@ def draw_faces(
 
     ``workers`` above 1 starts processes: call it under ``if __name__ == "__main__"`` then.
     """
+    images, labels = draw_many(draw, count, seed, workers, progress)
+    return Faces(images, np.array(labels, np.float32)[:, 0])
+
+
+def draw_many(
+    draw_one: Callable[[int, int], tuple[Any, ...]],
+    count: int,
+    seed: int,
+    workers: int,
+    progress: Callable[[int], None] | None,
+) -> tuple[NDArray[np.uint8], list[tuple[Any, ...]]]:
+    """The pictures that ``draw_one`` gives of (seed, index), in one array, and what else it gives of each."""
     if count < 1:
         raise SsrError(f"count must be at least 1, got {count}")
     if seed < 0:
         raise SsrError(f"seed must not be negative, got {seed}")
     images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    ages = np.empty(count, np.float32)
-    blocks = [(seed, start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
-    drawn = in_order(_draw_block, blocks, min(workers, len(blocks)) if len(blocks) >= 4 else 1)
-    for (_, start, stop), faces in zip(blocks, drawn, strict=True):
-        images[start:stop], ages[start:stop] = faces
+    labels: list[tuple[Any, ...]] = []
+    blocks = [range(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
+    processes = min(workers, len(blocks)) if len(blocks) >= 4 else 1
+    for faces in in_order(partial(_draw_block, draw_one, seed), blocks, processes):
+        for image, *label in faces:
+            images[len(labels)] = image
+            labels.append(tuple(label))
         if progress is not None:
-            progress(stop)
-    return Faces(images, ages)
+            progress(len(labels))
+    return images, labels
 
 
-def _draw_block(block: tuple[int, int, int]) -> Faces:
+def _draw_block(
+    draw_one: Callable[[int, int], tuple[Any, ...]], seed: int, block: range
+) -> list[tuple[Any, ...]]:
     cv2.setNumThreads(1)
-    seed, start, stop = block
-    pairs = [draw(seed, index) for index in range(start, stop)]
-    return Faces(np.stack([image for image, _ in pairs]), np.array([age for _, age in pairs], np.float32))
+    return [draw_one(seed, index) for index in block]

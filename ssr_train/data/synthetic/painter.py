@@ -58,13 +58,8 @@ class Pose:
         return fixed
 
 
-def paint(rng: np.random.Generator, traits: Traits) -> Picture:
-    """One 64 x 64 x 3 picture, BGR, of a face with ``traits`` under random pose, light and camera."""
-    return Painter(rng, traits).paint()
-
-
 class Painter:
-    """The drawing of one face; each method adds one part."""
+    """The drawing of a face with ``traits`` under random pose, light and camera; a method adds one part."""
 
     def __init__(self, rng: np.random.Generator, traits: Traits) -> None:
         self.rng, self.t, self.pose = rng, traits, Pose(rng)
@@ -82,6 +77,7 @@ class Painter:
         self.soft = np.full((_SOFT, _SOFT, 3), _SOFT_ONE, np.uint8)
 
     def paint(self) -> Picture:
+        """The picture, 64 x 64 x 3, BGR; once."""
         self._neck_and_back_hair()
         self._head()
         self._sockets_and_folds()
@@ -100,8 +96,12 @@ class Painter:
 
     # Drawing tools.
 
-    def _fill(self, points: ArrayLike, colour: Colour) -> None:
-        cv2.fillPoly(self.picture, [self.pose(points)], colour, cv2.LINE_AA, _SHIFT)
+    def _fill(
+        self, points: ArrayLike, colour: Colour | int, layer: Picture | None = None, edge: int = cv2.LINE_AA
+    ) -> None:
+        """An area of the picture, or of ``layer``."""
+        target = self.picture if layer is None else layer
+        cv2.fillPoly(target, [self.pose(points)], colour, edge, _SHIFT)
 
     def _stroke(self, points: ArrayLike, colour: Colour, width: float) -> None:
         thickness = max(int(width * self.pose.scale + 0.5), 1)
@@ -116,10 +116,10 @@ class Painter:
             value = int(_ONE * (1.0 - min(contrast, 0.75)))
             cv2.polylines(self.fine, [self.pose(points)], False, value, width, cv2.LINE_AA, _SHIFT)
 
-    def _soften(self, points: ArrayLike, factor: Colour) -> None:
-        """A soft-edged area of the skin, multiplied by ``factor`` per channel."""
-        colour = tuple(min(_SOFT_ONE * f, 255.0) for f in factor)
-        cv2.fillPoly(self.soft, [self.pose(points) // 4], colour, cv2.LINE_8, _SHIFT)
+    def _soften(self, u: float, v: float, a: float, b: float, *factor: float) -> None:
+        """A soft-edged ellipse of the skin, multiplied by ``factor``, one or one per channel."""
+        colour = [min(_SOFT_ONE * f, 255.0) for f in (factor if len(factor) == 3 else factor * 3)]
+        cv2.fillPoly(self.soft, [self.pose(self._ellipse(u, v, a, b)) // 4], colour, cv2.LINE_8, _SHIFT)
 
     # Parts, from back to front.
 
@@ -174,34 +174,28 @@ class Painter:
             self._fill(ear, _scale(t.skin_colour, 0.86))
 
     def _head(self) -> None:
-        outline = self.pose(self._outline())
-        cv2.fillPoly(self.picture, [outline], self.t.skin_colour, cv2.LINE_AA, _SHIFT)
+        outline = self._outline()
+        self._fill(outline, self.t.skin_colour)
         self.mask = np.zeros((_SIZE, _SIZE), np.uint8)
-        cv2.fillPoly(self.mask, [outline], 255, cv2.LINE_8, _SHIFT)
+        self._fill(outline, 255, self.mask, cv2.LINE_8)
 
     def _sockets_and_folds(self) -> None:
-        t, g, old = self.t, self.grown, self.old
+        t, g = self.t, self.grown
         skin = float(np.clip((t.skin - 30.0) / 55.0, 0.0, 1.0))
-        side = 0.94 - 0.05 * g
+        rosy = 1.0 - 0.13 * max(1 - t.skin / 14.0, 0.0)
+        bag = 1 - 0.24 * skin
+        below = self.eye_v + 0.15 + 0.03 * skin
         for s in (-1, 1):
-            self._soften(self._ellipse(s * self.eye_u, self.eye_v - 0.04, 0.30, 0.17), (0.93, 0.91, 0.91))
-            self._soften(self._ellipse(s * 0.72, 0.5, 0.14, 0.3), (side, side, side))
-            rosy = 1.0 - 0.13 * max(1 - t.skin / 14.0, 0.0)
-            self._soften(self._ellipse(s * 0.52, 0.30, 0.22, 0.17), (rosy, rosy, 1.0 + (1 - rosy) * 0.4))
-            hollow = 1 - 0.16 * old
-            self._soften(self._ellipse(s * 0.66, 0.42, 0.11, 0.22), (hollow, hollow, hollow))
-            bag = 1 - 0.24 * skin
-            below = self.eye_v + 0.15 + 0.03 * skin
-            self._soften(self._ellipse(s * self.eye_u, below, 0.2, 0.06), (bag * 1.02, bag * 0.97, bag))
+            self._soften(s * self.eye_u, self.eye_v - 0.04, 0.30, 0.17, 0.93, 0.91, 0.91)
+            self._soften(s * 0.72, 0.5, 0.14, 0.3, 0.94 - 0.05 * g)
+            self._soften(s * 0.52, 0.30, 0.22, 0.17, rosy, rosy, 1.0 + (1 - rosy) * 0.4)
+            self._soften(s * 0.66, 0.42, 0.11, 0.22, 1 - 0.16 * self.old)
+            self._soften(s * self.eye_u, below, 0.2, 0.06, bag * 1.02, bag * 0.97, bag)
         for s in (-1, 1):
-            nose = 0.90 - 0.04 * g
-            self._soften(
-                self._ellipse(s * 0.15, self.nose_v - 0.2, 0.05, 0.22 * (0.5 + 0.5 * g)), (nose,) * 3
-            )
-        self._soften(self._ellipse(0, self.nose_v - 0.04, 0.09, 0.08), (1.07, 1.07, 1.08))
-        self._soften(self._ellipse(0, -0.75, 0.45, 0.2), (1.05, 1.05, 1.05))
-        chin = self.mouth_v + 0.17
-        self._soften(self._ellipse(0, chin, 0.2, 0.035), (0.9, 0.9, 0.91))
+            self._soften(s * 0.15, self.nose_v - 0.2, 0.05, 0.22 * (0.5 + 0.5 * g), 0.90 - 0.04 * g)
+        self._soften(0, self.nose_v - 0.04, 0.09, 0.08, 1.07, 1.07, 1.08)
+        self._soften(0, -0.75, 0.45, 0.2, 1.05)
+        self._soften(0, self.mouth_v + 0.17, 0.2, 0.035, 0.9, 0.9, 0.91)
 
     def _wrinkles(self) -> None:
         rng, t = self.rng, self.t
@@ -210,22 +204,17 @@ class Painter:
             return
         jitter = rng.normal(0, 0.015, 64)
         across = np.linspace(-1, 1, 7)
-        lines = min(int(1 + 3.4 * w), 4)
-        for i in range(lines):  # forehead
+        for i in range(min(int(1 + 3.4 * w), 4)):  # forehead
             v = self.eye_v - 0.40 - 0.15 * i + jitter[i]
             length = 0.38 + 0.22 * w - 0.03 * i
             wave = 0.025 * np.cos(across * 4 + jitter[i + 8] * 90)
             self._crease(_curve(across * length, v + wave), 0.34 * w * (1 - 0.08 * i))
         for s in (-1, 1):
-            outer = self.eye_u + self.eye_w
+            u, v, reach = self.eye_u + self.eye_w + 0.04, self.eye_v + 0.02, 0.09 + 0.15 * w
             for i in range(min(int(1 + 3.2 * w), 4)):  # crow's feet
                 angle = (i - 1.3) * 0.42 + jitter[16 + i] * 4
-                reach = 0.09 + 0.15 * w
-                end = (
-                    s * (outer + 0.04 + reach * math.cos(angle)),
-                    self.eye_v + 0.02 + reach * math.sin(angle),
-                )
-                self._crease([(s * (outer + 0.04), self.eye_v + 0.02 + 0.04 * (i - 1)), end], 0.40 * w)
+                end = (s * (u + reach * math.cos(angle)), v + reach * math.sin(angle))
+                self._crease([(s * u, v + 0.04 * (i - 1)), end], 0.40 * w)
             fold = 0.1 + 0.06 * w + abs(t.smile) * 0.02
             corner = self.mouth_v - 0.06 + 0.10 * w
             nasolabial = [
@@ -255,9 +244,7 @@ class Painter:
         for count, size, low, high in ((t.spots, 0.055, 0.12, 0.4), (t.freckles, 0.018, 0.08, 0.25)):
             for _ in range(count):
                 u, v, a, c = rng.uniform((-0.85, -1.15, 0.4, low), (0.85, 0.85, 1.0, high))
-                value = int(_ONE * (1 - c))
-                shape = self._ellipse(u, v, size * a, size * a * 1.2)[::4]
-                cv2.fillPoly(self.fine, [self.pose(shape)], value, cv2.LINE_AA, _SHIFT)
+                self._fill(self._ellipse(u, v, size * a, size * a * 1.2)[::4], int(_ONE * (1 - c)), self.fine)
 
     def _shade(self) -> None:
         """Multiply the skin by both layers and by its texture, which roughens with age."""
@@ -267,12 +254,10 @@ class Painter:
             rough += 0.012
         texture = rng.standard_normal((IMAGE_SIZE, IMAGE_SIZE), np.float32) * rough + 1.0
         fine = cv2.GaussianBlur(self.fine, (3, 3), 0.7).astype(np.float32)
-        fine *= cv2.resize(texture, (_SIZE, _SIZE), interpolation=cv2.INTER_LINEAR) * (
-            1.0 / (_ONE * _SOFT_ONE)
-        )
-        soft = cv2.resize(
-            cv2.GaussianBlur(self.soft, (5, 5), 1.3), (_SIZE, _SIZE), interpolation=cv2.INTER_LINEAR
-        )
+        grain = cv2.resize(texture, (_SIZE, _SIZE), interpolation=cv2.INTER_LINEAR)
+        fine *= grain * (1.0 / (_ONE * _SOFT_ONE))
+        soft = cv2.GaussianBlur(self.soft, (5, 5), 1.3)
+        soft = cv2.resize(soft, (_SIZE, _SIZE), interpolation=cv2.INTER_LINEAR)
         # Ageing skin loses its red and turns sallow.
         red = np.float32(1.0 - 0.077 * float(np.clip((t.skin - 35.0) / 60.0, 0.0, 1.0)))
         shaded = cv2.multiply(soft, cv2.merge((fine, fine, fine * red)), dtype=cv2.CV_32F)
@@ -287,24 +272,19 @@ class Painter:
         along = np.linspace(-1, 1, 9)
         jaw = _curve(along * 0.88, 1.05 - 0.85 * along**4)
         inner = _curve(along[::-1] * 0.66, self.mouth_v + 0.0 - 0.42 * along**2 + 0.12)
-        cv2.fillPoly(layer, [self.pose(np.concatenate([jaw, inner]))], 255, cv2.LINE_8, _SHIFT)
-        lip = self.mouth_v - 0.1
-        cv2.fillPoly(layer, [self.pose(self._ellipse(0, lip, 0.34, 0.07))], 255, cv2.LINE_8, _SHIFT)
+        self._fill(np.concatenate([jaw, inner]), 255, layer, cv2.LINE_8)
+        self._fill(self._ellipse(0, self.mouth_v - 0.1, 0.34, 0.07), 255, layer, cv2.LINE_8)
         self._blend(cv2.GaussianBlur(layer, (7, 7), 2.0), t.hair_colour, 0.25 + 0.6 * t.beard)
 
     def _nose(self) -> None:
-        t = self.t
+        t, v = self.t, self.nose_v
         width = 0.13 + 0.06 * self.grown + 0.03 * self.old + 0.02 * t.nose
         dark = _scale(t.skin_colour, 0.45)
         for s in (-1, 1):
-            self._fill(self._ellipse(s * width * 0.55, self.nose_v + 0.035, 0.04, 0.022), dark)
-            wing = [
-                (s * width, self.nose_v - 0.08),
-                (s * (width + 0.03), self.nose_v),
-                (s * width * 0.8, self.nose_v + 0.04),
-            ]
+            self._fill(self._ellipse(s * width * 0.55, v + 0.035, 0.04, 0.022), dark)
+            wing = [(s * width, v - 0.08), (s * (width + 0.03), v), (s * width * 0.8, v + 0.04)]
             self._stroke(wing, _scale(t.skin_colour, 0.72), 0.02)
-        tip = _curve(np.cos(_ARC) * width * 0.5, self.nose_v + 0.03 + np.sin(_ARC) * 0.035)
+        tip = _curve(np.cos(_ARC) * width * 0.5, v + 0.03 + np.sin(_ARC) * 0.035)
         self._stroke(tip, _scale(t.skin_colour, 0.75), 0.02)
 
     def _mouth(self) -> None:
@@ -384,18 +364,12 @@ class Painter:
         bottom = _curve(along * 1.0, edge)
         volume = 0.10 + 0.08 * (1 - r) * (1 - t.thinning) + 0.05 * t.hair_length
         top = self._outline(volume)[len(_ARC) :]
-        cap = np.concatenate([bottom, top[::-1]])
-        cv2.fillPoly(layer, [self.pose(cap)], 255, cv2.LINE_AA, _SHIFT)
+        self._fill(np.concatenate([bottom, top[::-1]]), 255, layer)
         for s in (-1, 1):  # sideburns, or hair that falls beside the face
             end = 0.05 + 0.25 * (t.hair_length < 0.3) * t.masculine + 1.3 * max(t.hair_length - 0.3, 0)
-            inner = 0.90 - 0.10 * max(t.hair_length - 0.3, 0)
-            side = [
-                (s * inner, -0.75),
-                (s * 1.14, -0.75),
-                (s * (1.14 + 0.1 * t.hair_length), end),
-                (s * (inner + 0.06), end),
-            ]
-            cv2.fillPoly(layer, [self.pose(side)], 255, cv2.LINE_AA, _SHIFT)
+            inner, outer = 0.90 - 0.10 * max(t.hair_length - 0.3, 0), 1.14 + 0.1 * t.hair_length
+            side = [(s * inner, -0.75), (s * 1.14, -0.75), (s * outer, end), (s * (inner + 0.06), end)]
+            self._fill(side, 255, layer)
         # Strands: darker and lighter streaks, more contrast in greying hair.
         coarse = rng.standard_normal((1, 32), np.float32) * (16 + 22 * t.grey * (1 - t.grey) * 4)
         streaks = cv2.resize(coarse, (_SIZE, _SIZE), interpolation=cv2.INTER_LINEAR)
@@ -424,9 +398,8 @@ class Painter:
         """Light from one side, its colour, exposure; blur, sensor noise, JPEG."""
         rng = self.rng
         angle, strength = rng.uniform(0, 2 * math.pi), abs(rng.normal(0, 0.22))
-        light = 1.0 + np.float32(strength) * (
-            _COLUMN * np.float32(math.cos(angle)) + _ROW * np.float32(math.sin(angle) * 0.6)
-        )
+        towards = _COLUMN * np.float32(math.cos(angle)) + _ROW * np.float32(math.sin(angle) * 0.6)
+        light = 1.0 + np.float32(strength) * towards
         gain = rng.normal(1.0, 0.06, 3) * rng.uniform(0.7, 1.2)
         sigma = rng.uniform(0.0, 6.0)
         noise = rng.standard_normal((IMAGE_SIZE, IMAGE_SIZE, 3), np.float32) * np.float32(sigma)

@@ -9,18 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_bundle.contract import IMAGE_SIZE
-from ssr_bundle.errors import SsrError
-from ssr_train.data.synthetic import OLDEST, VERSION
-from ssr_train.data.synthetic.painter import paint
+from ssr_train.data.synthetic import OLDEST, VERSION, Faces, draw_many
+from ssr_train.data.synthetic.painter import Painter
 from ssr_train.data.synthetic.traits import sample
-from ssr_train.data.workers import in_order
 
 PICTURES = 4
 """Pictures of each person, as in MORPH2 on average."""
@@ -29,7 +24,6 @@ YEARS_APART = 3.0
 """Standard deviation of a person's ages around that of the first picture."""
 
 _AGE, _WHO, _PICTURE = 1, 2, 3  # which random choices of a person a stream is for
-_BLOCK = 250
 _KEPT = (
     "masculine",
     "skin_colour",
@@ -44,14 +38,6 @@ _KEPT = (
 )
 
 
-class People(NamedTuple):
-    """Pictures (N, 64, 64, 3) uint8 BGR, ages (N,) float32 in whole years, and sexes (N,)."""
-
-    images: NDArray[np.uint8]
-    ages: NDArray[np.float32]
-    sexes: NDArray[np.str_]
-
-
 def draw_person(seed: int, person: int, picture: int) -> tuple[NDArray[np.uint8], int, str]:
     """Picture ``picture`` of ``person``: (64, 64, 3) uint8 BGR, the age in whole years, and the sex drawn."""
     ages = np.random.default_rng((VERSION, seed, person, _AGE))
@@ -61,32 +47,19 @@ def draw_person(seed: int, person: int, picture: int) -> tuple[NDArray[np.uint8]
     who = sample(np.random.default_rng((VERSION, seed, person, _WHO)), float(first))
     now = sample(np.random.default_rng((VERSION, seed, person, _WHO)), age)
     traits = replace(now, **{name: getattr(who, name) for name in _KEPT})
-    image = paint(np.random.default_rng((VERSION, seed, person, _PICTURE, picture)), traits)
-    return image, int(age), "m" if traits.masculine > 0.5 else "f"
+    rng = np.random.default_rng((VERSION, seed, person, _PICTURE, picture))
+    return Painter(rng, traits).paint(), int(age), "m" if traits.masculine > 0.5 else "f"
 
 
 def draw_people(
     count: int, seed: int, workers: int = 1, progress: Callable[[int], None] | None = None
-) -> People:
-    """The first ``count`` pictures of persons 0, 1, ..., :data:`PICTURES` of each; ``progress`` hears how
-    many are done."""
-    if count < 1:
-        raise SsrError(f"count must be at least 1, got {count}")
-    if seed < 0:
-        raise SsrError(f"seed must not be negative, got {seed}")
-    images = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    ages, sexes = np.empty(count, np.float32), np.empty(count, "<U1")
-    blocks = [(seed, start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
-    drawn = in_order(_draw_block, blocks, workers if len(blocks) >= 4 else 1)
-    for (_, start, stop), faces in zip(blocks, drawn, strict=True):
-        for i, face in enumerate(faces, start):
-            images[i], ages[i], sexes[i] = face
-        if progress is not None:
-            progress(stop)
-    return People(images, ages, sexes)
+) -> tuple[Faces, NDArray[np.str_]]:
+    """The first ``count`` pictures of persons 0, 1, ..., :data:`PICTURES` of each, and the sexes (N,);
+    ``progress`` hears how many are done."""
+    images, labels = draw_many(_draw, count, seed, workers, progress)
+    ages, sexes = zip(*labels, strict=True)
+    return Faces(images, np.array(ages, np.float32)), np.array(sexes)
 
 
-def _draw_block(block: tuple[int, int, int]) -> list[tuple[NDArray[np.uint8], int, str]]:
-    cv2.setNumThreads(1)
-    seed, start, stop = block
-    return [draw_person(seed, *divmod(i, PICTURES)) for i in range(start, stop)]
+def _draw(seed: int, index: int) -> tuple[NDArray[np.uint8], int, str]:
+    return draw_person(seed, *divmod(index, PICTURES))
