@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -12,57 +12,51 @@ from ssr_ops import quantized
 from ssr_ops.export.graph import FLOAT, HALF, Graph
 from ssr_ops.export.names import ExportError
 from ssr_ops.export.symmetric import GREY, LEVELS, MIDDLE, around_grey, symmetric_layers
-from ssr_ops.quantized import Layer
 
 _LAYOUT = [0, 3, 1, 2]
 """NHWC to NCHW, the layout of ONNX's convolutions."""
 
 
-class Convolutions(Protocol):
-    """What each precision knows. Every method adds to ``graph`` and returns a tensor's name."""
+class Convolutions:
+    """Convolutions in float32, and what each precision knows. Every method adds to ``graph`` and returns a
+    tensor's name."""
+
+    dtype: type[np.floating[Any]] = np.float32
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._layers = quantized.fold(bundle.parameters(), bundle.contract.architecture)
 
     def picture(self, graph: Graph, image: str) -> str:
         """What the first blocks read, of uint8 (n, 64, 64, 3)."""
+        return _planes(graph, image, FLOAT)
 
     def convolve(self, graph: Graph, layer: str, v: str) -> str:
         """Convolution ``layer`` of ``v``, as ``<layer>.conv``."""
+        weights = graph.constant(f"{layer}.weight", self._layers[layer].weights.astype(self.dtype))
+        bias = graph.constant(f"{layer}.bias", self._layers[layer].bias.astype(self.dtype))
+        return graph.node("Conv", [v, weights, bias], f"{layer}.conv")
 
     def store(self, graph: Graph, block: str) -> str:
         """What the next layers read, of a block's pooled map."""
-
-    def real(self, graph: Graph, v: str) -> str:
-        """``v`` as float32."""
-
-
-class Float:
-    """Convolutions in float32, or in float16.
-
-    In float16 the picture enters as value - 128, the first blocks' biases making up for it: rounding a
-    weight then errs by its share of what differs from grey, and not of the whole brightness, which moved
-    all answers one way.
-    """
-
-    def __init__(self, bundle: Bundle, *, half: bool) -> None:
-        self._layers = quantized.fold(bundle.parameters(), bundle.contract.architecture)
-        self._half = half
-        if half:
-            self._layers |= {name: around_grey(self._layers[name]) for name in FIRST_BLOCKS}
-            self._refuse_overflow(bundle)
-
-    def picture(self, graph: Graph, image: str) -> str:
-        planes = _planes(graph, image, HALF if self._half else FLOAT)
-        return _less(graph, planes, GREY, np.float16) if self._half else planes
-
-    def convolve(self, graph: Graph, layer: str, v: str) -> str:
-        return _plain(graph, layer, v, self._layers[layer], np.float16 if self._half else np.float32)
-
-    def store(self, graph: Graph, block: str) -> str:
         return block
 
     def real(self, graph: Graph, v: str) -> str:
-        return graph.node("Cast", [v], f"{v}.float", to=FLOAT) if self._half else v
+        """``v`` as float32."""
+        return v
 
-    def _refuse_overflow(self, bundle: Bundle) -> None:
+
+class Half(Convolutions):
+    """Convolutions in float16.
+
+    The picture enters as value - 128, the first blocks' biases making up for it: rounding a weight then errs
+    by its share of what differs from grey, and not of the whole brightness, which moved all answers one way.
+    """
+
+    dtype = np.float16
+
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        self._layers |= {name: around_grey(self._layers[name]) for name in FIRST_BLOCKS}
         largest = float(np.finfo(np.float16).max)
         for name, layer in self._layers.items():
             for what, values in layer._asdict().items():
@@ -72,8 +66,14 @@ class Float:
                         f"folded in, its limit is {largest:.0f}; export fp32"
                     )
 
+    def picture(self, graph: Graph, image: str) -> str:
+        return _less(graph, _planes(graph, image, HALF), GREY, np.float16)
 
-class Symmetric:
+    def real(self, graph: Graph, v: str) -> str:
+        return graph.node("Cast", [v], f"{v}.float", to=FLOAT)
+
+
+class Symmetric(Convolutions):
     """Convolutions of s8 maps with s8 weights: symmetric QuantizeLinear and DequantizeLinear alone, which is
     what TensorRT takes; float32 convolutions in the first blocks. See :func:`symmetric_layers`."""
 
@@ -83,15 +83,14 @@ class Symmetric:
             raise ExportError(
                 f"{bundle.path}: has no ranges for int8, run `ssr-train quantize {bundle.path} --images DIR`"
             )
-        self._layers = symmetric_layers(bundle.parameters(), contract.architecture, contract.quantization)
-
-    def picture(self, graph: Graph, image: str) -> str:
-        return _planes(graph, image, FLOAT)
+        self._layers, self._whole = symmetric_layers(
+            bundle.parameters(), contract.architecture, contract.quantization
+        )
 
     def convolve(self, graph: Graph, layer: str, v: str) -> str:
-        values = self._layers[layer]
-        if isinstance(values, Layer):
-            return _plain(graph, layer, v, values, np.float32)
+        if layer in self._layers:
+            return super().convolve(graph, layer, v)
+        values = self._whole[layer]
         weights = graph.constant(f"{layer}.weight.q", values.weights)
         step = graph.constant(f"{layer}.weight.step", values.step)
         zeros = graph.constant(f"{layer}.weight.zero", np.zeros(len(values.step), np.int8))
@@ -107,13 +106,10 @@ class Symmetric:
         whole = graph.node("QuantizeLinear", [v, step, zero], f"{block}.q")
         return graph.node("DequantizeLinear", [whole, step, zero], f"{block}.dq")
 
-    def real(self, graph: Graph, v: str) -> str:
-        return v
-
 
 def convolutions(bundle: Bundle, precision: str) -> Convolutions:
     """Those of ``precision``, one of :data:`ssr_ops.export.PRECISIONS`."""
-    return Symmetric(bundle) if precision == "int8" else Float(bundle, half=precision == "fp16")
+    return {"fp32": Convolutions, "fp16": Half, "int8": Symmetric}[precision](bundle)
 
 
 def _planes(graph: Graph, image: str, dtype: int) -> str:
@@ -126,9 +122,3 @@ def _planes(graph: Graph, image: str, dtype: int) -> str:
 def _less(graph: Graph, v: str, middle: float, dtype: type[np.floating[Any]]) -> str:
     doc = "What reads this has the middle's share in its bias."
     return graph.node("Sub", [v, graph.constant(f"{v}.middle", dtype(middle))], f"{v}.centred", doc)
-
-
-def _plain(graph: Graph, name: str, v: str, layer: Layer, dtype: type[np.floating[Any]]) -> str:
-    weights = graph.constant(f"{name}.weight", layer.weights.astype(dtype))
-    bias = graph.constant(f"{name}.bias", layer.bias.astype(dtype))
-    return graph.node("Conv", [v, weights, bias], f"{name}.conv")

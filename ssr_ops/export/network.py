@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +19,7 @@ from ssr_ops.export.answer import interval, regression
 from ssr_ops.export.convolutions import Convolutions, convolutions
 from ssr_ops.export.graph import BYTE, FLOAT, Array, Graph, tensor
 from ssr_ops.export.names import ExportError, check_precision, metadata
-from ssr_ops.quantized import blocks, pool_of, source
+from ssr_ops.quantized import blocks, pool_of, source, stream_of
 
 
 def build_onnx(bundle: Bundle, precision: str = "fp32", *, stage_outputs: bool = False) -> onnx.ModelProto:
@@ -61,46 +62,31 @@ def _streams(
     graph: Graph, convolutions: Convolutions, image: str, architecture: Architecture
 ) -> dict[str, str]:
     """The two streams (paper, Figure 1a) and the fusion convolutions; float32 maps by fusion layer."""
-    maps = {"image": convolutions.picture(graph, image)}
-    for name in blocks():
+    maps, fused = {"image": convolutions.picture(graph, image)}, {}
+
+    def pooled(name: str) -> str:
         v = convolutions.convolve(graph, name, maps[source(name, architecture)])
-        activate = _mean_of_relu if name.startswith("x") else _tanh_of_largest
-        maps[name] = convolutions.store(graph, activate(graph, v, pool_of(name, architecture), name))
-    fused = {}
+        return _activate(graph, v, name, pool_of(name, architecture))
+
+    for name in blocks():
+        maps[name] = convolutions.store(graph, pooled(name))
     for k in range(len(architecture.stages)):
-        for name, activate in (
-            (f"stages.{k}.fuse_x", _mean_of_relu),
-            (f"stages.{k}.fuse_s", _largest_of_relu),
-        ):
-            v = convolutions.convolve(graph, name, maps[source(name, architecture)])
-            v = activate(graph, v, pool_of(name, architecture), name)
-            fused[name] = convolutions.real(graph, v)
+        for name in (f"stages.{k}.fuse_x", f"stages.{k}.fuse_s"):
+            fused[name] = convolutions.real(graph, pooled(name))
     return fused
 
 
-def _mean_of_relu(graph: Graph, v: str, pool: int, name: str) -> str:
-    return _pool_of_relu(graph, "AveragePool", v, pool, name)
-
-
-def _largest_of_relu(graph: Graph, v: str, pool: int, name: str) -> str:
-    return _pool_of_relu(graph, "MaxPool", v, pool, name)
-
-
-def _pool_of_relu(graph: Graph, operator: str, v: str, pool: int, name: str) -> str:
+def _activate(graph: Graph, v: str, name: str, pool: int) -> str:
+    """What follows convolution ``name``: ReLU and the mean of windows for X and its fusion, the largest for
+    S's fusion; in S the largest, then tanh, which rises: the same values, and a quarter of the tanh work."""
+    activation = "Tanh" if name.startswith("s.") else "Relu"
     if pool == 1:
-        return graph.node("Relu", [v], name)
-    return _pool(graph, operator, graph.node("Relu", [v], f"{name}.relu"), pool, name)
-
-
-def _tanh_of_largest(graph: Graph, v: str, pool: int, name: str) -> str:
-    """Pooled before tanh, which rises: the same values, and a quarter of the tanh work."""
-    if pool > 1:
-        v = _pool(graph, "MaxPool", v, pool, f"{name}.pool")
-    return graph.node("Tanh", [v], name)
-
-
-def _pool(graph: Graph, operator: str, v: str, size: int, name: str) -> str:
-    return graph.node(operator, [v], name, kernel_shape=[size, size], strides=[size, size])
+        return graph.node(activation, [v], name)
+    windows: dict[str, Any] = {"kernel_shape": [pool, pool], "strides": [pool, pool]}
+    if activation == "Tanh":
+        return graph.node("Tanh", [graph.node("MaxPool", [v], f"{name}.pool", **windows)], name)
+    pooling = "AveragePool" if stream_of(name) == "x" else "MaxPool"
+    return graph.node(pooling, [graph.node("Relu", [v], f"{name}.relu")], name, **windows)
 
 
 def _stage(graph: Graph, parameters: dict[str, Array], prefix: str, x: str, s: str) -> None:

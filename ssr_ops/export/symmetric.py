@@ -36,9 +36,10 @@ class SymmetricLayer(NamedTuple):
 
 def symmetric_layers(
     parameters: Parameters, architecture: Architecture, quantization: Quantization
-) -> dict[str, Layer | SymmetricLayer]:
+) -> tuple[dict[str, Layer], dict[str, SymmetricLayer]]:
     """Every convolution of the int8 graph by name: the native int8 network's whole numbers, bias corrections
-    and learned rounding. The first blocks, whose whole numbers have nine bits, are plain float32 layers.
+    and learned rounding. The first blocks, whose whole numbers have nine bits, are plain float32 layers and
+    come first.
 
     Three exact identities make a network of bytes and ranges by channel one of symmetric quantizers with one
     scale a map. Scaling a channel commutes with ReLU and with a mean, so that X's maps are kept in units of
@@ -47,7 +48,7 @@ def symmetric_layers(
     """
     native = quantized.int8_layers(parameters, architecture, quantization)
     correction = quantization.bias_correction["int8"]
-    result: dict[str, Layer | SymmetricLayer] = {}
+    plain, symmetric = {}, {}
     for name, layer in quantized.fold(parameters, architecture).items():
         weights, step = native[name].weights, native[name].step.astype(np.float64)
         bias = layer.bias.astype(np.float64) + np.asarray(correction[name], np.float64)
@@ -60,12 +61,11 @@ def symmetric_layers(
             step, bias = step / unit, bias / unit
         if name in FIRST_BLOCKS:
             real = weights * step[:, None, None, None]
-            result[name] = Layer(real.astype(np.float32), bias.astype(np.float32))
+            plain[name] = Layer(real.astype(np.float32), bias.astype(np.float32))
         else:
-            result[name] = SymmetricLayer(
-                weights.astype(np.int8), step.astype(np.float32), bias.astype(np.float32)
-            )
-    return result
+            whole = weights.astype(np.int8)
+            symmetric[name] = SymmetricLayer(whole, step.astype(np.float32), bias.astype(np.float32))
+    return plain, symmetric
 
 
 def around_grey(layer: Layer) -> Layer:
