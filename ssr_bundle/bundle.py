@@ -1,7 +1,7 @@
 """The bundle: the one folder that travels from training to the server.
 
 ``contract.json``, ``model.safetensors``, ``golden.safetensors``, and the ONNX files once exported
-(:mod:`ssr_ops.export`).
+(:mod:`ssr_ops.export`). :mod:`ssr_ops.golden` writes a new one.
 Reading checks every file against the contract's hashes, copying checks what is copied; what is written
 appears whole or not at all. A :class:`Bundle` is verified already: hand it on instead of reading it again.
 """
@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,8 +73,7 @@ def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ())
             raise BundleError(f"{folder / CONTRACT_FILE}: files: {required} is not listed")
     for name, entry in contract.files.items():
         if name not in replaced:
-            _check_size(folder / name, entry)
-            _check_hash(folder / name, entry, sha256_of(folder / name))
+            _check(folder / name, entry)
     return Bundle(folder, contract)
 
 
@@ -91,38 +90,12 @@ def _read_contract(folder: Path) -> Contract:
         raise BundleError(f"{folder / CONTRACT_FILE}: {error}") from None
 
 
-def write_bundle(
-    path: str | os.PathLike[str],
-    contract: Contract,
-    parameters: Mapping[str, NDArray[Any]],
-    record: Callable[[Contract, Tensors], Tensors],
-    *,
-    overwrite: bool = False,
-) -> Bundle:
-    """Write parameters, golden record and contract as a new bundle at ``path``.
-
-    ``record`` makes the golden record of the parameters (:func:`ssr_ops.golden.write_bundle` gives it).
-    ``contract.files`` is filled in here. The folder appears whole or not at all. Raises
-    :class:`BundleError` if ``path`` exists (unless ``overwrite`` and it is a bundle), or if the
-    parameters are not the architecture's, or hold NaN or infinity.
-    """
-    folder = Path(path)
-    check_vacant(folder, overwrite=overwrite)
-    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in sorted(parameters.items())}
-    check_parameters(arrays, contract)
-    with new_folder(folder) as made:
-        safetensors.save_file(arrays, made / MODEL_FILE)
-        safetensors.save_file(record(contract, arrays), made / GOLDEN_FILE)
-        sealed = seal(made, contract)
-    return Bundle(folder, sealed)
-
-
 def copy_bundle(
     bundle: Bundle, contract: Contract, path: str | os.PathLike[str], *, overwrite: bool = False
 ) -> Bundle:
     """A copy of ``bundle`` at ``path`` with another contract over the same files; whole or not at all.
 
-    Raises :class:`BundleError` as :func:`write_bundle` does if ``path`` exists.
+    Raises :class:`BundleError` if ``path`` exists, as :func:`check_vacant` does.
     """
     folder = Path(path)
     check_vacant(folder, overwrite=overwrite)
@@ -139,10 +112,8 @@ def copy_into(
     ``contract`` is theirs then, by default the bundle's own; with nothing added, ``contract.json`` as it is.
     """
     for name, entry in bundle.contract.files.items():
-        source = bundle.path / name
-        _check_size(source, entry)
         with (folder / name).open("wb") as copy:
-            _check_hash(source, entry, sha256_of(source, copy))
+            _check(bundle.path / name, entry, copy)
     if contract is None and not added:
         shutil.copyfile(bundle.path / CONTRACT_FILE, folder / CONTRACT_FILE)
         if _read_contract(folder) != bundle.contract:
@@ -258,15 +229,14 @@ def _entry(data: bytes) -> File:
     return File(hashlib.sha256(data).hexdigest(), len(data))
 
 
-def _check_size(path: Path, entry: File) -> None:
+def _check(path: Path, entry: File, copy: BinaryIO | None = None) -> None:
+    """Raise :class:`BundleError` unless the file is what the contract says; its bytes go to ``copy``."""
     if not path.is_file():
         raise BundleError(f"{path}: missing, but the contract lists it")
     size = path.stat().st_size
     if size != entry.bytes:
         raise BundleError(f"{path}: {size} bytes, the contract says {entry.bytes}: truncated or altered")
-
-
-def _check_hash(path: Path, entry: File, found: str) -> None:
+    found = sha256_of(path, copy)
     if found != entry.sha256:
         raise BundleError(f"{path}: sha256 {found}, the contract says {entry.sha256}: altered")
 

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
-from ssr_bundle import bundle
-from ssr_bundle.bundle import Bundle
+from ssr_bundle.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, check_parameters, check_vacant, seal
 from ssr_bundle.contract import IMAGE_SIZE, Contract
+from ssr_bundle.disk import new_folder
 from ssr_ops import reference
 from ssr_ops.shipped import ASSETS
 
@@ -51,8 +53,21 @@ def write_bundle(
     *,
     overwrite: bool = False,
 ) -> Bundle:
-    """:func:`ssr_bundle.bundle.write_bundle` with the golden record of these parameters."""
-    return bundle.write_bundle(path, contract, parameters, make_golden, overwrite=overwrite)
+    """Write parameters, golden record and contract as a new bundle at ``path``.
+
+    ``contract.files`` is filled in here. The folder appears whole or not at all. Raises ``BundleError`` if
+    ``path`` exists (unless ``overwrite`` and it is a bundle), or if the parameters are not the
+    architecture's, or hold NaN or infinity.
+    """
+    folder = Path(path)
+    check_vacant(folder, overwrite=overwrite)
+    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in sorted(parameters.items())}
+    check_parameters(arrays, contract)
+    with new_folder(folder) as made:
+        save_file(arrays, made / MODEL_FILE)
+        save_file(make_golden(contract, arrays), made / GOLDEN_FILE)
+        sealed = seal(made, contract)
+    return Bundle(folder, sealed)
 
 
 def make_golden(contract: Contract, parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

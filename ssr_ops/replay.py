@@ -58,7 +58,7 @@ def replay(bundle: Bundle, precision: str = "fp32") -> Replay:
             f"{contract.interface.output.unit} on face crops, allowed {allowed:.3g}"
         )
     if precision == "fp32":
-        _check_stages(bundle, golden, {"p": stages.p, "eta": stages.eta, "delta": stages.delta})
+        _check_stages(bundle, golden, stages)
         _check_operator(bundle, stages)
     if contract.interval is not None:
         ends = engine.predict_full(golden["images"])[f"{contract.interface.output.name}_interval"]
@@ -79,13 +79,12 @@ def replay_all(bundle: Bundle) -> list[Replay]:
     return [replay(bundle, p) for p in ("fp32", *others) if implementations(precision=p)]
 
 
-def _check_stages(
-    bundle: Bundle, golden: dict[str, NDArray[np.float64]], found: dict[str, NDArray[np.float32]]
-) -> None:
-    for name, values in found.items():
-        expected = golden[name]
+def _check_stages(bundle: Bundle, golden: dict[str, NDArray[np.float64]], stages: Stages) -> None:
+    for name in ("p", "eta", "delta"):
+        values, expected = getattr(stages, name), golden[name]
         magnitude = np.maximum(1.0, np.abs(expected).max(axis=1, keepdims=True))
-        drift = _largest(values / magnitude, expected / magnitude)
+        same = values.shape == expected.shape
+        drift = float(np.max(np.abs(values - expected) / magnitude, initial=0.0)) if same else np.nan
         if not drift <= REPLAY_STAGES:
             raise ReplayError(
                 f"{bundle.path}: replaying its golden record, {name} is off by {drift:.3g} of its magnitude, "
@@ -108,10 +107,3 @@ def _check_operator(bundle: Bundle, stages: reference.Stages) -> None:
             f"{bundle.path}: replaying its golden record, the engine answers {answer[row]:.6g} "
             f"for image {row} where its own stages give {expected[row]:.6g}"
         )
-
-
-def _largest(found: NDArray[np.floating], expected: NDArray[np.floating]) -> float:
-    """Largest absolute difference; NaN if there is one, which no limit accepts."""
-    if np.shape(found) != np.shape(expected):
-        return float("nan")
-    return float(np.max(np.abs(found - expected), initial=0.0))

@@ -53,7 +53,7 @@ def read_keras(path: Path) -> tuple[Architecture, Arrays]:
 
 
 def import_keras(path: Path, name: str | None = None, source: str | None = None) -> tuple[Contract, Arrays]:
-    """Contract and parameters of a released file, ready for :func:`ssr_bundle.bundle.write_bundle`."""
+    """Contract and parameters of a released file, ready for :func:`ssr_ops.golden.write_bundle`."""
     architecture, parameters = read_keras(path)
     output = Output.for_value_range(architecture.value_range)
     contract = Contract(
