@@ -15,6 +15,14 @@ Face = Literal["crop", "photo"]
 Box = tuple[float, float, float, float]
 
 
+_SEXES: dict[str, Sex] = {"m": "m", "f": "f"}
+
+
+def sex_of(text: str) -> Sex:
+    """``m`` or ``f`` in any case; "" for anything else."""
+    return _SEXES.get(text.lower(), "")
+
+
 class Record(NamedTuple):
     """One labelled face. An unknown subject, sex, group or split is "".
 

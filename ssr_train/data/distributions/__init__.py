@@ -1,12 +1,13 @@
 """The public age data sets, read as they are distributed: one small module each.
 
-A module holds ``ABOUT`` (what is known before reading) and ``scan(root)``. Reading takes labels and file
-names, never the pictures.
+A module holds what is known before reading, an :class:`About` a distribution, and ``scan(root, about)``.
+Reading takes labels and file names, never the pictures.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -32,7 +33,8 @@ NAMES = (
 
 def about(name: str) -> About:
     """What is known of distribution ``name``. Raises :class:`SsrError` for an unknown one."""
-    return cast(About, _module(name).ABOUT)
+    held = vars(_module(name)).values()
+    return next(value for value in held if isinstance(value, About) and value.name == name)
 
 
 def describe(name: str) -> str:
@@ -49,32 +51,27 @@ def scan(name: str, root: str | Path) -> Scan:
     Raises :class:`SsrError` for an unknown name, a root that is missing or no folder, a layout that is not
     the published one (with the first thing that differs), and a distribution without one usable face.
     """
-    module = _module(name)
-    folder = Path(root)
+    known, folder = about(name), Path(root)
     if not folder.exists():
-        raise SsrError(f"{folder}: no such folder, expected {module.ABOUT.title} there")
+        raise SsrError(f"{folder}: no such folder, expected {known.title} there")
     if not folder.is_dir():
-        raise SsrError(f"{folder}: is a file, expected the unpacked folder of {module.ABOUT.title}")
-    result = cast(Scan, module.scan(folder))
+        raise SsrError(f"{folder}: is a file, expected the unpacked folder of {known.title}")
+    result = cast(Scan, _module(name).scan(folder, known))
     if not result.records:
-        raise SsrError(f"{result.root}: no usable face of {module.ABOUT.title}; {_first_reasons(result)}")
+        raise SsrError(f"{result.root}: no usable face of {known.title}; {_first_reasons(result)}")
     return result
 
 
 def _module(name: str) -> ModuleType:
     if name not in NAMES:
         raise SsrError(f"--data {name}: unknown distribution, expected one of: {', '.join(NAMES)}")
-    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    module = "imdb_wiki" if name in ("imdb", "wiki") else name.replace("-", "_")
+    return importlib.import_module(f"{__name__}.{module}")
 
 
 def _first_reasons(result: Scan) -> str:
     """Why nothing is left: each kind of problem with its count and first case."""
-    first: dict[str, str] = {}
-    count: dict[str, int] = {}
-    for kind, where, detail in result.problems:
-        first.setdefault(kind, f"{where}: {detail}")
-        count[kind] = count.get(kind, 0) + 1
-    return (
-        "; ".join(f"{count[kind]:,} × {kind} ({case})" for kind, case in first.items())
-        or "its labels are empty"
-    )
+    count = Counter(problem.kind for problem in result.problems)
+    first = {kind: f"{where}: {detail}" for kind, where, detail in reversed(result.problems)}
+    reasons = "; ".join(f"{count[kind]:,} × {kind} ({first[kind]})" for kind in count)
+    return reasons or "its labels are empty"

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from ssr_train.data.distributions.about import About, Reading
-from ssr_train.data.distributions.files import Files, folders_in, images_in, locate
+from ssr_train.data.distributions.files import folders_in, images_in
 from ssr_train.data.records import MALFORMED_NAME, Record, Scan, Sex
 
 ABOUT = About(
@@ -28,18 +28,17 @@ _PATH = re.compile(r"(\d+)/(11[12])/[^/]+")
 _SEXES: dict[str, Sex] = {"111": "m", "112": "f"}
 
 
-def scan(root: Path) -> Scan:
+def scan(root: Path, about: About) -> Scan:
     """Read AFAD, or its part AFAD-Lite, which lies the same way."""
-    folder = locate(root, ABOUT, _ages, prefer="AFAD-Full", picture="<age>/<111|112>/<id>-<k>.jpg")
-    files = Files(folder)
-    reading = Reading(ABOUT, folder)
-    for path in files:
+    expected = "<age>/<111|112>/<id>-<k>.jpg"
+    reading = Reading(about, about.locate(root, "AFAD-Full", holds=_ages, picture=expected))
+    for path in reading.files:
         match = _PATH.fullmatch(path)
         if match is None:
-            reading.report(MALFORMED_NAME, path, "expected <age>/<111|112>/<id>-<k>.jpg")
+            reading.report(MALFORMED_NAME, path, f"expected {expected}")
         else:
             reading.keep(Record(Path(path), float(match[1]), sex=_SEXES[match[2]], face="crop"), path)
-    return reading.scan({"images": len(files)})
+    return reading.scan({"images": len(reading.files)})
 
 
 def _ages(folder: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ssr_train.data.distributions import named
 from ssr_train.data.distributions.about import About
-from ssr_train.data.records import Record, Scan, Sex
+from ssr_train.data.records import Scan
 
 ABOUT = About(
     name="agedb",
@@ -19,14 +19,9 @@ ABOUT = About(
     licence="Non-commercial research only, on request from its authors; the pictures belong to their owners.",
 )
 
-_NAME = re.compile(r"\d+_(.+)_(\d+)_([mf])\.jpe?g", re.IGNORECASE)
-_SEXES: dict[str, Sex] = {"m": "m", "f": "f"}
+_NAME = re.compile(r"\d+_(?P<subject>.+)_(?P<age>\d+)_(?P<sex>[mf])\.jpe?g", re.IGNORECASE)
 
 
-def scan(root: Path) -> Scan:
+def scan(root: Path, about: About) -> Scan:
     """Read AgeDB; subjects are the people's names."""
-    return named.scan(root, ABOUT, _NAME, "<number>_<name>_<age>_<m|f>.jpg", _record, prefer="AgeDB")
-
-
-def _record(path: str, match: re.Match[str]) -> Record:
-    return Record(Path(path), float(match[2]), subject=match[1], sex=_SEXES[match[3].lower()])
+    return named.scan(root, about, _NAME, "<number>_<name>_<age>_<m|f>.jpg", prefer="AgeDB")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssr_train.data.distributions.about import About, Reading
-from ssr_train.data.distributions.files import Files, locate, number, read_csv, require
+from ssr_train.data.distributions.files import number, read_csv
 from ssr_train.data.records import MALFORMED_LABEL, Record, Scan, SplitName
 
 ABOUT = About(
@@ -31,19 +31,12 @@ appa-real-release/test/005613.jpg_face.jpg""",
 _FOLDERS: dict[str, SplitName] = {"train": "train", "valid": "validation", "test": "test"}
 
 
-def scan(root: Path) -> Scan:
+def scan(root: Path, about: About) -> Scan:
     """Read the three splits of APPA-REAL."""
     tables = {name: f"gt_avg_{name}.csv" for name in _FOLDERS}
-    folder = locate(
-        root,
-        ABOUT,
-        lambda path: any((path / table).is_file() for table in tables.values()),
-        "appa-real-release",
-        absent="no gt_avg_train.csv",
-    )
-    require(folder, ABOUT, *tables.values(), *(f"{name}/" for name in _FOLDERS))
-    files = Files(folder, tuple(_FOLDERS))
-    reading = Reading(ABOUT, folder)
+    folder = about.locate(root, "appa-real-release", labels=list(tables.values()))
+    about.require(folder, *tables.values(), *(f"{name}/" for name in _FOLDERS))
+    reading = Reading(about, folder, tuple(_FOLDERS))
     counts: dict[str, int] = {}
     for name, table in tables.items():
         split = _FOLDERS[name]
@@ -53,11 +46,11 @@ def scan(root: Path) -> Scan:
             where = f"{table}:{line}"
             age = number(row[1]) if row else None
             photo = f"{name}/{row[0]}" if row else ""
-            files.find(photo)  # the photo that the crop is from is listed as well
+            reading.files.find(photo)  # the photo that the crop is from is listed as well
             if age is None:
-                files.find(f"{photo}_face.jpg")
+                reading.files.find(f"{photo}_face.jpg")
                 reading.report(MALFORMED_LABEL, where, f"expected file_name and real_age, found {row}")
-            elif found := files.claim(reading, f"{photo}_face.jpg", where):
+            elif found := reading.claim(f"{photo}_face.jpg", where):
                 reading.keep(Record(Path(found), age, split=split, face="crop"), where)
     counts["images"] = sum(counts.values())
-    return reading.scan(counts, files.unlisted("gt_avg_*.csv"))
+    return reading.scan(counts, "gt_avg_*.csv")

@@ -8,21 +8,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from ssr_train.data.distributions import named
 from ssr_train.data.distributions.about import About, Reading
-from ssr_train.data.distributions.files import Files, images_in, locate, nfc
+from ssr_train.data.distributions.files import images_in, nfc
 from ssr_train.data.distributions.matlab import BrokenMat, read_struct
-from ssr_train.data.records import (
-    AGE_UNKNOWN,
-    BROKEN_LABELS,
-    LABEL_CONFLICT,
-    Problem,
-    Record,
-    Scan,
-    SplitName,
-)
+from ssr_train.data.records import AGE_UNKNOWN, BROKEN_LABELS, LABEL_CONFLICT, Record, Scan, SplitName
 
 ABOUT = About(
     name="cacd",
@@ -37,35 +28,27 @@ CACD2000/53_Robin_Williams_0001.jpg""",
 )
 
 _MAT = "celebrity2000_meta.mat"
-_NAME = re.compile(r"(\d+)_(.+)_\d+\.jpe?g", re.IGNORECASE)
-_EXPECTED = "<age>_<name>_<number>.jpg"
+_NAME = re.compile(r"(?P<age>\d+)_(?P<subject>.+)_\d+\.jpe?g", re.IGNORECASE)
 
 
-def scan(root: Path) -> Scan:
+def scan(root: Path, about: About) -> Scan:
     """Read CACD; subjects are the people's names as the files spell them, composed Unicode."""
-    folder = locate(
-        root,
-        ABOUT,
-        lambda path: (path / _MAT).is_file() and bool(_pictures(path)),
-        prefer="CACD2000",
-        absent=f"no {_MAT} beside pictures",
-    )
-    files = Files(folder, (_pictures(folder),))
+
+    def holds(folder: Path) -> bool:
+        return (folder / _MAT).is_file() and bool(_pictures(folder))
+
+    folder = about.locate(root, "CACD2000", holds=holds, absent=f"no {_MAT} beside pictures")
+    start = _pictures(folder)
+    reading = Reading(about, folder, (start,))
     try:
         fields = read_struct(folder / _MAT, "celebrityImageData", ("age", "rank"), ("name",))
     except BrokenMat as error:
-        result = named.read(folder, ABOUT, files, _NAME, _EXPECTED, _record)
         detail = f"{error}; ages and names are from the file names, the split is not known"
-        result.problems.insert(0, Problem(BROKEN_LABELS, _MAT, detail))
-        return result
-    return _by_struct(folder, files, fields)
-
-
-def _by_struct(folder: Path, files: Files, fields: dict[str, Any]) -> Scan:
-    start = _pictures(folder)
-    reading = Reading(ABOUT, folder)
+        reading.report(BROKEN_LABELS, _MAT, detail)
+        named.read(reading, _NAME, "<age>_<name>_<number>.jpg")
+        return reading.scan({"images": len(reading.files)})
     for name, age, rank in zip(fields["name"], fields["age"].tolist(), fields["rank"].tolist(), strict=True):
-        found = files.claim(reading, name if start == "." else f"{start}/{name}", _MAT)
+        found = reading.claim(name if start == "." else f"{start}/{name}", _MAT)
         match = _NAME.fullmatch(nfc(name))
         if found is None:
             continue
@@ -75,17 +58,13 @@ def _by_struct(folder: Path, files: Files, fields: dict[str, Any]) -> Scan:
         elif reading.keep(record, name) and match and int(match[1]) != age:
             detail = f"{age:g} years in {_MAT} (kept), another in the name"
             reading.report(LABEL_CONFLICT, name, detail)
-    return reading.scan({"images": len(fields["name"])}, files.unlisted(_MAT))
+    return reading.scan({"images": len(fields["name"])}, _MAT)
 
 
 def _split(rank: float) -> SplitName:
     if rank != rank:
         return ""
     return "validation" if rank <= 2 else "test" if rank <= 5 else "train"
-
-
-def _record(path: str, match: re.Match[str]) -> Record:
-    return Record(Path(path), float(match[1]), subject=match[2])
 
 
 def _pictures(folder: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ssr_train.data.distributions import named
 from ssr_train.data.distributions.about import About
-from ssr_train.data.records import Record, Scan
+from ssr_train.data.records import Scan
 
 ABOUT = About(
     name="fgnet",
@@ -19,13 +19,9 @@ ABOUT = About(
     licence="Research only; the pictures belong to the people in them.",
 )
 
-_NAME = re.compile(r"(\d{3})A(\d{2})[A-Z]?\.JPE?G", re.IGNORECASE)
+_NAME = re.compile(r"(?P<subject>\d{3})A(?P<age>\d{2})[A-Z]?\.JPE?G", re.IGNORECASE)
 
 
-def scan(root: Path) -> Scan:
+def scan(root: Path, about: About) -> Scan:
     """Read FG-NET; a letter after the age tells pictures of one person at one age apart."""
-    return named.scan(root, ABOUT, _NAME, "<subject>A<age>[letter].JPG", _record, prefer="images")
-
-
-def _record(path: str, match: re.Match[str]) -> Record:
-    return Record(Path(path), float(match[2]), subject=match[1])
+    return named.scan(root, about, _NAME, "<subject>A<age>[letter].JPG", prefer="images")

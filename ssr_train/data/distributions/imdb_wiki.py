@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_train.data.distributions.about import About, Reading
-from ssr_train.data.distributions.files import Files, locate, nfc, wrong_layout
+from ssr_train.data.distributions.files import nfc
 from ssr_train.data.distributions.matlab import BrokenMat, read_struct
 from ssr_train.data.records import (
     AGE_UNKNOWN,
@@ -24,14 +24,39 @@ from ssr_train.data.records import (
     NO_FACE,
     SECOND_FACE,
     SEX_UNKNOWN,
-    Problem,
     Record,
     Scan,
     Sex,
 )
 
-LICENCE = "Academic research only; the pictures belong to their owners."
-SOURCE = "Rothe, Timofte, Van Gool: Deep expectation of real and apparent age from a single image, IJCV 2016"
+_LICENCE = "Academic research only; the pictures belong to their owners."
+_SOURCE = "Rothe, Timofte, Van Gool: Deep expectation of real and apparent age from a single image, IJCV 2016"
+
+IMDB = About(
+    name="imdb",
+    title="IMDB (imdb_crop)",
+    source=_SOURCE,
+    layout="""\
+imdb_crop/imdb.mat
+imdb_crop/02/nm0000002_rm1075631616_1924-9-16_1991.jpg""",
+    gives=("subject", "sex"),
+    published={"images": 460_723},
+    licence=_LICENCE,
+    ages=(0, 100),
+)
+
+WIKI = About(
+    name="wiki",
+    title="WIKI (wiki_crop)",
+    source=_SOURCE,
+    layout="""\
+wiki_crop/wiki.mat
+wiki_crop/17/10000217_1981-05-05_2009.jpg""",
+    gives=("subject", "sex"),
+    published={"images": 62_328},
+    licence=_LICENCE,
+    ages=(0, 100),
+)
 
 FACE_SCORE = 1.0
 """The least detector score that the published protocol keeps."""
@@ -43,72 +68,57 @@ _CELEBRITY = re.compile(r"(nm\d+)_rm")
 _NUMBERS = ("dob", "photo_taken", "gender", "face_score", "second_face_score")
 
 
-def scan(root: Path, about: About, mat_name: str) -> Scan:
-    """Read one of the two; ``mat_name`` is "imdb" or "wiki"."""
-    labels = f"{mat_name}.mat"
-    folder = locate(
-        root,
-        about,
-        lambda path: (path / labels).is_file(),
-        prefer=f"{mat_name}_crop",
-        absent=f"no {labels}",
-    )
-    files = Files(folder)
-    if not len(files):
-        raise wrong_layout(folder, about, f"no picture lies under it, only {labels}")
+def scan(root: Path, about: About) -> Scan:
+    """Read one of the two. Subjects are IMDB's numbers of the people, from the file names, and in WIKI the
+    people's names, so namesakes count as one person."""
+    labels = f"{about.name}.mat"
+    reading = Reading(about, about.locate(root, f"{about.name}_crop", labels=(labels,)))
+    if not len(reading.files):
+        raise about.wrong_layout(reading.root, f"no picture lies under it, only {labels}")
     try:
-        return _by_struct(folder, about, mat_name, files)
+        return _by_struct(reading, labels)
     except BrokenMat as error:
-        broken = Problem(
-            BROKEN_LABELS, labels, f"{error}; ages are from the file names, nothing else is known"
-        )
-        return _by_name(folder, about, files, broken)
+        detail = f"{error}; ages are from the file names, nothing else is known"
+        reading.report(BROKEN_LABELS, labels, detail)
+        return _by_name(reading)
 
 
-def _by_struct(folder: Path, about: About, mat_name: str, files: Files) -> Scan:
-    labels = f"{mat_name}.mat"
-    if mat_name == "imdb":
-        fields = read_struct(folder / labels, "imdb", (*_NUMBERS, "celeb_id"), ("full_path",))
+def _by_struct(reading: Reading, labels: str) -> Scan:
+    mat = reading.root / labels
+    if reading.about is IMDB:
+        fields = read_struct(mat, "imdb", (*_NUMBERS, "celeb_id"), ("full_path",))
         subjects = [
             _celebrity(p, i) for p, i in zip(fields["full_path"], fields["celeb_id"].tolist(), strict=True)
         ]
     else:
-        fields = read_struct(folder / labels, "wiki", _NUMBERS, ("full_path", "name"))
+        fields = read_struct(mat, "wiki", _NUMBERS, ("full_path", "name"))
         subjects = [nfc(name.strip()) for name in fields["name"]]
     ages, gender = ages_of(fields["dob"], fields["photo_taken"]), fields["gender"]
-    reading = Reading(about, folder)
-    columns = (
-        ages.tolist(),
-        gender.tolist(),
-        fields["face_score"].tolist(),
-        fields["second_face_score"].tolist(),
-    )
+    columns = (v.tolist() for v in (ages, gender, fields["face_score"], fields["second_face_score"]))
     for path, subject, age, sex, score, second in zip(fields["full_path"], subjects, *columns, strict=True):
-        found = files.claim(reading, path, labels)
+        found = reading.claim(path, labels)
         if found is None:
             continue
         if fault := _filtered(age, score, second):
             reading.report(fault[0], path, fault[1])
-        elif about.keeps(age) and sex not in (0, 1):
+        elif reading.about.keeps(age) and sex not in (0, 1):
             reading.report(SEX_UNKNOWN, path, "no gender")
         else:
             sex_name: Sex = "m" if sex == 1 else "f"
             reading.keep(Record(Path(found), age, subject, sex_name, face="crop"), path)
     counts = {"images": len(ages), "male": int((gender == 1).sum()), "female": int((gender == 0).sum())}
-    return reading.scan(counts, files.unlisted(labels))
+    return reading.scan(counts, labels)
 
 
-def _by_name(folder: Path, about: About, files: Files, broken: Problem) -> Scan:
-    reading = Reading(about, folder)
-    reading.problems.append(broken)
-    for path in files:
+def _by_name(reading: Reading) -> Scan:
+    for path in reading.files:
         match = _NAME.fullmatch(path.rpartition("/")[2])
         if match is None or not 1 <= int(match["month"]) <= 12:
             reading.report(MALFORMED_NAME, path, "expected <id>_<yyyy>-<mm>-<dd>_<year taken>.jpg")
             continue
         age = int(match["taken"]) - int(match["year"]) - (int(match["month"]) >= 7)
         reading.keep(Record(Path(path), float(age), _celebrity(path), face="crop"), path)
-    return reading.scan({"images": len(files)})
+    return reading.scan({"images": len(reading.files)})
 
 
 def ages_of(dob: NDArray[np.float64], photo_taken: NDArray[np.float64]) -> NDArray[np.float64]:

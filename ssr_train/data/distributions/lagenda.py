@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssr_train.data.distributions.about import About, Reading
-from ssr_train.data.distributions.files import Files, locate, number, read_csv
+from ssr_train.data.distributions.files import number, read_csv
 from ssr_train.data.records import (
     AGE_UNKNOWN,
     BOX_OUTSIDE,
@@ -21,7 +21,7 @@ from ssr_train.data.records import (
     Box,
     Record,
     Scan,
-    Sex,
+    sex_of,
 )
 
 _TABLE = "lagenda_annotation.csv"
@@ -39,17 +39,14 @@ lag_benchmark/b5c8ef090f134ad5.jpg (where img_name of the table says)""",
 )
 
 _BOX = ("face_x0", "face_y0", "face_x1", "face_y1")
-_SEXES: dict[str, Sex] = {"M": "m", "F": "f"}
 
 
-def scan(root: Path) -> Scan:
+def scan(root: Path, about: About) -> Scan:
     """Read LAGENDA, one record for every face with a known age."""
-    folder = locate(
-        root, ABOUT, lambda path: (path / _TABLE).is_file(), prefer="LAGENDA", absent=f"no {_TABLE}"
-    )
-    files = Files(folder)
+    folder = about.locate(root, "LAGENDA", labels=(_TABLE,))
+    reading = Reading(about, folder)
+    files = reading.files
     places = {_base(path): path for path in files}
-    reading = Reading(ABOUT, folder)
     images: set[str] = set()
     seen: set[tuple[str, Box]] = set()
     labelled = 0
@@ -68,13 +65,13 @@ def scan(root: Path) -> Scan:
             reading.report(MISSING_FILE, where, f"{name} is not on disk")
         elif age < 0:
             reading.report(AGE_UNKNOWN, where, name)
-        elif ABOUT.keeps(age) and (kind := _fault(x0, y0, x1, y1)) is not None:
+        elif about.keeps(age) and (kind := _fault(x0, y0, x1, y1)) is not None:
             reading.report(kind, where, f"{name}: face box {x0:g} {y0:g} {x1:g} {y1:g}")
-        elif ABOUT.keeps(age) and (name, box) in seen:
+        elif about.keeps(age) and (name, box) in seen:
             reading.report(DUPLICATE, where, f"{name}: the same face box as before; the first one counts")
-        elif reading.keep(Record(Path(found), age, sex=_SEXES.get(row[2].upper(), ""), box=box), where):
+        elif reading.keep(Record(Path(found), age, sex=sex_of(row[2]), box=box), where):
             seen.add((name, box))
-    return reading.scan({"images": len(images), "labelled": labelled}, files.unlisted(_TABLE))
+    return reading.scan({"images": len(images), "labelled": labelled}, _TABLE)
 
 
 def _fault(x0: float, y0: float, x1: float, y1: float) -> str | None:

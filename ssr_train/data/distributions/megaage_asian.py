@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssr_train.data.distributions.about import About, Reading
-from ssr_train.data.distributions.files import Files, locate, number, require, wrong_layout
+from ssr_train.data.distributions.files import number
 from ssr_train.data.records import MALFORMED_LABEL, Record, Scan, SplitName
 
 ABOUT = About(
@@ -34,34 +34,27 @@ _SPLITS: tuple[SplitName, ...] = ("train", "test")
 _LISTS = tuple(f"list/{split}_{what}.txt" for split in _SPLITS for what in ("name", "age"))
 
 
-def scan(root: Path) -> Scan:
+def scan(root: Path, about: About) -> Scan:
     """Read MegaAge-Asian; name and age go together by line number, so the lists must be of one length."""
-    folder = locate(
-        root,
-        ABOUT,
-        lambda path: any((path / entry).is_file() for entry in _LISTS),
-        "megaage_asian",
-        absent=f"no {_LISTS[0]}",
-    )
-    require(folder, ABOUT, *_LISTS, "train/", "test/")
-    files = Files(folder, _SPLITS)
-    reading = Reading(ABOUT, folder)
+    folder = about.locate(root, "megaage_asian", labels=_LISTS)
+    about.require(folder, *_LISTS, "train/", "test/")
+    reading = Reading(about, folder, _SPLITS)
     counts: dict[str, int] = {}
     for split in _SPLITS:
         names, ages = (_lines(folder / f"list/{split}_{what}.txt") for what in ("name", "age"))
         if len(names) != len(ages):
             difference = f"list/{split}_name.txt has {len(names):,} lines, list/{split}_age.txt {len(ages):,}"
-            raise wrong_layout(folder, ABOUT, f"{difference}; which age is whose cannot be told")
+            raise about.wrong_layout(folder, f"{difference}; which age is whose cannot be told")
         counts[split] = len(names)
         for line, (name, text) in enumerate(zip(names, ages, strict=True), start=1):
             where, age = f"list/{split}_age.txt:{line}", number(text)
-            found = files.claim(reading, f"{split}/{name}", f"list/{split}_name.txt:{line}")
+            found = reading.claim(f"{split}/{name}", f"list/{split}_name.txt:{line}")
             if found and age is None:
                 reading.report(MALFORMED_LABEL, where, f"expected an age, found {text!r}")
             elif found and age is not None:
                 reading.keep(Record(Path(found), age, box=SQUARE, split=split, face="crop"), where)
     counts["images"] = sum(counts.values())
-    return reading.scan(counts, files.unlisted("list/*_name.txt"))
+    return reading.scan(counts, "list/*_name.txt")
 
 
 def _lines(path: Path) -> list[str]:

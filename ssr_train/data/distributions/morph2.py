@@ -12,25 +12,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ssr_train.data.distributions import named
 from ssr_train.data.distributions.about import About, Reading
-from ssr_train.data.distributions.files import (
-    Files,
-    folders_in,
-    images_in,
-    locate,
-    number,
-    read_csv,
-    require,
-)
-from ssr_train.data.records import (
-    LABEL_CONFLICT,
-    MALFORMED_LABEL,
-    MALFORMED_NAME,
-    Problem,
-    Record,
-    Scan,
-    Sex,
-)
+from ssr_train.data.distributions.files import folders_in, images_in, number, read_csv
+from ssr_train.data.records import LABEL_CONFLICT, MALFORMED_LABEL, Problem, Record, Scan, sex_of
 
 ABOUT = About(
     name="morph2",
@@ -56,15 +41,16 @@ _TABLE = "morph_2008_nonCommercial.csv"
 _COLUMNS = ("id_num", "dob", "race", "gender", "age", "photo")
 _NAME = re.compile(r"(\d+)_(\d+)([MF])(\d+)\.JPG", re.IGNORECASE)
 _GROUPS = {"B": "Black", "W": "White", "H": "Hispanic", "A": "Asian", "O": "Other"}
-_SEXES: dict[str, Sex] = {"M": "m", "F": "f"}
+_EXPECTED = "<subject>_<picture><M|F><age>.JPG"
 
 
-def scan(root: Path) -> Scan:
+def scan(root: Path, about: About) -> Scan:
     """Read MORPH2, by its table where there is one."""
-    folder = locate(root, ABOUT, _holds, "Images", "<subject>_<picture><M|F><age>.JPG")
+    folder = about.locate(root, "Images", holds=_holds, picture=_EXPECTED)
     if not any(_NAME.fullmatch(name) for name in images_in(folder)):
-        require(folder, ABOUT, _TABLE)
-    return _by_table(folder) if (folder / _TABLE).is_file() else _by_name(folder)
+        about.require(folder, _TABLE)
+    reading = Reading(about, folder)
+    return _by_table(reading) if (folder / _TABLE).is_file() else _by_name(reading)
 
 
 def _holds(folder: Path) -> bool:
@@ -76,13 +62,12 @@ def _holds(folder: Path) -> bool:
     )
 
 
-def _by_table(folder: Path) -> Scan:
-    files = Files(folder)
-    places = {_key(match): path for path in files if (match := _NAME.fullmatch(path.rpartition("/")[2]))}
-    reading = Reading(ABOUT, folder)
+def _by_table(reading: Reading) -> Scan:
+    names = ((path, _NAME.fullmatch(path.rpartition("/")[2])) for path in reading.files)
+    places = {_key(match): path for path, match in names if match}
     labels: dict[str, dict[str, set[str]]] = {}
     rows, sexes = 0, {"M": 0, "F": 0}
-    for line, row in read_csv(folder / _TABLE, _COLUMNS):
+    for line, row in read_csv(reading.root / _TABLE, _COLUMNS):
         where = f"{_TABLE}:{line}"
         rows += 1
         if not row:
@@ -100,33 +85,27 @@ def _by_table(folder: Path) -> Scan:
             seen[label] |= {value} - {""}
         sexes[gender] = sexes.get(gender, 0) + 1
         # A repack with the table renames files, but keeps subject and picture number.
-        found = files.claim(reading, photo, where, places.get(_key(match)))
+        found = reading.claim(photo, where, places.get(_key(match)))
         if found is None:
             continue
-        sex, group = _SEXES.get(gender, ""), _GROUPS.get(race, race)
-        kept = reading.keep(Record(Path(found), age, subject, sex, group), where)
+        face = Record(Path(found), age, subject, sex_of(gender), _GROUPS.get(race, race))
+        kept = reading.keep(face, where)
         if kept and (int(match[4]) != int(age) or int(match[1]) != int(identity)):
             said = f"subject {identity}, {age:g} years in the table (kept)"
             reading.report(LABEL_CONFLICT, where, f"{said}, the photo is called {match[0]}")
     counts = {"images": rows, "male": sexes["M"], "female": sexes["F"]}
-    return reading.scan(counts, [*_conflicts(labels), *files.unlisted(_TABLE)])
+    return reading.scan(counts, _TABLE, _conflicts(labels))
 
 
-def _by_name(folder: Path) -> Scan:
-    reading = Reading(ABOUT, folder)
-    seen: dict[str, dict[str, set[str]]] = {}
-    files = Files(folder)
-    for path in files:
-        match = _NAME.fullmatch(path.rpartition("/")[2])
-        if match is None:
-            reading.report(MALFORMED_NAME, path, "expected <subject>_<picture><M|F><age>.JPG")
-            continue
-        subject, gender, age = str(int(match[1])), match[3].upper(), float(match[4])
-        seen.setdefault(subject, {"sex": set()})["sex"].add(gender)
-        reading.keep(Record(Path(path), age, subject, _SEXES[gender]), path)
+def _by_name(reading: Reading) -> Scan:
+    named.read(reading, _NAME, _EXPECTED, _record)
     sexes = [record.sex for record in reading.records]
-    counts = {"images": len(files), "male": sexes.count("m"), "female": sexes.count("f")}
-    return reading.scan(counts, _conflicts(seen))
+    counts = {"images": len(reading.files), "male": sexes.count("m"), "female": sexes.count("f")}
+    return reading.scan(counts)
+
+
+def _record(path: str, match: re.Match[str]) -> Record:
+    return Record(Path(path), float(match[4]), str(int(match[1])), sex_of(match[3]))
 
 
 def _key(match: re.Match[str]) -> tuple[int, int]:

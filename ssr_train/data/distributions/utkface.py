@@ -29,12 +29,10 @@ _NAME = re.compile(r"(\d+)_([01])_([0-4])_\d+\.jpe?g(\.chip\.jpe?g)?", re.IGNORE
 _GROUPS = ("White", "Black", "Asian", "Indian", "Other")
 
 
-def scan(root: Path) -> Scan:
+def scan(root: Path, about: About) -> Scan:
     """Read one of the two releases of UTKFace."""
     expected = "<age>_<gender 0|1>_<race 0..4>_<time>.jpg[.chip.jpg]"
-    return named.scan(
-        root, ABOUT, _NAME, expected, _record, prefer="UTKFace", below=("part1", "part2", "part3")
-    )
+    return named.scan(root, about, _NAME, expected, "UTKFace", ("part1", "part2", "part3"), _record)
 
 
 def _record(path: str, match: re.Match[str]) -> Record:
