@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_train.data.distributions import named
 from ssr_train.data.distributions.about import About, Reading
 from ssr_train.data.distributions.files import nfc
 from ssr_train.data.distributions.matlab import BrokenMat, read_struct
@@ -20,7 +21,6 @@ from ssr_train.data.records import (
     AGE_UNKNOWN,
     BROKEN_LABELS,
     LOW_FACE_SCORE,
-    MALFORMED_NAME,
     NO_FACE,
     SECOND_FACE,
     SEX_UNKNOWN,
@@ -61,9 +61,7 @@ wiki_crop/17/10000217_1981-05-05_2009.jpg""",
 FACE_SCORE = 1.0
 """The least detector score that the published protocol keeps."""
 
-_NAME = re.compile(
-    r"(?P<id>.+)_(?P<year>\d{1,4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})_(?P<taken>\d{4})\.jpe?g", re.I
-)
+_NAME = re.compile(r".+_(?P<year>\d{1,4})-(?P<month>0?[1-9]|1[0-2])-\d{1,2}_(?P<taken>\d{4})\.jpe?g", re.I)
 _CELEBRITY = re.compile(r"(nm\d+)_rm")
 _NUMBERS = ("dob", "photo_taken", "gender", "face_score", "second_face_score")
 
@@ -80,7 +78,8 @@ def scan(root: Path, about: About) -> Scan:
     except BrokenMat as error:
         detail = f"{error}; ages are from the file names, nothing else is known"
         reading.report(BROKEN_LABELS, labels, detail)
-        return _by_name(reading)
+        named.read(reading, _NAME, "<id>_<yyyy>-<mm>-<dd>_<year taken>.jpg", _record)
+        return reading.scan({"images": len(reading.files)})
 
 
 def _by_struct(reading: Reading, labels: str) -> Scan:
@@ -110,15 +109,9 @@ def _by_struct(reading: Reading, labels: str) -> Scan:
     return reading.scan(counts, labels)
 
 
-def _by_name(reading: Reading) -> Scan:
-    for path in reading.files:
-        match = _NAME.fullmatch(path.rpartition("/")[2])
-        if match is None or not 1 <= int(match["month"]) <= 12:
-            reading.report(MALFORMED_NAME, path, "expected <id>_<yyyy>-<mm>-<dd>_<year taken>.jpg")
-            continue
-        age = int(match["taken"]) - int(match["year"]) - (int(match["month"]) >= 7)
-        reading.keep(Record(Path(path), float(age), _celebrity(path), face="crop"), path)
-    return reading.scan({"images": len(reading.files)})
+def _record(path: str, match: re.Match[str]) -> Record:
+    age = int(match["taken"]) - int(match["year"]) - (int(match["month"]) >= 7)
+    return Record(Path(path), float(age), _celebrity(path), face="crop")
 
 
 def ages_of(dob: NDArray[np.float64], photo_taken: NDArray[np.float64]) -> NDArray[np.float64]:
