@@ -311,9 +311,9 @@ def test_lagenda_boxes_that_hold_no_face(tmp_path: Path) -> None:
     assert [r.box for r in after.records[len(before.records) :]] == [(129, 20, 11, 40)]
     outside = (name, "(129, 20, 11, 40) lies outside the picture of 128 x 128")
     cutter = Cutter(after.root, Cut(detector="none"))
-    for open_record in (cutter.look, cutter.make):
-        assert open_record(after.records[-1]) == ("box outside the picture", *outside)
-        assert not isinstance(open_record(after.records[0]), Problem)
+    for look in (True, False):
+        assert cutter.make(after.records[-1], look=look) == ("box outside the picture", *outside)
+        assert not isinstance(cutter.make(after.records[0], look=look), Problem)
 
 
 def test_lagenda_pictures_in_another_folder_than_the_table_says(tmp_path: Path) -> None:

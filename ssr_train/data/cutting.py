@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -63,12 +63,10 @@ class Cut:
             given = "the Haar cascade finds" if self.detector == "haar" else "published boxes come with"
             raise SsrError(f"--align {self.align} goes by landmarks, and {given} none; use --detector yunet")
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 class Made(NamedTuple):
-    """A picture (size, size, 3) BGR, and the :func:`digest` of what it was made from."""
+    """A picture (size, size, 3) BGR, and the digest of what it was made from: 16 hexadecimal digits, equal
+    for byte-identical files (and the same part of them)."""
 
     picture: Picture
     digest: str
@@ -82,36 +80,26 @@ class Cutter:
         self._crop = Crop()
         self._finder = Finder("auto" if cut.detector == "none" else cut.detector)
 
-    def make(self, record: Record) -> Made | Problem:
-        """The record's picture, or the problem that drops it."""
+    def make(self, record: Record, *, look: bool = False) -> Made | Problem:
+        """The record's picture, or the problem that drops it. To ``look`` only, the file must decode and hold
+        the record's box at least in part; the picture is empty then."""
         try:
-            data, picture = self._open(record)
-            made = self._published(picture, record) if record.face == "crop" else self._photo(picture, record)
-            return Made(made, digest(data, record))
+            data = _read(self.root / record.path)
+            picture = _decode(data)
+            part = picture if record.box is None else picture[_within(record.box, picture)]
+            if look:
+                made = picture[:0]
+            elif record.face == "crop":  # the part of it that the protocol uses, as the contract resizes
+                size = (self.cut.size, self.cut.size)
+                made = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+            else:
+                made = self._photo(picture, record)
         except _Dropped as reason:
-            return Problem(reason.kind, record.path.as_posix(), reason.detail)
-
-    def look(self, record: Record) -> str | Problem:
-        """Like :meth:`make` without making it: the digest of a file that decodes and holds the record's box,
-        or the problem."""
-        try:
-            return digest(self._open(record)[0], record)
-        except _Dropped as reason:
-            return Problem(reason.kind, record.path.as_posix(), reason.detail)
-
-    def _open(self, record: Record) -> tuple[bytes, Picture]:
-        """The record's file and its picture, in which a published box must lie at least in part."""
-        data = read(self.root / record.path)
-        picture = decode(data)
-        if record.box is not None:
-            _within(record.box, picture)
-        return data, picture
-
-    def _published(self, picture: Picture, record: Record) -> Picture:
-        """A published crop, or the part of it that the protocol uses, resized as the contract resizes."""
-        part = picture if record.box is None else picture[_within(record.box, picture)]
-        size = (self.cut.size, self.cut.size)
-        return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+            kind, detail = reason.args
+            return Problem(kind, record.path.as_posix(), detail)
+        digest = hashlib.blake2b(data, digest_size=8)
+        digest.update(b"" if record.box is None else _text(record.box).encode())
+        return Made(made, digest.hexdigest())
 
     def _photo(self, picture: Picture, record: Record) -> Picture:
         """The face of a photo, by its landmarks or by the contract's crop of the detector's box."""
@@ -147,26 +135,18 @@ class Cutter:
         x, y, w, h = box
         around = _within((x - w, y - h, 3 * w, 3 * h), picture)
         left, top = around[1].start, around[0].start
-        best, most = None, 0.0
-        for face in self._finder.find(picture[around]):
-            moved = _moved(face, left, top)
-            shared = intersection_over_union(moved.box, box)
-            if shared > most:
-                best, most = moved, shared
-        if best is None:
+        faces = [_moved(face, left, top) for face in self._finder.find(picture[around])]
+        best = max(faces, key=lambda face: intersection_over_union(face.box, box), default=None)
+        if best is None or intersection_over_union(best.box, box) <= 0:
             raise _Dropped(NO_FACE, f"the detector finds none at the published box {_text(box)}")
         return best
 
 
 class _Dropped(Exception):
-    """Why a picture cannot be made."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(kind, detail)
-        self.kind, self.detail = kind, detail
+    """Why a picture cannot be made: the kind of problem, and the detail."""
 
 
-def read(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -178,18 +158,11 @@ def read(path: Path) -> bytes:
     return data
 
 
-def decode(data: bytes) -> Picture:
+def _decode(data: bytes) -> Picture:
     try:
         return decode_picture(data, "picture")
     except BadInput as error:
         raise _Dropped(NO_IMAGE, str(error).removeprefix("picture: ")) from None
-
-
-def digest(data: bytes, record: Record) -> str:
-    """Equal for byte-identical files (and the same part of them), 16 hexadecimal digits."""
-    made = hashlib.blake2b(data, digest_size=8)
-    made.update(b"" if record.box is None else _text(record.box).encode())
-    return made.hexdigest()
 
 
 def _whole(data: bytes) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,31 @@ NAME = "journal.jsonl"
 
 @dataclass(frozen=True)
 class Block:
-    """One finished block: which of all records became pictures, the digest of each, and what was dropped."""
+    """Finished records: which of all became pictures, the digest of each, and what was dropped."""
 
-    kept: list[int]
-    digests: list[str]
-    problems: list[Problem]
+    kept: list[int] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def records(self) -> int:
+        return len(self.kept) + len(self.problems)
+
+    def extend(self, more: Block) -> None:
+        self.kept.extend(more.kept)
+        self.digests.extend(more.digests)
+        self.problems.extend(more.problems)
 
 
 class Journal:
-    """The journal in ``folder``; ``blocks`` are the finished ones."""
+    """The journal in ``folder``; ``done`` is what is finished."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
-        self.blocks: list[Block] = []
-
-    @property
-    def rows(self) -> int:
-        """Pictures in the finished blocks."""
-        return sum(len(block.kept) for block in self.blocks)
+        self.path, self.done = folder / NAME, Block()
 
     def begin(self, plan: dict[str, Any]) -> None:
         """Start anew: nothing is finished."""
-        self.blocks = []
+        self.done = Block()
         replace_file(self.path, _line(plan))
 
     def resume(self, plan: dict[str, Any]) -> None:
@@ -54,10 +57,9 @@ class Journal:
         whole = data[: data.rfind(b"\n") + 1]
         try:
             begun, *lines = map(json.loads, whole.splitlines())
-            self.blocks = [
-                Block(line["kept"], line["digests"], [Problem(*problem) for problem in line["problems"]])
-                for line in lines
-            ]
+            for line in lines:
+                problems = [Problem(*problem) for problem in line["problems"]]
+                self.done.extend(Block(line["kept"], line["digests"], problems))
         except (ValueError, KeyError, TypeError) as error:
             raise SsrError(f"{self.path}: damaged ({error!r}); --force starts anew") from None
         check_plan(self.path.parent, begun, plan)
@@ -70,7 +72,7 @@ class Journal:
         It counts from here on, before its line is written: an interrupt in between must not let the caller
         cut off pictures of which the journal then tells.
         """
-        self.blocks.append(block)
+        self.done.extend(block)
         line = _line({"kept": block.kept, "digests": block.digests, "problems": block.problems})
         with self.path.open("ab") as stream:
             stream.write(line)

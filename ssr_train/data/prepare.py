@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
 from ssr_bundle.bundle import hash_file
@@ -46,14 +44,8 @@ class Task(NamedTuple):
     cut: Cut
     first: int
     records: Sequence[Record]
-
-
-@dataclass(frozen=True)
-class Done:
-    """A block's pictures (k, S, S, 3), and its line for the journal."""
-
-    pictures: NDArray[np.uint8]
-    block: Block
+    look: bool = False
+    """At the files only; no picture is made."""
 
 
 def prepare(
@@ -109,17 +101,13 @@ def diagnose(
     if labels_only:
         return examine(scan, scan.records, (), None)
     console = console or Console(highlight=False, soft_wrap=True)
-    kept: list[int] = []
-    digests: list[str] = []
-    problems: list[Problem] = []
-    tasks = _tasks(scan.root, Cut(), scan.records, 0, _BLOCK)
+    done = Block()
+    tasks = _tasks(Task(scan.root, Cut(), 0, scan.records, look=True), _BLOCK)
     with bar(console, f"reading {name}", len(scan.records)) as tick:
-        for block in in_order(_look, tasks, workers):
-            kept += block.kept
-            digests += block.digests
-            problems += block.problems
-            tick(len(block.kept) + len(block.problems))
-    return examine(scan, [scan.records[i] for i in kept], problems, digests)
+        for _, block in in_order(_work, tasks, workers):
+            done.extend(block)
+            tick(block.records)
+    return examine(scan, [scan.records[i] for i in done.kept], done.problems, done.digests)
 
 
 class _Work:
@@ -151,14 +139,13 @@ class _Work:
                 try:
                     self._make(stream.fileno(), workers, console)
                 except (KeyboardInterrupt, SystemExit) as stop:
-                    made = len(self.journal.blocks) * self.step
                     raise Interrupted(
-                        f"stopped after {min(made, len(self.records)):,} of {len(self.records):,} faces; "
+                        f"stopped after {self.journal.done.records:,} of {count:,} faces; "
                         "the same command with --resume goes on",
                         stopped_by(stop),
                     ) from None
                 finally:  # what is not finished takes no room
-                    os.ftruncate(stream.fileno(), self._bytes(self.journal.rows))
+                    os.ftruncate(stream.fileno(), self._made())
 
     def finished(self) -> Diagnosis:
         """The report of the whole set in ``out``; :class:`SsrError` if its plan was another."""
@@ -169,46 +156,48 @@ class _Work:
     def _check_pictures(self) -> None:
         """The pictures of which the journal tells must be there."""
         there = self.images.stat().st_size if self.images.exists() else 0
-        if self.journal.rows and there < self._bytes(self.journal.rows):
+        if self.journal.done.kept and there < self._made():
             raise SsrError(
-                f"{self.images}: {there:,} bytes, the journal tells of {self._bytes(self.journal.rows):,}; "
-                "--force starts anew"
+                f"{self.images}: {there:,} bytes, the journal tells of {self._made():,}; --force starts anew"
             )
 
     def _make(self, file: int, workers: int, console: Console) -> None:
-        begin = len(self.journal.blocks) * self.step
+        begin = self.journal.done.records
         os.posix_fallocate(file, 0, self._bytes(len(self.records)))
-        tasks = _tasks(self.scan.root, self.cut, self.records, begin, self.step)
+        tasks = _tasks(Task(self.scan.root, self.cut, begin, self.records[begin:]), self.step)
         with bar(console, f"preparing {self.scan.name}", len(self.records)) as tick:
-            tick(min(begin, len(self.records)))
-            for done in in_order(_make, tasks, workers):
-                _write_at(file, done.pictures, self._bytes(self.journal.rows))
+            tick(begin)
+            for pictures, block in in_order(_work, tasks, workers):
+                _write_at(file, pictures, self._made())
                 os.fsync(file)
-                self.journal.add(done.block)
-                tick(len(done.block.kept) + len(done.block.problems))
+                self.journal.add(block)
+                tick(block.records)
 
     def finish(self) -> Diagnosis:
         """Index, report, and last of all prepared.json, which says that the set is whole."""
-        blocks = self.journal.blocks
-        kept = [self.records[i] for block in blocks for i in block.kept]
-        problems = [problem for block in blocks for problem in block.problems]
-        digests = [digest for block in blocks for digest in block.digests]
+        done = self.journal.done
+        kept = [self.records[i] for i in done.kept]
         if not kept:
             self.clear()
-            first = f"{problems[0].where}: {problems[0].kind}, {problems[0].detail}"
+            first = done.problems[0]
             raise SsrError(
-                f"{self.scan.root}: none of {len(self.records):,} pictures can be used; the first: {first}"
+                f"{self.scan.root}: none of {len(self.records):,} pictures can be used; the first: "
+                f"{first.where}: {first.kind}, {first.detail}"
             )
         hint = "--resume goes on when there is room"
         with room_for(self.out, hint):
             with self.images.open("r+b") as stream:
-                _write_at(stream.fileno(), _npy_header(len(kept), self.cut.size), 0)
+                shape = (len(kept), self.cut.size, self.cut.size, 3)
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+                assert stream.tell() == _HEADER
+                stream.flush()
                 os.fsync(stream.fileno())
             index = prepared.write_index(
                 (r.path.as_posix(), f"{r.age:.9g}", r.subject, r.sex, r.group, r.split) for r in kept
             )
             replace_file(self.out / prepared.INDEX, index)
-            diagnosis = examine(self.scan, kept, problems, digests)
+            diagnosis = examine(self.scan, kept, done.problems, done.digests)
             diagnosis.report().write(self.out, hint)
             about = {
                 "format": prepared.FORMAT,
@@ -234,7 +223,7 @@ class _Work:
             digest.update(repr(tuple(record)).encode("utf-8", "surrogateescape"))
         return {
             "data": self.scan.name,
-            **self.cut.to_json(),
+            **asdict(self.cut),
             "faces": len(self.records),
             "labels sha256": digest.hexdigest(),
         }
@@ -242,46 +231,34 @@ class _Work:
     def _bytes(self, rows: int) -> int:
         return _HEADER + rows * self.row
 
+    def _made(self) -> int:
+        """Bytes of the finished pictures."""
+        return self._bytes(len(self.journal.done.kept))
+
 
 @lru_cache(maxsize=1)
 def _cutter(root: Path, cut: Cut) -> Cutter:
     return Cutter(root, cut)
 
 
-def _make(task: Task) -> Done:
-    """Make a block's pictures; runs in a working process."""
-    cutter = _cutter(task.root, task.cut)
-    pictures = []
-    block = Block([], [], [])
+def _work(task: Task) -> tuple[bytes, Block]:
+    """A block's pictures (k, S, S, 3), and its line for the journal; runs in a working process."""
+    cutter, pictures, block = _cutter(task.root, task.cut), [], Block()
     for i, record in enumerate(task.records, task.first):
-        made = cutter.make(record)
+        made = cutter.make(record, look=task.look)
         if isinstance(made, Problem):
             block.problems.append(made)
         else:
             block.kept.append(i)
             block.digests.append(made.digest)
-            pictures.append(made.picture)
-    shape = (0, task.cut.size, task.cut.size, 3)
-    return Done(np.stack(pictures) if pictures else np.empty(shape, np.uint8), block)
+            pictures.append(made.picture.tobytes())
+    return b"".join(pictures), block
 
 
-def _look(task: Task) -> Block:
-    """Decode a block's files; runs in a working process."""
-    cutter = _cutter(task.root, task.cut)
-    block = Block([], [], [])
-    for i, record in enumerate(task.records, task.first):
-        seen = cutter.look(record)
-        if isinstance(seen, Problem):
-            block.problems.append(seen)
-        else:
-            block.kept.append(i)
-            block.digests.append(seen)
-    return block
-
-
-def _tasks(root: Path, cut: Cut, records: Sequence[Record], begin: int, step: int) -> Iterator[Task]:
-    for first in range(begin, len(records), step):
-        yield Task(root, cut, first, records[first : first + step])
+def _tasks(whole: Task, step: int) -> Iterator[Task]:
+    """``whole`` in blocks of ``step`` records."""
+    for i in range(0, len(whole.records), step):
+        yield whole._replace(first=whole.first + i, records=whole.records[i : i + step])
 
 
 def _check_workers(workers: int) -> None:
@@ -355,18 +332,9 @@ def _how(cut: Cut, records: Sequence[Record]) -> str:
     return " and ".join(how) + ", resized bilinearly"
 
 
-def _npy_header(count: int, size: int) -> NDArray[np.uint8]:
-    stream = io.BytesIO()
-    shape = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
-    np.lib.format.write_array_header_1_0(stream, shape)
-    header = np.frombuffer(stream.getvalue(), np.uint8)
-    assert len(header) == _HEADER
-    return header
-
-
-def _write_at(file: int, data: NDArray[np.uint8], offset: int) -> None:
+def _write_at(file: int, data: bytes, offset: int) -> None:
     """All of ``data`` at ``offset``."""
-    rest = memoryview(data.tobytes())
+    rest = memoryview(data)
     while rest:
         written = os.pwrite(file, rest, offset)
         rest, offset = rest[written:], offset + written
