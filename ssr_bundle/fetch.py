@@ -59,10 +59,6 @@ class Asset:
     sha256: str
     about: str
 
-    @property
-    def folder_variable(self) -> str:
-        return _FOLDERS[self.kind][0]
-
 
 def _released(name: str, sha256: str, about: str) -> Asset:
     path = f"pre-trained/{name}/ssrnet_3_3_3_64_1.0_1.0/ssrnet_3_3_3_64_1.0_1.0.h5"
@@ -144,7 +140,7 @@ def fetch(name: str, out: Path | None = None, progress: Progress | None = None) 
 def find(name: str) -> Path | None:
     """The released file ``name`` if a local folder or the cache has it, checked; else None."""
     asset = _asset(name)
-    for folder in local_folders(asset.kind):
+    for folder in _local_folders(asset.kind):
         if (folder / asset.file).is_file():
             return _verify(asset, folder / asset.file)
     cached = cache_dir() / asset.kind / asset.file
@@ -177,7 +173,7 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "ssr"
 
 
-def local_folders(kind: str) -> list[Path]:
+def _local_folders(kind: str) -> list[Path]:
     """Folders looked into before the cache, for "weights" or "detector" files."""
     variable, name = _FOLDERS[kind]
     folders = []
@@ -207,8 +203,8 @@ def _verify(asset: Asset, path: Path) -> Path:
     return path
 
 
-class _CutOff(Exception):
-    """The connection ended before the file did."""
+_CUT_OFF = (http.client.IncompleteRead, ConnectionResetError)
+"""The connection ended before the file did."""
 
 
 def _download(asset: Asset, target: Path, progress: Progress | None) -> Path:
@@ -229,19 +225,17 @@ def _download(asset: Asset, target: Path, progress: Progress | None) -> Path:
 def _ask(asset: Asset, progress: Progress | None) -> bytes:
     """The file, tried again where the connection ends early; anything else is refused at once."""
     with _bar(asset.name, progress) as report:
-        for attempt in range(ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
                 content = _receive(asset, report)
-            except _CutOff as error:
-                if attempt + 1 == ATTEMPTS:
-                    raise FetchError(f"{asset.url}: {error}; run the command again") from None
-                continue
-            found = hashlib.sha256(content).hexdigest()
-            if found != asset.sha256:
-                raise FetchError(
-                    f"{asset.url}: what came has sha256 {found}, expected {asset.sha256}: refused"
-                )
-            break
+                break
+            except _CUT_OFF as error:
+                ended = f"the connection ended early ({type(error).__name__})"
+        else:
+            raise FetchError(f"{asset.url}: {ended}; run the command again")
+    found = hashlib.sha256(content).hexdigest()
+    if found != asset.sha256:
+        raise FetchError(f"{asset.url}: what came has sha256 {found}, expected {asset.sha256}: refused")
     return content
 
 
@@ -258,8 +252,8 @@ def _receive(asset: Asset, report: Progress) -> bytes:
             raise ConnectionResetError
     except OSError as error:  # what requests raises is one
         reason = _first_of(error)
-        if isinstance(reason, http.client.IncompleteRead | ConnectionResetError):
-            raise _CutOff(f"the connection ended early ({type(reason).__name__})") from None
+        if isinstance(reason, _CUT_OFF):
+            raise reason from None
         if (response := getattr(error, "response", None)) is not None:
             answer = f"{response.status_code} {response.reason}"
             raise FetchError(f"{asset.url}: the server answered {answer}{_advice(asset)}") from None
@@ -289,10 +283,8 @@ class _Received:
 
 def _first_of(error: BaseException) -> BaseException:
     """What requests and urllib3 wrapped."""
-    while type(error).__module__.startswith(("requests.", "urllib3.")):
-        within = error.__cause__ or error.__context__
-        if within is None:
-            break
+    wrappers = ("requests.", "urllib3.")
+    while type(error).__module__.startswith(wrappers) and (within := error.__cause__ or error.__context__):
         error = within
     return error
 
@@ -308,7 +300,7 @@ def _plain(reason: object) -> str:
 
 
 def _advice(asset: Asset) -> str:
-    return f"; if you have {asset.file} already, set {asset.folder_variable} to its folder"
+    return f"; if you have {asset.file} already, set {_FOLDERS[asset.kind][0]} to its folder"
 
 
 def _look_up(url: str) -> None:

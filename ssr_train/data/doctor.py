@@ -86,11 +86,9 @@ class Diagnosis:
         rows = []
         for key in dict.fromkeys((*self.published, *self.found)):
             said, seen = self.published.get(key), self.found.get(key)
-            gap = (
-                ""
-                if said is None or seen is None
-                else ("as published" if said == seen else f"{seen - said:+,}")
-            )
+            gap = "as published" if said == seen else ""
+            if said is not None and seen is not None and said != seen:
+                gap = f"{seen - said:+,}"
             rows.append((key, _number(said), _number(seen), gap))
         return rows
 
@@ -157,17 +155,11 @@ def examine(
     kinds: dict[str, list[Problem]] = {}
     for problem in (*scan.problems, *problems, *copies):
         kinds.setdefault(problem.kind, []).append(problem)
-    findings = [
-        Finding(
-            kind,
-            len(cases),
-            kind not in REMARKS,
-            tuple(
-                f"{case.where} ({case.detail})" if case.detail else case.where for case in cases[:EXAMPLES]
-            ),
-        )
-        for kind, cases in kinds.items()
-    ]
+    findings = []
+    for kind, cases in kinds.items():
+        first = (f"{case.where} ({case.detail})" if case.detail else case.where for case in cases[:EXAMPLES])
+        findings.append(Finding(kind, len(cases), kind not in REMARKS, tuple(first)))
+    findings.sort(key=lambda finding: (not finding.drops, -finding.count, finding.kind))
     return Diagnosis(
         name=scan.name,
         licence=scan.licence,
@@ -176,9 +168,7 @@ def examine(
         found=dict(scan.found),
         usable=len(usable),
         subjects=len({record.subject for record in usable} - {""}),
-        findings=tuple(
-            sorted(findings, key=lambda finding: (not finding.drops, -finding.count, finding.kind))
-        ),
+        findings=tuple(findings),
         ages=dict(sorted(Counter(int(record.age) for record in usable).items())),
         sexes=_counted(record.sex for record in usable),
         groups=_counted(record.group for record in usable),

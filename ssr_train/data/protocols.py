@@ -65,15 +65,12 @@ class Split:
     def to_json(self) -> dict[str, Any]:
         """The form saved with a run; ``parts`` is a byte a picture (bits: train 1, validation 2, test 4),
         deflated, in base64."""
-        present = [part for part in (self.train, self.validation, self.test) if len(part)]
-        bits = np.zeros(1 + max((int(part[-1]) for part in present), default=-1), np.uint8)
-        for i, name in enumerate(_PARTS):
-            bits[getattr(self, name)] |= 1 << i
+        parts = (self.train, self.validation, self.test)
+        bits = np.zeros(1 + max((int(part[-1]) for part in parts if len(part)), default=-1), np.uint8)
+        for i, part in enumerate(parts):
+            bits[part] |= 1 << i
         return {
-            "protocol": self.protocol,
-            "seed": self.seed,
-            "fold": self.fold,
-            "data_sha256": self.data_sha256,
+            **{name: getattr(self, name) for name in ("protocol", "seed", "fold", "data_sha256")},
             **{name: len(getattr(self, name)) for name in _PARTS},
             "parts": base64.b64encode(zlib.compress(bits.tobytes(), 9)).decode(),
         }
@@ -87,15 +84,8 @@ class Split:
         try:
             bits = np.frombuffer(zlib.decompress(base64.b64decode(data["parts"])), np.uint8)
             train, validation, test = (np.flatnonzero(bits & (1 << i)) for i in range(len(_PARTS)))
-            split = cls(
-                train,
-                validation,
-                test,
-                str(data["protocol"]),
-                int(data["seed"]),
-                int(data["fold"]),
-                str(data["data_sha256"]),
-            )
+            made = str(data["protocol"]), int(data["seed"]), int(data["fold"]), str(data["data_sha256"])
+            split = cls(train, validation, test, *made)
             counts = [int(data[name]) for name in _PARTS]
         except (KeyError, TypeError, ValueError, zlib.error) as error:
             raise SsrError(f"split: not one that this program saved ({error!r})") from None
@@ -157,16 +147,14 @@ def make_split(dataset: Dataset, protocol: str, seed: int, *, fold: int = 0) -> 
         parts = _distributed(dataset)
     else:
         parts = _leave_one_out(dataset, seed, fold)
+    advice = "more pictures or persons are needed"
+    if protocol == "distributed":
+        advice = "the set as published has no such part, choose another protocol"
     for name, part in zip(_PARTS, parts, strict=True):
         if not len(part):
             raise SsrError(
                 f"{dataset.name or 'data set'}: the protocol {protocol} leaves no {name} images "
-                f"of its {len(dataset):,}; "
-                + (
-                    "the set as published has no such part, choose another protocol"
-                    if protocol == "distributed"
-                    else "more pictures or persons are needed"
-                )
+                f"of its {len(dataset):,}; {advice}"
             )
     train, validation, test = parts
     return Split(train, validation, test, protocol, seed, fold, dataset.sha256)
@@ -213,9 +201,7 @@ def random_parts(count: int, seed: int) -> tuple[Index, Index, Index]:
 
 
 def _distributed(dataset: Dataset) -> tuple[Index, Index, Index]:
-    training, validation, test = (
-        np.flatnonzero(dataset.splits == part) for part in ("train", "validation", "test")
-    )
+    training, validation, test = (np.flatnonzero(dataset.splits == part) for part in _PARTS)
     return training, validation if len(validation) else test, test
 
 
