@@ -14,6 +14,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -28,6 +29,14 @@ Colour = Literal["bgr", "rgb"]
 
 class ContractError(SsrError):
     """A contract that is not one, or that this version of the project cannot honour."""
+
+
+class _Part:
+    """A dataclass that is an object in the contract: its fields, by their names and in their order."""
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads(json.dumps(asdict(cast(Any, self))))
+        return data
 
 
 @dataclass(frozen=True)
@@ -167,17 +176,11 @@ class Architecture:
         """Read and check the ``architecture`` object of a contract."""
         block = _Fields(data, "architecture")
         widths = _Fields(block["widths"], "architecture.widths")
-        architecture = cls(
-            stages=tuple(_whole(s, "architecture.stages") for s in block.list("stages")),
-            value_range=block.number("value_range"),
-            lambda_index=block.number("lambda_index"),
-            lambda_width=block.number("lambda_width"),
-            denominator_floor=block.number("denominator_floor"),
-            width_x=widths.whole("x"),
-            width_s=widths.whole("s"),
-            width_fusion=widths.whole("fusion"),
-            batch_norm_epsilon=block.number("batch_norm_epsilon"),
-        )
+        stages = tuple(_whole(s, "architecture.stages") for s in block.list("stages"))
+        numbers = ("value_range", "lambda_index", "lambda_width", "denominator_floor", "batch_norm_epsilon")
+        others: dict[str, Any] = {name: block.number(name) for name in numbers}
+        others |= {f"width_{name}": widths.whole(name) for name in ("x", "s", "fusion")}
+        architecture = cls(stages, **others)
         taps = [asdict(tap) for tap in architecture.taps]
         if block["taps"] != taps:
             raise ContractError(
@@ -188,7 +191,7 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class Input:
+class Input(_Part):
     """What one image of a request is: (size, size, 3) ``uint8`` values, 0..255, in ``colour`` order."""
 
     colour: Colour = "bgr"
@@ -218,7 +221,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Crop:
+class Crop(_Part):
     """How a face is cut from a picture, leaving nothing to guess.
 
     ``box``: the detector whose boxes (x, y, w, h in pixels) the margins are measured on.
@@ -237,9 +240,6 @@ class Crop:
     interpolation: str = "bilinear"
     alignment: str = "none"
 
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "margin": list(self.margin)}
-
     @classmethod
     def from_json(cls, data: Any) -> Crop:
         block = _Fields(data, "interface.crop")
@@ -257,15 +257,12 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class Output:
+class Output(_Part):
     """The answer: its tensor name, unit, and the range that served answers are clipped to."""
 
     name: str = "age"
     unit: str = "years"
     clip: tuple[float, float] = (0.0, 101.0)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "unit": self.unit, "clip": list(self.clip)}
 
     @classmethod
     def from_json(cls, data: Any) -> Output:
@@ -292,11 +289,8 @@ class Interface:
     output: Output = field(default_factory=Output)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "input": self.input.to_json(),
-            "crop": self.crop.to_json(),
-            "output": self.output.to_json(),
-        }
+        parts: dict[str, _Part] = {"input": self.input, "crop": self.crop, "output": self.output}
+        return {name: part.to_json() for name, part in parts.items()}
 
     @classmethod
     def from_json(cls, data: Any) -> Interface:
@@ -307,14 +301,14 @@ class Interface:
             output=Output.from_json(block["output"]),
         )
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hash over the canonical JSON form; the same in Python, in the backend and on the wire."""
         return hashlib.sha256(canonical_json(self.to_json()).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class Interval:
+class Interval(_Part):
     """Calibrated half-widths (split conformal): answer a lies within a +- half_widths[band(a)].
 
     ``edges`` are the rising inner borders between bands, so ``len(half_widths) == len(edges) + 1``;
@@ -324,9 +318,6 @@ class Interval:
     coverage: float
     edges: tuple[float, ...]
     half_widths: tuple[float, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return {"coverage": self.coverage, "edges": list(self.edges), "half_widths": list(self.half_widths)}
 
     @classmethod
     def from_json(cls, data: Any) -> Interval | None:
@@ -353,7 +344,7 @@ FIRST_BLOCKS = ("x.0", "s.0")
 
 
 @dataclass(frozen=True)
-class Quantization:
+class Quantization(_Part):
     """What the int8 and bf16 networks need beside the weights; all in real units, no stored integers.
 
     ``ranges``: for each map of stream X (``x.0`` .. ``x.3``) the value that its largest byte stands for,
@@ -370,17 +361,6 @@ class Quantization:
     bias_correction: dict[str, dict[str, tuple[float, ...]]]
     rounding: dict[str, str] | None = None
     calibration: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "ranges": {k: list(v) if isinstance(v, tuple) else v for k, v in self.ranges.items()},
-            "bias_correction": {
-                precision: {name: list(values) for name, values in layers.items()}
-                for precision, layers in self.bias_correction.items()
-            },
-            "rounding": self.rounding,
-            "calibration": self.calibration,
-        }
 
     @classmethod
     def from_json(cls, data: Any, architecture: Architecture) -> Quantization | None:
@@ -481,7 +461,7 @@ class Contract:
             raise ContractError(f"nested more than {_MAX_DEPTH} deep") from None
         except ValueError as error:
             raise ContractError(f"not JSON: {error}") from None
-        if _depth(data) > _MAX_DEPTH:
+        if _nests_deeper(data, _MAX_DEPTH):
             raise ContractError(f"nested more than {_MAX_DEPTH} deep")
         try:
             return cls._from_json(data)
@@ -525,16 +505,10 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _depth(data: Any) -> int:
-    """How deep lists and objects nest; gives up one past the limit."""
-    level, depth = [data], 0
-    while level and depth <= _MAX_DEPTH:
-        containers = [v for v in level if isinstance(v, dict | list)]
-        level = [item for v in containers for item in (v.values() if isinstance(v, dict) else v)]
-        depth += bool(containers)
-        if not containers:
-            break
-    return depth
+def _nests_deeper(data: Any, levels: int) -> bool:
+    """Whether lists and objects nest more than ``levels`` deep."""
+    items = data.values() if isinstance(data, dict) else data if isinstance(data, list) else None
+    return items is not None and (levels == 0 or any(_nests_deeper(item, levels - 1) for item in items))
 
 
 def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
