@@ -44,9 +44,28 @@ class Engine:
         most = native.max_threads
         if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads <= most:
             raise SsrError(f"threads must be a whole number in 1..{most}, got {threads!r}")
-        options = (str(device), str(precision), int(threads), implementation or "")
-        self._engine = call(native.Engine, path, *options)
         self.device, self.precision, self.threads = str(device), str(precision), int(threads)
+        options = (self.device, self.precision, self.threads, implementation or "")
+        self._engine = engine = call(native.Engine, path, *options)
+        self.implementation: str = engine.implementation
+        """What really runs: one of :func:`ssr_ops.implementations`, or ``cuda``."""
+        self.name: str = engine.name
+        """The contract's name of the network."""
+        self.colour: str = engine.colour
+        """Colour order of the images: ``bgr`` or ``rgb``."""
+        self.input_name: str = engine.input_name
+        self.output_name: str = engine.output_name
+        """Name of the answer: ``age`` or ``male``."""
+        self.clip: tuple[float, float] = engine.clip
+        """The range that answers are clipped to, in the output's unit."""
+        self.stages: tuple[int, ...] = tuple(engine.stages)
+        """Bins s_k of each stage, deepest level first."""
+        self.calibrated: bool = engine.calibrated
+        """Whether :meth:`predict_full` gives an interval."""
+        self.interface_sha256: str = engine.interface_sha256
+        self.weights_sha256: str = engine.weights_sha256
+        self.synthetic: bool = engine.synthetic
+        """Whether the weights learned from drawn faces only."""
 
     def predict(self, images: ArrayLike) -> Floats:
         """Answers (N,) float32, clipped to the contract's range.
@@ -63,7 +82,7 @@ class Engine:
 
     def predict_full(self, images: ArrayLike) -> dict[str, Floats]:
         """Every named output: the answer (N,), and ``<output>_interval`` (N, 2) if calibrated."""
-        found = self._run(images, interval=self._engine.calibrated)
+        found = self._run(images, interval=self.calibrated)
         outputs = {self.output_name: found["value"]}
         if "interval" in found:
             outputs[f"{self.output_name}_interval"] = found["interval"]
@@ -72,59 +91,6 @@ class Engine:
     def _run(self, images: ArrayLike, stages: bool = False, interval: bool = False) -> dict[str, Floats]:
         found: dict[str, Floats] = call(self._engine.run, as_images(images), stages, interval)
         return found
-
-    @property
-    def implementation(self) -> str:
-        """What really runs: one of :func:`ssr_ops.implementations`, or ``cuda``."""
-        return str(self._engine.implementation)
-
-    @property
-    def name(self) -> str:
-        """The contract's name of the network."""
-        return str(self._engine.name)
-
-    @property
-    def colour(self) -> str:
-        """Colour order of the images: ``bgr`` or ``rgb``."""
-        return str(self._engine.colour)
-
-    @property
-    def input_name(self) -> str:
-        return str(self._engine.input_name)
-
-    @property
-    def output_name(self) -> str:
-        """Name of the answer: ``age`` or ``male``."""
-        return str(self._engine.output_name)
-
-    @property
-    def clip(self) -> tuple[float, float]:
-        """The range that answers are clipped to, in the output's unit."""
-        low, high = self._engine.clip
-        return float(low), float(high)
-
-    @property
-    def stages(self) -> tuple[int, ...]:
-        """Bins s_k of each stage, deepest level first."""
-        return tuple(self._engine.stages)
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether :meth:`predict_full` gives an interval."""
-        return bool(self._engine.calibrated)
-
-    @property
-    def interface_sha256(self) -> str:
-        return str(self._engine.interface_sha256)
-
-    @property
-    def weights_sha256(self) -> str:
-        return str(self._engine.weights_sha256)
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the weights learned from drawn faces only."""
-        return bool(self._engine.synthetic)
 
     def __repr__(self) -> str:
         return (
