@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssr_bundle.contract import BLOCKS, FIRST_BLOCKS, Architecture, Quantization
+from ssr_bundle.contract import BLOCKS, FIRST_BLOCKS, Architecture, Quantization, convolution_widths
 from ssr_ops import reference
 from ssr_ops.reference import Parameters, Stages, windows
 
@@ -100,16 +100,15 @@ def fold(parameters: Parameters, architecture: Architecture) -> dict[str, Layer]
     """
     w = {name: np.asarray(value, np.float64) for name, value in parameters.items()}
     layers = {}
-    for name in blocks():
-        scale = w[f"{name}.norm.weight"] / np.sqrt(
-            w[f"{name}.norm.running_var"] + architecture.batch_norm_epsilon
-        )
-        bias = (w[f"{name}.conv.bias"] - w[f"{name}.norm.running_mean"]) * scale + w[f"{name}.norm.bias"]
-        weights = w[f"{name}.conv.weight"] * scale[:, None, None, None]
+    for name in convolution_widths(architecture):
+        if name.startswith("stages"):
+            weights, bias = w[f"{name}.weight"], w[f"{name}.bias"]
+        else:
+            variance = w[f"{name}.norm.running_var"] + architecture.batch_norm_epsilon
+            scale = w[f"{name}.norm.weight"] / np.sqrt(variance)
+            weights = w[f"{name}.conv.weight"] * scale[:, None, None, None]
+            bias = (w[f"{name}.conv.bias"] - w[f"{name}.norm.running_mean"]) * scale + w[f"{name}.norm.bias"]
         layers[name] = Layer(weights.astype(np.float32), bias.astype(np.float32))
-    for k in range(len(architecture.stages)):
-        for name in (f"stages.{k}.fuse_x", f"stages.{k}.fuse_s"):
-            layers[name] = Layer(w[f"{name}.weight"].astype(np.float32), w[f"{name}.bias"].astype(np.float32))
     return layers
 
 
@@ -186,27 +185,19 @@ def int8(
 ) -> Network:
     """The int8 network on (N, 64, 64, 3) uint8, colour order of the contract. All but the last dense
     layers is exact: sums are integers, the rest single float32 operations in the order written."""
-    layers = int8_layers(parameters, architecture, quantization)
     maps: dict[str, NDArray[Any]] = {"image": np.asarray(images, np.uint8).astype(np.int64)}
-    for name in blocks():
+    for name, layer in int8_layers(parameters, architecture, quantization).items():
         pool = pool_of(name, architecture)
-        maps[f"{name}.sum"] = sums = convolve_integers(maps[source(name, architecture)], layers[name])
+        maps[f"{name}.sum"] = sums = convolve_integers(maps[source(name, architecture)], layer)
         if name.startswith("x"):
-            steps = byte_steps(name, architecture, quantization)
-            maps[name] = requantize_x(sums, layers[name].step, steps, pool)
+            maps[name] = requantize_x(sums, layer.step, byte_steps(name, architecture, quantization), pool)
+        elif name.startswith("s."):
+            maps[name] = requantize_s(sums, layer.step, pool)
+        elif stream_of(name) == "x":
+            scale = (layer.step.astype(np.float64) / pool**2).astype(np.float32)
+            maps[name] = windows(np.maximum(sums, 0), pool).sum(axis=(2, 4)).astype(np.float32) * scale
         else:
-            maps[name] = requantize_s(sums, layers[name].step, pool)
-    for k, tap in enumerate(architecture.taps):
-        for stream in "xs":
-            name = f"stages.{k}.fuse_{stream}"
-            layer = layers[name]
-            maps[f"{name}.sum"] = sums = convolve_integers(maps[source(name, architecture)], layer)
-            positive = windows(np.maximum(sums, 0), tap.pool)
-            if stream == "x":
-                scale = (layer.step.astype(np.float64) / tap.pool**2).astype(np.float32)
-                maps[name] = positive.sum(axis=(2, 4)).astype(np.float32) * scale
-            else:
-                maps[name] = positive.max(axis=(2, 4)).astype(np.float32) * layer.step
+            maps[name] = windows(np.maximum(sums, 0), pool).max(axis=(2, 4)).astype(np.float32) * layer.step
     return Network(maps, head(parameters, architecture, maps))
 
 
