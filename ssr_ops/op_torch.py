@@ -55,19 +55,7 @@ def _forward(p: Tensor, eta: Tensor, delta: Tensor, constants: Constants) -> Ten
         check_shapes(p, eta, delta, columns, stages)
     p, eta, delta = _readable(p), _readable(eta), _readable(delta)
     age = torch.empty(rows, dtype=p.dtype, device=p.device)
-    call(
-        _NATIVE[p.dtype][0],
-        shape,
-        rows,
-        *_where(p),
-        p.data_ptr(),
-        *p.stride(),
-        eta.data_ptr(),
-        *eta.stride(),
-        delta.data_ptr(),
-        *delta.stride(),
-        age.data_ptr(),
-    )
+    call(_NATIVE[p.dtype][0], shape, rows, *_matrices(p, eta, delta), age.data_ptr())
     return age
 
 
@@ -88,13 +76,7 @@ def _backward(
         _NATIVE[p.dtype][1],
         shape_of(constants)[0],
         p.shape[0],
-        *_where(p),
-        p.data_ptr(),
-        *p.stride(),
-        eta.data_ptr(),
-        *eta.stride(),
-        delta.data_ptr(),
-        *delta.stride(),
+        *_matrices(p, eta, delta),
         grad_age.data_ptr(),
         grad_age.stride(0),
         *_gradient(grads[0]),
@@ -108,13 +90,15 @@ def _gradient(grad: Tensor | None) -> tuple[int, ...]:
     return (0, 0, 0) if grad is None else (grad.data_ptr(), *grad.stride())
 
 
-def _where(value: Tensor) -> tuple[int, int]:
-    """Device number (-1: CPU) and stream."""
-    if not value.is_cuda:
-        return -1, 0
-    if not native.built_with_cuda:
-        raise SsrError("this build of the native core has no CUDA; build it with -DSSR_CUDA=ON")
-    return value.device.index, torch.cuda.current_stream(value.device).cuda_stream
+def _matrices(p: Tensor, eta: Tensor, delta: Tensor) -> tuple[int, ...]:
+    """As the native functions take them: device number (-1: CPU), stream, addresses and strides."""
+    device, stream = -1, 0
+    if p.is_cuda:
+        if not native.built_with_cuda:
+            raise SsrError("this build of the native core has no CUDA; build it with -DSSR_CUDA=ON")
+        device, stream = p.device.index, torch.cuda.current_stream(p.device).cuda_stream
+    inputs = (p.data_ptr(), *p.stride(), eta.data_ptr(), *eta.stride(), delta.data_ptr(), *delta.stride())
+    return device, stream, *inputs
 
 
 def _readable(value: Tensor) -> Tensor:
@@ -141,19 +125,17 @@ class _Function(torch.autograd.Function):
 
 # What torch.compile and fake tensors see. Eager calls do not pass here: the dispatcher's way to a
 # Python operator costs several times the autograd function's.
-@torch.library.custom_op("ssr_ops::soft_stagewise_regression", mutates_args=())
-def _traced(
-    p: Tensor,
-    eta: Tensor,
-    delta: Tensor,
-    stages: list[int],
-    value_range: float,
-    lambda_index: float,
-    lambda_width: float,
-    denominator_floor: float,
-) -> Tensor:
-    constants = (tuple(stages), value_range, lambda_index, lambda_width, denominator_floor)
-    return _forward(p, eta, delta, constants)
+_INPUTS = (
+    "Tensor p, Tensor eta, Tensor delta, SymInt[] stages, "
+    "float value_range, float lambda_index, float lambda_width, float denominator_floor"
+)
+
+
+@torch.library.custom_op(
+    "ssr_ops::soft_stagewise_regression", mutates_args=(), schema=f"({_INPUTS}) -> Tensor"
+)
+def _traced(p: Tensor, eta: Tensor, delta: Tensor, stages: list[int], *numbers: float) -> Tensor:
+    return _forward(p, eta, delta, (tuple(stages), *numbers))  # type: ignore[arg-type]
 
 
 @_traced.register_fake
@@ -162,28 +144,19 @@ def _(p: Tensor, eta: Tensor, delta: Tensor, stages: list[int], *numbers: float)
     return p.new_empty(p.shape[0])
 
 
-@torch.library.custom_op("ssr_ops::soft_stagewise_regression_backward", mutates_args=())
-def _traced_backward(
-    grad_age: Tensor,
-    p: Tensor,
-    eta: Tensor,
-    delta: Tensor,
-    stages: list[int],
-    value_range: float,
-    lambda_index: float,
-    lambda_width: float,
-    denominator_floor: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    constants = (tuple(stages), value_range, lambda_index, lambda_width, denominator_floor)
-    grads = _backward(grad_age, p, eta, delta, constants, (True, True, True))
-    return grads  # type: ignore[return-value]
+@torch.library.custom_op(
+    "ssr_ops::soft_stagewise_regression_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad_age, {_INPUTS}) -> (Tensor, Tensor, Tensor)",
+)
+def _traced_backward(grad_age: Tensor, p: Tensor, eta: Tensor, delta: Tensor, *constants: Any) -> Any:
+    stages, *numbers = constants
+    return _backward(grad_age, p, eta, delta, (tuple(stages), *numbers), (True, True, True))
 
 
 @_traced_backward.register_fake
-def _(
-    grad_age: Tensor, p: Tensor, eta: Tensor, delta: Tensor, stages: list[int], *numbers: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    return tuple(torch.empty_like(value) for value in (p, eta, delta))  # type: ignore[return-value]
+def _(grad_age: Tensor, p: Tensor, eta: Tensor, delta: Tensor, *constants: Any) -> Any:
+    return tuple(torch.empty_like(value) for value in (p, eta, delta))
 
 
 def _setup_context(ctx: Any, inputs: Any, output: Any) -> None:
