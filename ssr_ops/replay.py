@@ -79,7 +79,7 @@ def replay_all(bundle: Bundle) -> list[Replay]:
     return [replay(bundle, p) for p in ("fp32", *others) if implementations(precision=p)]
 
 
-def _check_stages(bundle: Bundle, golden: dict[str, NDArray[np.float64]], stages: Stages) -> None:
+def _check_stages(bundle: Bundle, golden: dict[str, NDArray[np.float64]], stages: reference.Stages) -> None:
     for name in ("p", "eta", "delta"):
         values, expected = getattr(stages, name), golden[name]
         magnitude = np.maximum(1.0, np.abs(expected).max(axis=1, keepdims=True))

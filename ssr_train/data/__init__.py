@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ssr_bundle.errors import SsrError
-from ssr_train.data.dataset import Dataset
+from ssr_train.data.dataset import Dataset, unknown
 
 NAMES = ("synthetic", "synthetic-persons")
 """Drawn sets: one picture of each person, and several. Every other set is a folder that ``ssr-train prepare``
@@ -54,7 +54,7 @@ def load(
         faces, sexes = persons.draw_people(count, seed, workers, progress)
         which = f"{count} pictures, {persons.PICTURES} of each person"
     else:
-        faces, sexes = synthetic.draw_faces(count, seed, workers, progress), _unknown()
+        faces, sexes = synthetic.draw_faces(count, seed, workers, progress), unknown()
         which = f"faces 0..{count - 1}"
     return Dataset(
         *faces,

@@ -17,7 +17,7 @@ SEXES = ("m", "f", "")
 SPLITS = ("train", "validation", "test", "")
 
 
-def _unknown() -> Texts:
+def unknown() -> Texts:
     return np.empty(0, "<U1")
 
 
@@ -40,10 +40,10 @@ class Dataset:
     licence: str
     name: str = ""
     pictures: str = ""
-    subjects: Texts = field(default_factory=_unknown)
-    sexes: Texts = field(default_factory=_unknown)
-    groups: Texts = field(default_factory=_unknown)
-    splits: Texts = field(default_factory=_unknown)
+    subjects: Texts = field(default_factory=unknown)
+    sexes: Texts = field(default_factory=unknown)
+    groups: Texts = field(default_factory=unknown)
+    splits: Texts = field(default_factory=unknown)
 
     def __post_init__(self) -> None:
         count = len(self.images)
