@@ -464,12 +464,12 @@ class Contract:
         if _nests_deeper(data, _MAX_DEPTH):
             raise ContractError(f"nested more than {_MAX_DEPTH} deep")
         try:
-            return cls._from_json(data)
+            return cls._from_json(data, _numbers_as_text(text))
         except (OverflowError, UnicodeEncodeError) as error:
             raise ContractError(f"a value cannot be represented: {error}") from None
 
     @classmethod
-    def _from_json(cls, data: Any) -> Contract:
+    def _from_json(cls, data: Any, as_text: Any) -> Contract:
         block = _Fields(data, "contract")
         version = block["contract_version"]
         if version != CONTRACT_VERSION:
@@ -477,10 +477,11 @@ class Contract:
                 f"contract_version {version!r} is unknown, this version reads {CONTRACT_VERSION}"
             )
         interface = Interface.from_json(block["interface"])
-        if canonical_json(block["interface"]) != canonical_json(interface.to_json()):
+        canonical = canonical_json(interface.to_json())
+        written = (canonical_json(block["interface"]), as_text["interface"])
+        if written != (canonical, _numbers_as_text(canonical)):
             raise ContractError(
-                f"interface: expected exactly {canonical_json(interface.to_json())} "
-                "(no other keys, numbers written the same way)"
+                f"interface: expected exactly {canonical} (no other keys, numbers written the same way)"
             )
         if block["interface_sha256"] != interface.sha256:
             raise ContractError(
@@ -503,6 +504,11 @@ class Contract:
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _numbers_as_text(text: str) -> Any:
+    """The JSON value of ``text`` with each number as a string of its digits, as they are written."""
+    return json.loads(text, parse_int=str, parse_float=str)
 
 
 def _nests_deeper(data: Any, levels: int) -> bool:

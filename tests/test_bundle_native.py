@@ -222,29 +222,120 @@ def test_interface_faults(bundle: Path, fault: str) -> None:
     refused(bundle, rf"contract\.json: interface.*{message}")
 
 
-@pytest.mark.parametrize("margin", [0.4, 0.0, 1e-05, 1e-07, 0.1 + 0.2, 1 / 3, 4.0, 5e-324, 0.0001])
+def write_numbers(folder: Path, clip: list[str], margin: list[str], unit: str = "years") -> str:
+    """These numbers, digit for digit, in the contract, and the hash of what it then says."""
+    path = folder / "contract.json"
+    contract = json.loads(path.read_text())
+    contract["interface"]["crop"]["margin"] = ["@0", "@1"]
+    contract["interface"]["output"] |= {"clip": ["@2", "@3"], "unit": unit}
+    contract["interface_sha256"] = "@4"
+
+    def filled(text: str, *values: str) -> str:
+        for i, value in enumerate(values):
+            text = text.replace(f'"@{i}"', value)
+        return text
+
+    numbers = [*margin, *clip]
+    sha256 = hashlib.sha256(filled(canonical_json(contract["interface"]), *numbers).encode()).hexdigest()
+    path.write_text(filled(json.dumps(contract), *numbers, json.dumps(sha256)))
+    return sha256
+
+
+def python_refuses(folder: Path, message: str) -> None:
+    with pytest.raises(SsrError, match=message):
+        Contract.loads((folder / "contract.json").read_text())
+
+
+MARGINS = [
+    0.4,
+    0.0,
+    -0.0,
+    1e-05,
+    1e-07,
+    0.1 + 0.2,
+    1 / 3,
+    4.0,
+    5e-324,
+    0.0001,
+    9.999999999999999e-05,
+    0.00015,
+]
+CLIPS = [-1e16, 9999999999999998.0, 1e15, 1.2345678901234567e20, 123456789012345.67, 1e22, 0.0001, -2.5e-09]
+
+
+@pytest.mark.parametrize("margin", MARGINS)
 def test_interface_hash_writes_numbers_as_python(bundle: Path, margin: float) -> None:
     unit = 'years "é" \\ \u0001\n/\u007f€😀'
-    edit_contract(bundle, set_in("interface", "crop", "margin", value=[margin, 1.5]))
-    edit_contract(bundle, set_in("interface", "output", "clip", value=[-1e16, 1.2345678901234567e20]))
-    edit_contract(bundle, set_in("interface", "output", "unit", value=unit), rehash=True)
-    written = json.loads((bundle / "contract.json").read_text())["interface_sha256"]
-    assert Engine(bundle).interface_sha256 == written
+    sha256 = write_numbers(bundle, ["-1e+16", "1.2345678901234567e+20"], [repr(margin), "1.5"], unit)
+    assert Engine(bundle).interface_sha256 == sha256
+    assert Contract.loads((bundle / "contract.json").read_text()).interface.sha256 == sha256
 
 
-@pytest.mark.parametrize("written", ["0.40", "4e-1", "4E-01", "0.40000000000000002", "40e-2", "00.4"])
+@pytest.mark.parametrize("clip", CLIPS)
+def test_interface_hash_of_large_and_small_clips(bundle: Path, clip: float) -> None:
+    sha256 = write_numbers(bundle, sorted([repr(clip), "1e+30"], key=float), ["0.4", "0.4"])
+    assert Engine(bundle).interface_sha256 == sha256
+    assert Contract.loads((bundle / "contract.json").read_text()).interface.sha256 == sha256
+
+
+OTHER_TEXTS = [
+    ("margin", "0.40 4e-1 4e-01 4E-01 0.40000000000000002 40e-2 00.4 1 1e0 1.0e0 0.00001 1e-5 1E-05 1e-04"),
+    ("margin", "0.10e-04 0 -0 0e0 -0.00 0.3333333333333333333"),
+    (
+        "clip",
+        "1e16 1E+16 1e+15 10000000000000000.0 10000000000000000 1.0e+16 1e+016 101 101.00 1.01e2 1.01e+02",
+    ),
+    ("clip", "12345678901234567890 123456789012345680000.0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "text"), [(place, t) for place, texts in OTHER_TEXTS for t in texts.split()]
+)
 @pytest.mark.parametrize("hashed", [False, True])
-def test_interface_numbers_are_written_one_way(bundle: Path, written: str, hashed: bool) -> None:
+def test_interface_numbers_are_written_one_way(bundle: Path, place: str, text: str, hashed: bool) -> None:
     """Python writes 0.4; another text of the same number is refused, also with a hash of its own."""
+
+    def write(number: str) -> str:
+        if place == "margin":
+            return write_numbers(bundle, ["-1.0", "1.2345e+20"], ["0.4", number])
+        return write_numbers(bundle, ["-1.0", number], ["0.4", "0.4"])
+
+    sha256 = write(repr(float(text)))
+    assert Engine(bundle).interface_sha256 == sha256
+    own = write(text)
+    if not hashed:
+        path = bundle / "contract.json"
+        path.write_text(path.read_text().replace(own, sha256))
+    python_refuses(bundle, r"not JSON|numbers written the same way")
+    refused(bundle, r"not JSON|numbers written the same way")
+
+
+def test_numbers_outside_the_interface_are_written_in_any_way(bundle: Path) -> None:
+    """Also where another key of this name, or a string that looks like one, stands elsewhere."""
+    path = bundle / "contract.json"
+    other = '"a": {"interface": {"b": 1e0}}, "c": "\\"interface\\": {-1.50,", "interface": [2.50]'
+    text = path.read_text().replace('"provenance": {', f'"provenance": {{"d": 0.40, {other}, ', 1)
+    assert '"value_range": 101.0,' in text
+    path.write_text(text.replace('"value_range": 101.0,', '"value_range": 1.010e2,'))
+    assert Engine(bundle).interface_sha256 == Contract.loads(path.read_text()).interface.sha256
+
+
+@pytest.mark.parametrize(("first", "last", "accepted"), [("0.40", "0.4", True), ("0.4", "0.40", False)])
+def test_the_last_interface_counts(bundle: Path, first: str, last: str, accepted: bool) -> None:
     path = bundle / "contract.json"
     contract = json.loads(path.read_text())
-    assert contract["interface"]["crop"]["margin"] == [0.4, 0.4]
-    contract["interface"]["crop"]["margin"][0] = 1.25
-    text = canonical_json(contract["interface"]).replace("1.25", written)
-    if hashed:
-        contract["interface_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    path.write_text(json.dumps(contract).replace("1.25", written, 1))
-    refused(bundle, r"not JSON|numbers written the same way")
+    text = json.dumps(contract["interface"])
+    assert "0.4," in text
+    twice = [text.replace("0.4,", f"{number},", 1) for number in (first, last)]
+    keys = ['"interface": ', r'"\u0069nterface" : ']
+    both = ", ".join(key + value for key, value in zip(keys, twice, strict=True))
+    path.write_text(json.dumps(contract).replace(keys[0] + text, both, 1))
+    if accepted:
+        assert Engine(bundle).interface_sha256 == Contract.loads(path.read_text()).interface.sha256
+    else:
+        python_refuses(bundle, "numbers written the same way")
+        refused(bundle, "numbers written the same way")
 
 
 def test_missing_tensor(bundle: Path) -> None:

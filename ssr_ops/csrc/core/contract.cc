@@ -3,8 +3,9 @@
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
-#include "core/json_depth.h"
+#include "core/json_text.h"
 #include "ssr/params.h"
 #include "ssr/sha256.h"
 
@@ -110,42 +111,54 @@ Status TensorName(const Node& node, std::string* name) {
 
 std::string Quoted(const std::string& text) { return json(text).dump(); }
 
+// The text of the value of `key`: the last one, as parsers take it. text: valid JSON, an object.
+std::string_view MemberText(std::string_view text, const char* key) {
+  std::string_view found, token;
+  bool inside = false;
+  int depth = 0;
+  size_t begin = 0;
+  for (size_t at = 0, end = 0; at < text.size(); at = end) {
+    end = JsonTokenEnd(text, at);
+    if (depth == 1 && text[at] == '"') token = text.substr(at, end - at);
+    if (depth == 1 && text[at] == ':') inside = json::parse(token) == key, begin = end;
+    if (depth == 1 && inside && (text[at] == ',' || text[at] == '}')) {
+      found = text.substr(begin, at - begin);
+      inside = false;
+    }
+    depth += JsonDeeper(text[at]);
+  }
+  return found;
+}
+
 // The same JSON with every number as a string, so that its digits are kept. text: valid JSON.
-json WithNumbersQuoted(const std::string& text) {
+json WithNumbersQuoted(std::string_view text) {
   std::string quoted;
   for (size_t at = 0, end = 0; at < text.size(); at = end) {
-    const bool number = text[at] == '-' || (text[at] >= '0' && text[at] <= '9');
-    end = number ? text.find_first_not_of("+-.eE0123456789", at) : at + 1;
-    if (text[at] == '"') {
-      while (end < text.size() && text[end] != '"') end += text[end] == '\\' ? 2 : 1;
-      ++end;
-    }
-    const std::string token = text.substr(at, end - at);
-    quoted += number ? "\"" + token + "\"" : token;
-    end = at + token.size();
+    end = JsonTokenEnd(text, at);
+    const char* const quote = IsJsonNumber(text[at]) ? "\"" : "";
+    quoted.append(quote).append(text.substr(at, end - at)).append(quote);
   }
   return json::parse(quoted);
 }
 
-// The number's text, if it is a float's and no longer than it takes to read the number back; else a text
-// that is.
-std::string FloatText(double value, const std::string& text) {
-  char buffer[400];
-  for (const auto format : {std::chars_format::fixed, std::chars_format::scientific}) {
-    std::string digits(buffer, std::to_chars(buffer, buffer + sizeof(buffer), value, format).ptr);
-    if (digits.find_first_of(".e") == std::string::npos) digits += ".0";
-    if (text == digits) return text;
-  }
-  return NumberText(value);
+// A float as Python's json writes it: the fewest digits that read back as the same number.
+std::string FloatText(double value) {
+  const double size = std::fabs(value);
+  const bool fixed = size == 0 || (size >= 1e-4 && size < 1e16);
+  char buffer[32];
+  const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value,
+                                 fixed ? std::chars_format::fixed : std::chars_format::scientific);
+  const std::string text(buffer, end.ptr);
+  return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
 }
 
-std::string Pair(const std::vector<double>& values, const json& texts) {
-  return "[" + FloatText(values[0], texts[0]) + "," + FloatText(values[1], texts[1]) + "]";
+std::string Pair(const std::vector<double>& values) {
+  return "[" + FloatText(values[0]) + "," + FloatText(values[1]) + "]";
 }
 
-// Checks the interface and writes its canonical JSON, which is what is hashed: sorted keys, no spaces,
-// numbers as they stand in `text`, the contract (ssr_bundle.contract.canonical_json).
-Status ParseInterface(const json& value, const std::string& text, Model* model, std::string* canonical) {
+// Checks the interface, which stands in the contract as `text`, and writes its canonical JSON, which is what
+// is hashed: sorted keys, no spaces, numbers as Python writes them (ssr_bundle.contract.canonical_json).
+Status ParseInterface(const json& value, std::string_view text, Model* model, std::string* canonical) {
   const Node node{value, "interface"};
   const json *input_value = nullptr, *crop_value = nullptr, *output_value = nullptr;
   SSR_RETURN_IF_ERROR(node.Get("input", &input_value));
@@ -188,16 +201,14 @@ Status ParseInterface(const json& value, const std::string& text, Model* model, 
   model->clip_low = static_cast<float>(clip[0]);
   model->clip_high = static_cast<float>(clip[1]);
 
-  const json quoted = WithNumbersQuoted(text)["interface"];
-  *canonical =
-      "{\"crop\":{\"alignment\":" + Quoted(alignment) + ",\"border\":" + Quoted(border) +
-      ",\"box\":" + Quoted(box) + ",\"interpolation\":" + Quoted(interpolation) +
-      ",\"margin\":" + Pair(margin, quoted["crop"]["margin"]) + ",\"rounding\":" + Quoted(rounding) +
-      "},\"input\":{\"channels\":3,\"colour\":" + Quoted(model->colour) +
-      ",\"dtype\":\"uint8\",\"layout\":\"nhwc\",\"name\":" + Quoted(model->input_name) +
-      ",\"scale\":1.0,\"size\":[64,64]},\"output\":{\"clip\":" + Pair(clip, quoted["output"]["clip"]) +
-      ",\"name\":" + Quoted(model->output_name) + ",\"unit\":" + Quoted(unit) + "}}";
-  if (quoted != WithNumbersQuoted(*canonical)) {
+  *canonical = "{\"crop\":{\"alignment\":" + Quoted(alignment) + ",\"border\":" + Quoted(border) +
+               ",\"box\":" + Quoted(box) + ",\"interpolation\":" + Quoted(interpolation) +
+               ",\"margin\":" + Pair(margin) + ",\"rounding\":" + Quoted(rounding) +
+               "},\"input\":{\"channels\":3,\"colour\":" + Quoted(model->colour) +
+               ",\"dtype\":\"uint8\",\"layout\":\"nhwc\",\"name\":" + Quoted(model->input_name) +
+               ",\"scale\":1.0,\"size\":[64,64]},\"output\":{\"clip\":" + Pair(clip) +
+               ",\"name\":" + Quoted(model->output_name) + ",\"unit\":" + Quoted(unit) + "}}";
+  if (WithNumbersQuoted(text) != WithNumbersQuoted(*canonical)) {
     return Bad("interface: expected exactly " + *canonical +
                " (no other keys, numbers written the same way)");
   }
@@ -477,7 +488,7 @@ Status ParseContract(const std::string& text, Model* model, std::map<std::string
   }
   SSR_RETURN_IF_ERROR(node.Get("interface", &found));
   std::string canonical, stated;
-  SSR_RETURN_IF_ERROR(ParseInterface(*found, text, model, &canonical));
+  SSR_RETURN_IF_ERROR(ParseInterface(*found, MemberText(text, "interface"), model, &canonical));
   SSR_RETURN_IF_ERROR(node.String("interface_sha256", &stated));
   model->interface_sha256 = Sha256Hex(canonical.data(), canonical.size());
   if (stated != model->interface_sha256) {

@@ -6,7 +6,7 @@
 #include <tuple>
 #include <vector>
 
-#include "core/json_depth.h"
+#include "core/json_text.h"
 
 namespace ssr {
 namespace {
