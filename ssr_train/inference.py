@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,9 +71,7 @@ class Runner(AbstractContextManager["Runner"]):
     def close(self) -> None:
         """Let go of what the runner holds; nothing by default."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _answer(self, batch: Images) -> NDArray[Any]:

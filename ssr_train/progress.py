@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -24,9 +23,7 @@ class Reporter:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def say(self, line: str) -> None:
@@ -72,15 +69,9 @@ def bar(console: Console, title: str, size: int | None) -> Iterator[Callable[...
 @contextmanager
 def drawing_bar(console: Console, count: int) -> Iterator[Callable[[int], None]]:
     """:func:`bar` for faces that are drawn; yields progress(drawn so far)."""
-    with bar(console, "drawing faces", count) as tick:
-        done = 0
-
-        def progress(drawn: int) -> None:
-            nonlocal done
-            tick(drawn - done)
-            done = drawn
-
-        yield progress
+    with _bar(console) as shown:
+        task = shown.add_task("drawing faces", total=count)
+        yield lambda drawn: shown.update(task, completed=drawn)
 
 
 def _bar(console: Console, *more: TextColumn) -> Progress:

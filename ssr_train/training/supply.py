@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssr_train.data.dataset import Dataset
+from ssr_train.data.workers import results_of
 
 SHARE = 0.5
 """Of the device's free memory, what pictures may take; the rest is for the network."""
@@ -33,16 +33,15 @@ class Supply:
     """Faces of ``dataset`` by index.
 
     On a GPU the pictures are copied there once, as bytes, if they take no more than :data:`SHARE` of what is
-    free (``resident``). Otherwise each batch is gathered on the host, from an array in memory or from a
+    free. Otherwise each batch is gathered on the host, from an array in memory or from a
     memory map, for which the system's page cache is the store.
     """
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.images, self.device = dataset.images, device
         self.ages = torch.from_numpy(np.ascontiguousarray(dataset.ages, np.float32)).to(device)
-        self.resident = device.type == "cuda" and dataset.images.nbytes <= SHARE * _free(device)
-        self._mapped = isinstance(dataset.images, np.memmap)
-        self._there = _copied(dataset.images, device) if self.resident else None
+        fits = device.type == "cuda" and self.images.nbytes <= SHARE * torch.cuda.mem_get_info(device)[0]
+        self._there = _copied(self.images, device) if fits else None
 
     def take(self, index: Index) -> FaceBatch:
         """The faces ``index``, gathered now."""
@@ -50,20 +49,16 @@ class Supply:
 
     def stream(self, batches: Iterable[Index]) -> Iterator[FaceBatch]:
         """The faces of each index array in turn; a thread reads :data:`AHEAD` of them from a memory map."""
-        if self.resident or not self._mapped:
+        if self._there is not None or not isinstance(self.images, np.memmap):
             yield from map(self.take, batches)
             return
-        rest = iter(batches)
         with ThreadPoolExecutor(1, "read-ahead") as reader:
 
-            def submit(index: Index) -> tuple[Index, Future[Tensor | None]]:
-                return index, reader.submit(self._gather, index)
+            def read(index: Index) -> Future[tuple[Index, Tensor | None]]:
+                return reader.submit(lambda: (index, self._gather(index)))
 
-            waiting = [submit(index) for index in islice(rest, AHEAD)]
-            while waiting:
-                index, pictures = waiting.pop(0)
-                waiting += [submit(following) for following in islice(rest, 1)]
-                yield self._arrived(index, pictures.result())
+            for index, pictures in results_of(read, batches, AHEAD + 1):
+                yield self._arrived(index, pictures)
 
     def _gather(self, index: Index) -> Tensor | None:
         """Pictures in host memory; None where they are on the device already."""
@@ -83,10 +78,6 @@ class Supply:
 def cut(index: Index, size: int) -> Sequence[Index]:
     """``index`` in consecutive pieces of ``size``, the last one shorter."""
     return [index[begin : begin + size] for begin in range(0, len(index), size)]
-
-
-def _free(device: torch.device) -> int:
-    return int(torch.cuda.mem_get_info(device)[0])
 
 
 def _copied(images: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -18,6 +18,11 @@ class SharedBatchNorm(nn.BatchNorm2d):
     torch's ``SyncBatchNorm`` refuses tensors on the CPU; on GPUs it is the one that is used.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
@@ -27,20 +32,12 @@ class SharedBatchNorm(nn.BatchNorm2d):
         mean = total(values.sum(axes)) / count
         centred = values - mean.view(shape)
         variance = total(centred.square().sum(axes)) / count
-        if self.track_running_stats:
-            self._remember(mean.detach(), (variance * count / (count - 1)).detach())
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = (variance + self.eps).rsqrt() * self.weight
         return (centred * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
 
 
 class SharedDropout(nn.Dropout):
@@ -61,27 +58,18 @@ class SharedDropout(nn.Dropout):
         return input * mask[self.processes.share(size)]
 
 
-def synchronise(module: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
-    """Replace what mixes or draws over a batch, in place; names in the state dict stay."""
+def synchronise(system: nn.Module, processes: Processes, device: torch.device) -> None:
+    """Replace what mixes or draws over a batch in ``system``; names in the state dict stay."""
     if device.type == "cuda":
-        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
-    _replace(module, processes)
-    return module
-
-
-def _replace(module: nn.Module, processes: Processes) -> None:
-    for name, child in module.named_children():
-        made: nn.Module | None = None
-        if type(child) is nn.BatchNorm2d:
-            made = SharedBatchNorm(child.num_features, child.eps, child.momentum)
-            made.to(child.weight).load_state_dict(child.state_dict())
-            made.train(child.training)
-        elif type(child) is nn.Dropout:
-            made = SharedDropout(child.p, processes)
-        if made is None:
-            _replace(child, processes)
-        else:
-            setattr(module, name, made)
+        nn.SyncBatchNorm.convert_sync_batchnorm(system)  # type: ignore[no-untyped-call]
+    for module in list(system.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.BatchNorm2d:
+                made = SharedBatchNorm(child.num_features, child.eps, child.momentum)
+                made.to(child.weight).load_state_dict(child.state_dict())
+                setattr(module, name, made.train(child.training))
+            elif type(child) is nn.Dropout:
+                setattr(module, name, SharedDropout(child.p, processes))
 
 
 class _Total(torch.autograd.Function):
@@ -89,15 +77,13 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:
-        summed = values.clone()
+        summed = values.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(summed)
         return summed
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        summed = gradient.contiguous().clone()
-        dist.all_reduce(summed)
-        return summed
+        return total(gradient)
 
 
 def total(values: Tensor) -> Tensor:
