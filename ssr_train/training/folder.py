@@ -21,11 +21,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args, get_origin, get_type_hints
 
 from ssr_bundle.bundle import RUN_BUNDLE, RUN_SETTINGS
 from ssr_bundle.disk import held, replace_file, room_for
 from ssr_bundle.errors import SsrError
+from ssr_bundle.report import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class RunFolder:
                     "another --out, or copy them to another place first"
                 )
             self._clear()
-        self.write(self.settings_file, lambda f: f.write(_json(settings.to_json()).encode()))
+        self.write(self.settings_file, _json(settings.to_json()))
 
     def settings(self) -> Settings:
         """The recorded settings of the run to resume."""
@@ -170,40 +174,37 @@ class RunFolder:
         with held(self.path):
             yield
 
-    def write(self, path: Path, save: Callable[[BinaryIO], object]) -> None:
+    def write(self, path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
         """Replace ``path`` in one step: after a crash it is the old file or the new one, whole.
 
         On a full disk the old file stays, and :class:`SsrError` says so.
         """
         with room_for(path, "the file from before stays; free some space and go on with --resume"):
-            replace_file(path, save)
+            replace_file(path, data)
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         """One row an epoch: epoch (from 1), rate, train_mae, val_mae, in years; seconds."""
-        self.write(self.history_json, lambda f: f.write(_json(history).encode()))
+        self.write(self.history_json, _json(history))
         text = io.StringIO()
         writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
-        self.write(self.history_csv, lambda f: f.write(text.getvalue().encode()))
+        self.write(self.history_csv, text.getvalue().encode())
 
     def plot(self, history: list[dict[str, Any]], constant_mae: float) -> None:
         """Draw the learning curves, with the error of always answering the mean age for comparison."""
-        import matplotlib
 
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
+        def draw(figure: Figure) -> None:
+            axes = figure.subplots()
+            epochs = [row["epoch"] for row in history]
+            axes.plot(epochs, [row["train_mae"] for row in history], label="training (augmented, dropout)")
+            axes.plot(epochs, [row["val_mae"] for row in history], label="validation")
+            axes.axhline(constant_mae, color="0.6", linestyle=":", label="always the mean age")
+            axes.set(xlabel="epoch", ylabel="mean absolute error (years)", title=self.path.name)
+            axes.set_ylim(bottom=0, top=1.15 * constant_mae)
+            axes.legend()
 
-        figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-        epochs = [row["epoch"] for row in history]
-        axes.plot(epochs, [row["train_mae"] for row in history], label="training (augmented, dropout)")
-        axes.plot(epochs, [row["val_mae"] for row in history], label="validation")
-        axes.axhline(constant_mae, color="0.6", linestyle=":", label="always the mean age")
-        axes.set(xlabel="epoch", ylabel="mean absolute error (years)", title=self.path.name)
-        axes.set_ylim(bottom=0, top=1.15 * constant_mae)
-        axes.legend()
-        self.write(self.curves, lambda f: figure.savefig(f, format="png", dpi=110))
-        pyplot.close(figure)
+        self.write(self.curves, Picture("learning curves", draw, (8, 4.5)).png())
 
     def _holds(self, weights: Path) -> bool:
         """Whether the folder ``weights``, or a file that it leads to, lies in this one."""
@@ -225,5 +226,5 @@ class RunFolder:
             file.unlink(missing_ok=True)
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2) + "\n"
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

@@ -16,54 +16,45 @@ KINDS = ("csv", "tensorboard")
 
 
 class Log:
-    """Writes nothing: what :func:`open_log` gives without TensorBoard."""
-
-    def step(self, step: int, loss: float, mae: float, rate: float) -> None:
-        """Training step ``step`` (from 1, over all epochs) is done."""
-
-    def epoch(self, step: int, row: dict[str, Any]) -> None:
-        """An epoch ended with ``step``; ``row`` is the history's."""
-
-    def close(self) -> None:
-        """Write what is left."""
-
-
-class TensorBoard(Log):
-    """Event files in ``folder``; what an interrupted run logged after ``step`` is purged.
+    """Event files in ``folder``, in which what an interrupted run logged after ``step`` is purged; nothing
+    where ``folder`` is None.
 
     Where they can no longer be written, as on a full disk, ``say`` is told once and the run goes on without.
     """
 
-    def __init__(self, folder: Path, step: int, say: Callable[[str], None]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    def __init__(self, folder: Path | None, step: int, say: Callable[[str], None]) -> None:
+        self._folder, self._say, self._hook = folder, say, threading.excepthook
+        self._writer: Any = None
+        if folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
 
-        self._folder, self._say = folder, say
-        self._writer: SummaryWriter | None = None
-        self._hook, threading.excepthook = threading.excepthook, self._failed
-        with self._going_on():
-            self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+            threading.excepthook = self._failed
+            with self._going_on():
+                self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def step(self, step: int, loss: float, mae: float, rate: float) -> None:
-        with self._going_on():
-            for name, value in (("loss/train", loss), ("mae/train step", mae), ("rate", rate)):
-                self._add(name, value, step)
+        """Training step ``step`` (from 1, over all epochs) is done."""
+        self._add(step, {"loss/train": loss, "mae/train step": mae, "rate": rate})
 
     def epoch(self, step: int, row: dict[str, Any]) -> None:
-        with self._going_on():
-            for name, key in (("mae/train", "train_mae"), ("mae/validation", "val_mae")):
-                self._add(name, row[key], step)
-            if self._writer is not None:
-                self._writer.flush()
+        """An epoch ended with ``step``; ``row`` is the history's."""
+        self._add(step, {"mae/train": row["train_mae"], "mae/validation": row["val_mae"]}, flush=True)
 
     def close(self) -> None:
+        """Write what is left."""
         with self._going_on():
             if self._writer is not None:
                 self._writer.close()
         threading.excepthook = self._hook
 
-    def _add(self, name: str, value: float, step: int) -> None:
-        if self._writer is not None:
-            self._writer.add_scalar(name, value, step)
+    def _add(self, step: int, values: dict[str, float], flush: bool = False) -> None:
+        if self._writer is None:
+            return
+        with self._going_on():
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+            if flush:
+                self._writer.flush()
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
@@ -88,8 +79,3 @@ def check(kind: str) -> None:
         raise SsrError(f"--log {kind}: unknown, expected one of: {', '.join(KINDS)}")
     if kind == "tensorboard":
         importlib.import_module("tensorboard")
-
-
-def open_log(kind: str, folder: Path, step: int, say: Callable[[str], None]) -> Log:
-    """The log of a run that stands at ``step``; ``say`` is told when it cannot be written."""
-    return TensorBoard(folder, step, say) if kind == "tensorboard" else Log()

@@ -50,23 +50,11 @@ class Processes:
             if len(set(values)) > 1:
                 raise SsrError("the processes of this run were given different options or data")
 
-    def go_on(self, refusal: Exception | None) -> None:
-        """Until every process is here, the first with what stops the run, or None.
-
-        The first raises it, and the others end without a word: it is the first that speaks.
-        """
-        stopped: list[bool] = [refusal is not None]
-        if self.count > 1:
-            dist.broadcast_object_list(stopped, src=0)
-        if refusal is not None:
-            raise refusal
-        if stopped[0]:
-            raise SystemExit(1)
-
     def alone(self, work: Callable[[], T]) -> T | None:
         """What the first process's ``work`` gives, None in the others, which wait for it.
 
-        A refusal or a full disk there ends all of them, see :meth:`go_on`.
+        A refusal or a full disk there ends all of them: the first raises it, and the others end without a
+        word.
         """
         done: T | None = None
         refusal: Exception | None = None
@@ -75,7 +63,13 @@ class Processes:
                 done = work()
             except (SsrError, OSError) as error:
                 refusal = error
-        self.go_on(refusal)
+        stopped = [refusal is not None]
+        if self.count > 1:
+            dist.broadcast_object_list(stopped, src=0)
+        if refusal is not None:
+            raise refusal
+        if stopped[0]:
+            raise SystemExit(1)
         return done
 
 

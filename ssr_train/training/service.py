@@ -26,8 +26,8 @@ from ssr_train.training import logs
 from ssr_train.training.folder import RunFolder, Settings
 from ssr_train.training.options import given_and_recorded, settings_from
 from ssr_train.training.processes import Processes, joined, launched, speaks
-from ssr_train.training.start import check, check_data, fingerprint, outline
-from ssr_train.training.trainer import fit
+from ssr_train.training.start import check, check_data, outline
+from ssr_train.training.trainer import Trainer
 
 __all__ = ["complete", "going_on", "load", "must_begin", "resume", "speaks", "start"]
 
@@ -49,15 +49,11 @@ def start(
     paper's. ``workers`` processes draw faces; ``log`` is one of :data:`ssr_train.training.logs.KINDS`.
     """
     folder, settings = RunFolder(out), settings_from(options)
-    return _fit(
-        folder,
-        settings,
-        settings.data,
-        lambda: folder.start(settings, force),
-        workers,
-        checkpoint_every,
-        log,
-    )
+
+    def begin() -> None:
+        folder.start(settings, force)
+
+    return _fit(folder, settings, settings.data, begin, workers, checkpoint_every, log)
 
 
 def resume(
@@ -120,23 +116,15 @@ def complete(
 
         processes.alone(take)
         data = load()
-        processes.agree(fingerprint(settings, data))
+        processes.agree(json.dumps([settings.to_json(), data.sha256], sort_keys=True))
         split = _recorded_split(folder, settings, data, processes)
         if folder.best is not None:
             reporter.say(f"{folder.path}: finished before, taken as it is")
             return folder.best
         if plan:
             _say_plan(settings, data, split, reporter)
-        return fit(
-            folder,
-            folder.settings(),
-            data,
-            split,
-            reporter,
-            checkpoint_every=checkpoint_every,
-            log=log,
-            processes=processes,
-        )
+        trainer = Trainer(folder, folder.settings(), data, split, reporter, checkpoint_every, processes)
+        return trainer.fit(log)
 
 
 def load(data: str, count: int, seed: int, workers: int, reporter: Reporter) -> Dataset:
@@ -194,8 +182,18 @@ def _fit(
     checkpoint_every: int,
     log: str,
 ) -> Path:
-    """:func:`complete` for the command line; the run's set lies at ``where``."""
-    _check(replace(settings, data=where), log)
+    """:func:`complete` for the command line; the run's set lies at ``where``.
+
+    What is wrong or missing is found out before the run's folder is touched.
+    """
+    s = replace(settings, data=where)
+    check(s)
+    datasets.check(s.data)
+    logs.check(log)
+    importlib.import_module("matplotlib")  # draws the curves at the end
+    if s.data not in datasets.NAMES:
+        data = datasets.load(s.data, count=s.count, seed=s.seed, workers=1)
+        check_data(s, data, make_split(data, s.protocol, s.seed, fold=s.fold), outline(s).input_size)
     with (
         joined(settings.device) as processes,
         Reporter(None if processes.first else Console(quiet=True)) as reporter,
@@ -212,18 +210,6 @@ def _fit(
             checkpoint_every=checkpoint_every,
             log=log,
         )
-
-
-def _check(settings: Settings, log: str) -> None:
-    """Find out what is wrong or missing before the run's folder is touched."""
-    check(settings)
-    datasets.check(settings.data)
-    logs.check(log)
-    importlib.import_module("matplotlib")  # draws the curves at the end
-    if settings.data not in datasets.NAMES:
-        data = datasets.load(settings.data, count=settings.count, seed=settings.seed, workers=1)
-        split = make_split(data, settings.protocol, settings.seed, fold=settings.fold)
-        check_data(settings, data, split, outline(settings).input_size)
 
 
 def _say_plan(s: Settings, data: Dataset, split: Split, reporter: Reporter) -> None:
@@ -254,7 +240,7 @@ def _recorded_split(folder: RunFolder, s: Settings, data: Dataset, processes: Pr
                 raise SsrError(f"{file}: {error}") from None
         split = make_split(data, s.protocol, s.seed, fold=s.fold)
         if processes.first:
-            folder.write(file, lambda f: f.write((json.dumps(split.to_json()) + "\n").encode()))
+            folder.write(file, (json.dumps(split.to_json()) + "\n").encode())
         return split
 
     return processes.alone(recorded) or recorded()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -163,8 +162,3 @@ def initialise(system: System, settings: Settings, ages: NDArray[np.float32]) ->
     system.load_state_dict(given.state_dict())
     system.prepare(torch.from_numpy(ages))
     system.load_state_dict(dict(given.named_parameters()), strict=False)
-
-
-def fingerprint(settings: Settings, data: Dataset) -> str:
-    """What all processes of a run must have in common."""
-    return json.dumps([settings.to_json(), data.sha256], sort_keys=True)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from ssr_train.data.transforms import random_matrices, to_network, warp
 from ssr_train.progress import Reporter
 from ssr_train.training import output
 from ssr_train.training.folder import RunFolder, Settings
-from ssr_train.training.logs import Log, open_log
+from ssr_train.training.logs import Log
 from ssr_train.training.memory import keep_freed_memory
 from ssr_train.training.processes import Processes, local_device
 from ssr_train.training.schedule import learning_rate
@@ -50,39 +50,9 @@ class Divergence(SsrError):
     """The loss or an answer is no longer finite."""
 
 
-def fit(
-    folder: RunFolder,
-    settings: Settings,
-    data: Dataset,
-    split: Split,
-    reporter: Reporter,
-    *,
-    checkpoint_every: int = 200,
-    log: str = "csv",
-    processes: Processes | None = None,
-) -> Path:
-    """Train, or go on from the folder's checkpoint, and return the folder of the best epoch's weights.
-
-    ``log`` is one of :data:`ssr_train.training.logs.KINDS`. Raises :class:`Interrupted` after SIGINT or
-    SIGTERM, state saved; :class:`Divergence` with the batch saved when the loss is not finite.
-    """
-    keep_freed_memory()
-    torch.set_num_threads(settings.threads)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    trainer = Trainer(folder, settings, data, split, reporter, checkpoint_every, processes or Processes())
-    trainer.log = (
-        trainer.processes.alone(lambda: open_log(log, folder.logs, trainer.position, reporter.say)) or Log()
-    )
-    try:
-        with _stop_signals(trainer):
-            trainer.run()
-    finally:
-        trainer.log.close()
-    return trainer.finish()
-
-
 class Trainer:
-    """One run's state and its loop. ``system`` is trained; ``evaluated`` is it, or its running average."""
+    """One run's state and its loop. ``system`` is trained; ``evaluated``, which validates and is saved, is
+    it, or its running average."""
 
     def __init__(
         self,
@@ -94,9 +64,12 @@ class Trainer:
         checkpoint_every: int,
         processes: Processes,
     ) -> None:
+        keep_freed_memory()
+        torch.set_num_threads(settings.threads)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         self.folder, self.settings, self.data, self.split = folder, settings, data, split
         self.reporter, self.checkpoint_every, self.processes = reporter, checkpoint_every, processes
-        self.log = Log()
+        self.log = Log(None, 0, reporter.say)
         self.asked = 0  # by a signal here: its number
         self.stop = 0  # by one anywhere, which all processes hear of in the same step
         self.device = torch.device(local_device(settings.device))
@@ -105,9 +78,11 @@ class Trainer:
         self.system = self._initial_system()
         self.supply = Supply(data, self.device)
         self.average: AveragedModel | None = None
+        self.evaluated = self.system
         if settings.ema is not None:
             rule = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
             self.average = AveragedModel(self.system, multi_avg_fn=rule, use_buffers=True)
+            self.evaluated = cast(System, self.average.module)
         self.optimizer = torch.optim.Adam(self.system.parameters(), lr=settings.lr, fused=True)
         self.epoch = self.step = self.seen = 0
         self.error_sum = self.seconds = 0.0
@@ -115,16 +90,10 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
         if folder.checkpoint_file.exists():
             self._load()
-        self.parallel = self._parallel()
-
-    @property
-    def evaluated(self) -> System:
-        """What validates and is saved."""
-        if self.average is None:
-            return self.system
-        module = self.average.module
-        assert isinstance(module, System)
-        return module
+        self.parallel: nn.Module = self.system
+        if processes.count > 1:
+            where = [self.device.index] if self.device.type == "cuda" else None
+            self.parallel = nn.parallel.DistributedDataParallel(self.system, device_ids=where)
 
     @property
     def position(self) -> int:
@@ -142,42 +111,57 @@ class Trainer:
         mean = self.data.ages[self.split.train].mean(dtype=np.float64)
         return float(np.abs(self.data.ages[self.split.validation] - mean).mean())
 
-    def run(self) -> None:
-        """Train to the last epoch."""
+    def fit(self, log: str) -> Path:
+        """Train to the last epoch, and return the folder of the best epoch's weights.
+
+        ``log`` is one of :data:`ssr_train.training.logs.KINDS`. Raises :class:`Interrupted` after SIGINT or
+        SIGTERM, state saved; :class:`Divergence` with the batch saved when the loss is not finite.
+        """
+        logged = log == "tensorboard" and self.processes.first
+        self.log = Log(self.folder.logs if logged else None, self.position, self.reporter.say)
+        try:
+            with _stop_signals(self):
+                while self.epoch < self.settings.epochs:
+                    self._train_epoch()
+        finally:
+            self.log.close()
+        return self.finish()
+
+    def _train_epoch(self) -> None:
         s = self.settings
-        while self.epoch < s.epochs:
-            rate = learning_rate(s.lr, self.epoch, s.step)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            order = np.random.default_rng((s.seed, ORDER, self.epoch)).permutation(self.split.train)
-            batches = cut(order, s.batch_size)[self.step : self.steps]
-            started = time.monotonic() - self.seconds
-            self.reporter.begin(self.epoch, s.epochs, self.steps, self.step)
-            supplied = self.supply.stream(batch[self.share] for batch in batches)
-            for batch, faces in zip(batches, supplied, strict=True):
-                self._train(batch, faces)
-                self.seconds = time.monotonic() - started
-                self.reporter.step(self.step, self.error_sum / self.seen)
-                last = self.epoch + 1 == s.epochs and self.step == self.steps
-                if self.stop or (self.step % self.checkpoint_every == 0 and not last):
-                    self.save()
-                if self.stop:
-                    raise Interrupted(
-                        f"stopped in epoch {self.epoch + 1} of {s.epochs}, step {self.step} of {self.steps}",
-                        self.stop,
-                    )
-            self._end_epoch(rate, started)
+        rate = learning_rate(s.lr, self.epoch, s.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        order = np.random.default_rng((s.seed, ORDER, self.epoch)).permutation(self.split.train)
+        batches = cut(order, s.batch_size)[self.step : self.steps]
+        started = time.monotonic() - self.seconds
+        self.reporter.begin(self.epoch, s.epochs, self.steps, self.step)
+        supplied = self.supply.stream(batch[self.share] for batch in batches)
+        for batch, faces in zip(batches, supplied, strict=True):
+            self._train(batch, faces)
+            self.seconds = time.monotonic() - started
+            self.reporter.step(self.step, self.error_sum / self.seen)
+            last = self.epoch + 1 == s.epochs and self.step == self.steps
+            if self.stop or (self.step % self.checkpoint_every == 0 and not last):
+                self.save()
+            if self.stop:
+                raise Interrupted(
+                    f"stopped in epoch {self.epoch + 1} of {s.epochs}, step {self.step} of {self.steps}",
+                    self.stop,
+                )
+        self._end_epoch(rate, started)
 
     def finish(self) -> Path:
         """Write the best and the last epoch's weights and the curves; return the best one's folder."""
-        self.processes.alone(self._leave)
-        return self.folder.bundle if isinstance(self.system, SSRNetSystem) else self.folder.system
 
-    def _leave(self) -> None:
-        self.folder.plot(self.history, self.constant_mae)
-        self._write("last epoch", self.history[-1], last=True)
-        self.evaluated.load_state_dict(self.best)
-        self._write("best epoch by validation MAE", self.best_row, last=False)
+        def leave() -> None:
+            self.folder.plot(self.history, self.constant_mae)
+            self._write("last epoch", self.history[-1], last=True)
+            self.evaluated.load_state_dict(self.best)
+            self._write("best epoch by validation MAE", self.best_row, last=False)
+
+        self.processes.alone(leave)
+        return self.folder.bundle if isinstance(self.system, SSRNetSystem) else self.folder.system
 
     def _initial_system(self) -> System:
         system = build(self.settings)
@@ -189,12 +173,6 @@ class Trainer:
         if self.processes.count > 1:
             synchronise(system, self.processes, self.device)
         return system
-
-    def _parallel(self) -> nn.Module:
-        if self.processes.count == 1:
-            return self.system
-        where = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(self.system, device_ids=where)
 
     def _inputs(self, faces: FaceBatch, part: slice) -> Tensor:
         """The step's network inputs of ``faces``, ``part`` of the batch; begins the step's random choices."""
@@ -220,7 +198,7 @@ class Trainer:
         loss_sum, error_sum, *heard = self.processes.sum(sums).tolist()
         self.stop = max((number for number, n in zip(_STOPPING, heard, strict=True) if n), default=0)
         if not np.isfinite(loss_sum):
-            self._diverged(f"the loss is {loss_sum / len(batch)}", batch)
+            self._diverged(loss_sum / len(batch), batch)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         if self.average is not None:
@@ -270,43 +248,43 @@ class Trainer:
             errors[begin : begin + len(answers)] = (answers - faces.ages).abs().double()
         return float(processes.sum(errors).mean())
 
-    def _diverged(self, what: str, batch: NDArray[np.int64]) -> None:
-        self.processes.alone(lambda: self._keep(batch))
-        raise Divergence(
-            f"epoch {self.epoch + 1}, step {self.step + 1}: {what}; the batch is in {self.folder.bad_batch}; "
-            f"try a smaller --lr than {self.settings.lr:g}"
-        )
+    def _diverged(self, loss: float, batch: NDArray[np.int64]) -> None:
+        """Write the step's network inputs, and say so."""
 
-    def _keep(self, batch: NDArray[np.int64]) -> None:
-        """Write the step's network inputs."""
-        faces = self.supply.take(batch)
-        pictures = self._inputs(faces, slice(None)).cpu().numpy()
-        labels = faces.ages.cpu().numpy()
-        self.folder.write(
-            self.folder.bad_batch,
-            lambda f: np.savez_compressed(f, index=batch, images=pictures, ages=labels),
+        def keep() -> None:
+            faces = self.supply.take(batch)
+            pictures, ages = self._inputs(faces, slice(None)).cpu().numpy(), faces.ages.cpu().numpy()
+            self.folder.write(
+                self.folder.bad_batch,
+                lambda f: np.savez_compressed(f, index=batch, images=pictures, ages=ages),
+            )
+
+        self.processes.alone(keep)
+        raise Divergence(
+            f"epoch {self.epoch + 1}, step {self.step + 1}: the loss is {loss}; the batch is in "
+            f"{self.folder.bad_batch}; try a smaller --lr than {self.settings.lr:g}"
         )
 
     def save(self) -> None:
         """Replace the checkpoint."""
-        self.processes.alone(self._save)
 
-    def _save(self) -> None:
-        state = {
-            "format": CHECKPOINT,
-            "settings": self.settings.to_json(),
-            "system": self.system.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.average.state_dict() if self.average is not None else None,
-            "best": self.best,
-            "history": self.history,
-            "position": [self.epoch, self.step, self.seen],
-            "sums": [self.error_sum, self.seconds],
-        }
-        # through memory: on a full disk torch.save says nothing of the disk
-        whole = io.BytesIO()
-        torch.save(state, whole)
-        self.folder.write(self.folder.checkpoint_file, lambda f: f.write(whole.getbuffer()))
+        def write() -> None:
+            state = {
+                "format": CHECKPOINT,
+                "settings": self.settings.to_json(),
+                "system": self.system.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": self.average.state_dict() if self.average is not None else None,
+                "best": self.best,
+                "history": self.history,
+                "position": [self.epoch, self.step, self.seen],
+                "sums": [self.error_sum, self.seconds],
+            }
+            whole = io.BytesIO()  # through memory: on a full disk torch.save says nothing of the disk
+            torch.save(state, whole)
+            self.folder.write(self.folder.checkpoint_file, lambda f: f.write(whole.getbuffer()))
+
+        self.processes.alone(write)
 
     def _load(self) -> None:
         path = self.folder.checkpoint_file
@@ -335,6 +313,11 @@ class Trainer:
 
     def _write(self, which: str, row: dict[str, Any], *, last: bool) -> None:
         """Let the system fit what it fits after training, and write it with its provenance."""
+
+        def training_faces() -> Iterator[tuple[Tensor, Tensor]]:
+            for images, ages in self.supply.stream(cut(self.split.train, _EVALUATION_BATCH)):
+                yield to_network(images), ages
+
         metrics = {
             "train_mae": row["train_mae"],
             "val_mae": row["val_mae"],
@@ -345,16 +328,11 @@ class Trainer:
         if not isinstance(self.evaluated, SSRNetSystem):
             self.evaluated.eval()
             with torch.no_grad():
-                self.evaluated.finish(self._training_faces)
+                self.evaluated.finish(training_faces)
             metrics["val_mae_finished"] = self._validate(Processes())
         weights = f"{which} ({row['epoch']})"
         about = output.provenance(self.settings, self.data, self.split, weights, metrics)
         output.write(self.folder, self.evaluated, about, last=last)
-
-    def _training_faces(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass over the training faces, as they are."""
-        for images, ages in self.supply.stream(cut(self.split.train, _EVALUATION_BATCH)):
-            yield to_network(images), ages
 
 
 @contextmanager
