@@ -112,11 +112,22 @@ def open_runner(
     if kind == "served":
         return ServedRunner(url, model, what if isinstance(what, Bundle) else None)
     if isinstance(what, Bundle):
+        interface = what.contract.interface
+        _check_years(interface, str(what.path))
         if kind == "native":
             return NativeRunner(what, precision, device, threads)
         if kind == "onnx":
             return OnnxRunner(what, precision, threads)
-        return _torch(what, device)
+        from ssr_train.model import load_model
+        from ssr_train.zoo.ssrnet import SSRNetSystem
+
+        return TorchRunner(
+            SSRNetSystem(load_model(what), colour=interface.input.colour),
+            clip=interface.output.clip,
+            device=device,
+            title=what.contract.name,
+            weights_sha256=what.contract.weights_sha256,
+        )
     if what is None:
         raise SsrError(f"--runner {kind}: give a bundle or the folder of a system")
     from ssr_train.zoo import load_system
@@ -164,7 +175,6 @@ class NativeRunner(Runner):
     def __init__(self, bundle: Bundle, precision: str, device: str, threads: int) -> None:
         from ssr_ops import Engine
 
-        _years(bundle.contract.interface, str(bundle.path))
         self._engine = Engine(bundle, device=device, precision=precision, threads=threads)
         self.weights_sha256 = bundle.contract.weights_sha256
         self.name = f"native {precision} ({self._engine.implementation})"
@@ -180,7 +190,6 @@ class OnnxRunner(Runner):
         from ssr_ops.export import onnx_name
         from ssr_ops.export.runtime import check_onnx, open_onnx
 
-        _years(bundle.contract.interface, str(bundle.path))
         name = onnx_name(precision)
         if name not in bundle.contract.files:
             raise SsrError(
@@ -214,7 +223,7 @@ class ServedRunner(Runner):
         self._client: AgeClient = AgeClient(url, model, wait=wait)
         try:
             self._client.open()
-            _years(self._client.interface, f"model {model} at {url}")
+            _check_years(self._client.interface, f"model {model} at {url}")
         except BaseException:
             self._client.close()
             raise
@@ -242,23 +251,7 @@ class ServedRunner(Runner):
         self._client.close()
 
 
-def _torch(bundle: Bundle, device: str) -> TorchRunner:
-    from ssr_train.model import load_model
-    from ssr_train.zoo.ssrnet import SSRNetSystem
-
-    interface = bundle.contract.interface
-    _years(interface, str(bundle.path))
-    system = SSRNetSystem(load_model(bundle), colour=interface.input.colour)
-    return TorchRunner(
-        system,
-        clip=interface.output.clip,
-        device=device,
-        title=bundle.contract.name,
-        weights_sha256=bundle.contract.weights_sha256,
-    )
-
-
-def _years(interface: Interface, where: str) -> None:
+def _check_years(interface: Interface, where: str) -> None:
     if interface.output.unit != "years":
         raise SsrError(
             f"{where}: answers {interface.output.name} in {interface.output.unit}, expected ages in years"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,20 @@ class StageOutputs(NamedTuple):
     p: Tensor
     eta: Tensor
     delta: Tensor
+
+
+def initialise(module: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:
+    """Weights of every convolution and fully connected layer by ``fill``; zero biases."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fill(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def stored(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict less batch norm's step counters, on which no answer depends."""
+    return {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
 
 
 class ConvBlock(nn.Module):
@@ -93,15 +107,7 @@ class SSRNet(nn.Module):
         self.average = nn.AvgPool2d(2)
         self.maximum = nn.MaxPool2d(2)
         self.stages = nn.ModuleList(Stage(a, k, dropout) for k in range(len(a.stages)))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Glorot uniform weights, zero biases: the initialisation of the original Keras network."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialise(self, nn.init.xavier_uniform_)  # as the original Keras network
 
     def forward_stages(self, images: Tensor) -> StageOutputs:
         x = s = images
@@ -138,12 +144,8 @@ class SSRNet(nn.Module):
         return age.unsqueeze(1)
 
     def parameters_by_name(self) -> dict[str, Tensor]:
-        """The arrays a bundle stores: the state dict less batch norm's step counters, on the CPU."""
-        return {
-            name: value.detach().cpu()
-            for name, value in self.state_dict().items()
-            if not name.endswith("num_batches_tracked")
-        }
+        """The arrays a bundle stores, on the CPU."""
+        return {name: value.detach().cpu() for name, value in stored(self).items()}
 
     def load_parameters(self, parameters: Mapping[str, Tensor]) -> None:
         """The inverse of :meth:`parameters_by_name`; names must match exactly."""

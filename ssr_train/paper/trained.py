@@ -28,9 +28,9 @@ from ssr_train.inference import TorchRunner
 from ssr_train.paper.page import DRAWN
 from ssr_train.progress import Reporter
 from ssr_train.training.folder import RunFolder, Settings
-from ssr_train.training.options import threads
+from ssr_train.training.options import setting_value, threads
 from ssr_train.training.processes import Processes
-from ssr_train.training.schedule import PAPER_BATCH, PAPER_EPOCHS, PAPER_RATE, batch_size, default_step
+from ssr_train.training.schedule import PAPER_EPOCHS, PAPER_RATE, batch_size, default_step
 from ssr_train.training.service import complete, going_on, load, must_begin
 from ssr_train.training.start import check, check_data, initial_sha256, outline
 
@@ -61,10 +61,9 @@ class Budget:
     @property
     def on(self) -> str:
         """The device meant; :class:`SsrError` for one that is none."""
-        if self.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        check_device(self.device)
-        return self.device
+        device = str(setting_value("device", self.device))
+        check_device(device)
+        return device
 
 
 @dataclass(frozen=True)
@@ -146,8 +145,9 @@ class Measured:
 class Runs:
     """The runs in the folder ``out`` at one budget.
 
-    ``protocol`` is the table's own, for real faces where the budget names none. Raises :class:`SsrError` for
-    a budget that cannot be trained at, before anything is written.
+    ``protocol`` is the table's own, for real faces where the budget names none. ``alike`` are the settings
+    that all runs share. Raises :class:`SsrError` for a budget that cannot be trained at, before anything is
+    written.
     """
 
     def __init__(
@@ -161,15 +161,20 @@ class Runs:
     ) -> None:
         importlib.import_module("matplotlib")
         drawn = budget.data in datasets.NAMES
-        self.out, self.reporter, self.processes = out, reporter, processes or Processes()
-        self.budget = replace(
-            budget,
+        epochs = budget.epochs if budget.epochs is not None else DRAWN_EPOCHS if drawn else PAPER_EPOCHS
+        self.out, self.budget, self.reporter = out, budget, reporter
+        self.processes = processes or Processes()
+        self.alike = Settings(
+            epochs=epochs,
+            lr=budget.lr,
+            step=default_step(max(epochs, 1)),
+            seed=budget.seed,
             protocol=budget.protocol or ("random" if drawn else protocol),
-            epochs=budget.epochs if budget.epochs is not None else DRAWN_EPOCHS if drawn else PAPER_EPOCHS,
             device=budget.on,
             threads=budget.threads if budget.threads is not None else threads(self.processes.count),
+            processes=self.processes.count,
         )
-        if self.budget.protocol == "leave-one-subject-out":
+        if self.alike.protocol == "leave-one-subject-out":
             raise SsrError(
                 "protocol leave-one-subject-out: has a test for each person, a table has one; use "
                 "`ssr-train fit --fold` and `ssr-train evaluate`"
@@ -178,7 +183,7 @@ class Runs:
         datasets.check(budget.data)
         for data in budget.pretrain:
             datasets.check(data, "--pretrain")
-        check(self._settings(Entry("", "ssrnet"), budget.data, PAPER_BATCH))
+        check(self._settings(Phase(Entry("", "ssrnet"), budget.data, "--data", 0)))
         check_folder(out, "the table and its runs")
         self.faces = self._load(budget.data)
         self.split = self._split(budget.data)
@@ -190,20 +195,23 @@ class Runs:
 
     def facts(self, systems: str = "every system") -> list[str]:
         """Data, protocol, leak and budget, a line each: what every table says first."""
-        b = self.budget
+        s, pretrain = self.alike, self.budget.pretrain
         before = (
-            "after the same on " + ", then ".join(self._load(p).name or p for p in b.pretrain)
-            if b.pretrain
+            "after the same on " + ", then ".join(map(self._name, pretrain))
+            if pretrain
             else "from random weights, no pre-training"
+        )
+        unknown = (
+            f"leak not counted: persons have other names there than in {self.faces.name}, and may be the same"
         )
         return [
             f"data: {self.faces.description}",
             f"protocol: {self.split}",
             str(leak(self.faces, self.split)),
-            *self._leaks_before(),
-            f"budget: {systems} alike, {b.epochs} epochs of {self._batch_size(b.data)} faces a step, Adam at "
-            f"{b.lr:g} falling tenfold every {default_step(int(b.epochs or 1))} epochs, the paper's "
-            f"augmentations, seed {b.seed}, {before}",
+            *(f"before, on {self._name(data)}: {self._leak_before(data) or unknown}" for data in pretrain),
+            f"budget: {systems} alike, {s.epochs} epochs of {self._batch_size(self.budget.data)} faces a "
+            f"step, Adam at {s.lr:g} falling tenfold every {s.step} epochs, the paper's augmentations, seed "
+            f"{s.seed}, {before}",
         ]
 
     def _leak_before(self, data: str) -> Leak | None:
@@ -212,18 +220,6 @@ class Runs:
         if before.name != self.faces.name:
             return None
         return leak_between(before.subjects[self._split(data).train], self.faces.subjects[self.split.test])
-
-    def _leaks_before(self) -> list[str]:
-        lines = []
-        for data in self.budget.pretrain:
-            name, counted = self._load(data).name or data, self._leak_before(data)
-            lines.append(
-                f"before, on {name}: leak not counted: persons have other names there than in "
-                f"{self.faces.name}, and may be the same"
-                if counted is None
-                else f"before, on {name}: {counted}"
-            )
-        return lines
 
     @property
     def errors_are(self) -> str:
@@ -266,7 +262,7 @@ class Runs:
             "leak": _leak_json(counted),
             "leak_before": [_leak_json(self._leak_before(data)) for data in self.budget.pretrain],
             "budget": {
-                "epochs": self.budget.epochs,
+                "epochs": self.alike.epochs,
                 "batch_size": self._batch_size(self.budget.data),
                 "lr": self.budget.lr,
                 "seed": self.budget.seed,
@@ -289,7 +285,10 @@ class Runs:
         """
         for entry in entries:
             for phase in self._phases(entry):
-                self._check(phase)
+                wanted = self._settings(phase)
+                check(wanted)
+                faces, split = self._load(phase.data), self._split(phase.data)
+                check_data(wanted, faces, split, outline(wanted).input_size, phase.option)
         self.processes.alone(lambda: self._check_runs(entries, force))
         runs = []
         for position, entry in enumerate(entries, 1):
@@ -308,8 +307,8 @@ class Runs:
 
     def errors(self, system: zoo.System) -> Errors:
         """Errors of ``system`` on the test images, with bootstrap intervals."""
-        torch.set_num_threads(int(self.budget.threads or 1))
-        answers = TorchRunner(system, device=self.budget.device).predict(self.faces.images[self.split.test])
+        torch.set_num_threads(self.alike.threads)
+        answers = TorchRunner(system, device=self.alike.device).predict(self.faces.images[self.split.test])
         return errors(answers, self.ages, self.faces.subjects[self.split.test], resamples=RESAMPLES)
 
     def _phases(self, entry: Entry) -> list[Phase]:
@@ -324,15 +323,8 @@ class Runs:
         """Where phases have to be told apart, what a phase is trained on."""
         if not self.budget.pretrain:
             return ""
-        name = self._load(phase.data).name or phase.data
+        name = self._name(phase.data)
         return f": then on {name}" if phase.number else f": on {name} first"
-
-    def _check(self, phase: Phase) -> None:
-        """Raise :class:`SsrError` unless the phase's system can learn from its data, at its batch size."""
-        wanted = self._settings(phase.entry, phase.data, self._batch_size(phase.data))
-        check(wanted)
-        faces, split = self._load(phase.data), self._split(phase.data)
-        check_data(wanted, faces, split, outline(wanted).input_size, phase.option)
 
     def _check_runs(self, entries: Sequence[Entry], force: bool) -> None:
         """Raise :class:`SsrError` for runs there that cannot be taken as they are, nor gone on with.
@@ -344,7 +336,7 @@ class Runs:
             init: Path | None = None
             for phase in self._phases(entry):
                 folder = self._folder(phase.entry)
-                wanted = self._settings(phase.entry, phase.data, self._batch_size(phase.data), init)
+                wanted = self._settings(phase, init)
                 if phase.number and init is None and folder.settings_file.exists():
                     some = folder.settings().init_sha256 or "not known yet"
                     wanted = replace(wanted, init="the set before", init_sha256=some)
@@ -359,7 +351,7 @@ class Runs:
     def _run(self, phase: Phase, init: Path | None, force: bool) -> Run:
         entry, faces = phase.entry, self._load(phase.data)
         folder = self._folder(entry)
-        wanted = self._settings(entry, phase.data, self._batch_size(phase.data), init)
+        wanted = self._settings(phase, init)
 
         def begin() -> None:
             if must_begin(folder, wanted, faces, force, phase.option):
@@ -369,36 +361,34 @@ class Runs:
             complete(folder, wanted, begin, lambda: faces, self.reporter, self.processes)
         return Run(entry, folder, _history(folder))
 
-    def _settings(self, entry: Entry, data: str, batch_size: int, init: Path | None = None) -> Settings:
-        b = self.budget
-        drawn = data in datasets.NAMES
-        settings = Settings(
-            data=data if drawn else str(Path(data).resolve()),
-            count=b.count if drawn else len(self._load(data)),
-            epochs=int(b.epochs or 0),
-            batch_size=batch_size if b.batch_size is None else b.batch_size,
-            lr=b.lr,
-            step=default_step(max(int(b.epochs or 0), 1)),
-            seed=b.seed,
-            system=entry.system,
-            options={**zoo.options(entry.system), **entry.options},
-            protocol=self._protocol(data),
-            device=b.device,
-            threads=int(b.threads or 0),
-            processes=self.processes.count,
+    def _settings(self, phase: Phase, init: Path | None = None) -> Settings:
+        drawn = phase.data in datasets.NAMES
+        settings = replace(
+            self.alike,
+            data=phase.data if drawn else str(Path(phase.data).resolve()),
+            count=self.budget.count if drawn else len(self._load(phase.data)),
+            batch_size=self._batch_size(phase.data),
+            system=phase.entry.system,
+            options={**zoo.options(phase.entry.system), **phase.entry.options},
+            protocol=self._protocol(phase.data),
         )
         if init is None:
             return settings
         return replace(settings, init=str(init.resolve()), init_sha256=initial_sha256(init, settings))
 
     def _protocol(self, data: str) -> str:
-        return str(self.budget.protocol) if data == self.budget.data else "random"
+        return self.alike.protocol if data == self.budget.data else "random"
 
     def _split(self, data: str) -> Split:
         return make_split(self._load(data), self._protocol(data), self.budget.seed)
 
     def _batch_size(self, data: str) -> int:
-        return self.budget.batch_size or batch_size(self._load(data).name)
+        given = self.budget.batch_size
+        return given if given is not None else batch_size(self._name(data))
+
+    def _name(self, data: str) -> str:
+        """The name of the data set ``data``, or its folder where it has none."""
+        return data if data in datasets.NAMES else self._load(data).name or data
 
     def _load(self, data: str) -> Dataset:
         if data not in self._loaded:

@@ -212,18 +212,13 @@ class RunFolder:
         return any(p.resolve().is_relative_to(here) for p in (weights, *weights.glob("*")))
 
     def _clear(self) -> None:
-        for folder in (self.bundle, self.bundle_last, self.system, self.system_last, self.logs):
-            shutil.rmtree(folder, ignore_errors=True)
-        for file in (
-            self.checkpoint_file,
-            self.history_json,
-            self.history_csv,
-            self.curves,
-            self.bad_batch,
-            self.split_file,
-            self.settings_file,  # last: until then it is a run's folder
-        ):
-            file.unlink(missing_ok=True)
+        """Remove what a run writes, its settings last: until then it is a run's folder."""
+        written = set(vars(self).values()) - {self.path, self.settings_file}
+        for path in (*written, self.settings_file):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _json(value: object) -> bytes:

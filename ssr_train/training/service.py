@@ -122,7 +122,15 @@ def complete(
             reporter.say(f"{folder.path}: finished before, taken as it is")
             return folder.best
         if plan:
-            _say_plan(settings, data, split, reporter)
+            s = settings
+            reporter.say(f"data: {data.description}")
+            reporter.say(f"split: {split}")
+            reporter.say(str(leak(data, split)))
+            shared = "" if s.processes == 1 else f", shared by {s.processes} processes,"
+            reporter.say(
+                f"plan: {s.epochs} epochs of {s.batch_size} faces a step{shared} on {s.device}, "
+                f"rate {s.lr:g} falling tenfold every {s.step} epochs"
+            )
         trainer = Trainer(folder, folder.settings(), data, split, reporter, checkpoint_every, processes)
         return trainer.fit(log)
 
@@ -210,17 +218,6 @@ def _fit(
             checkpoint_every=checkpoint_every,
             log=log,
         )
-
-
-def _say_plan(s: Settings, data: Dataset, split: Split, reporter: Reporter) -> None:
-    reporter.say(f"data: {data.description}")
-    reporter.say(f"split: {split}")
-    reporter.say(str(leak(data, split)))
-    shared = "" if s.processes == 1 else f", shared by {s.processes} processes,"
-    reporter.say(
-        f"plan: {s.epochs} epochs of {s.batch_size} faces a step{shared} on {s.device}, "
-        f"rate {s.lr:g} falling tenfold every {s.step} epochs"
-    )
 
 
 def _how_to_resume(folder: Path, processes: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ssr_train.zoo import ssrnet
@@ -16,12 +17,12 @@ from ssr_train.zoo.backbones import DenseNet, MobileNet, NiuNet
 from ssr_train.zoo.backbones import backbone as body_of
 from ssr_train.zoo.backbones.series import COMPACT, FULL, Series
 from ssr_train.zoo.heads.anchored import Anchored
-from ssr_train.zoo.heads.base import Composed, Head
+from ssr_train.zoo.heads.base import Composed
 from ssr_train.zoo.heads.classification import Dex, LabelDistribution
 from ssr_train.zoo.heads.ordinal import OrdinalRegression, Posterior, Ranking
 from ssr_train.zoo.heads.regression import Regression
 from ssr_train.zoo.heads.support_vectors import SupportVectors
-from ssr_train.zoo.system import Description, System
+from ssr_train.zoo.system import Description, Method, System
 
 
 def _mobilenet(*, alpha: float = 0.25, dropout: float = 0.2) -> Composed:
@@ -58,7 +59,7 @@ def _ranking_cnn(*, low: int = 0, high: int = 100, step: int = 2, full: bool = F
     return Composed(Series(head.ranks.count, FULL if full else COMPACT), head)
 
 
-def _headed(kind: type[Head]) -> Callable[..., System]:
+def _headed(kind: type[Method]) -> Callable[..., System]:
     """A head of ``kind`` on a ``backbone`` by name; the head's options are the system's."""
 
     def build(*, backbone: str = "streams", **options: Any) -> Composed:
@@ -72,24 +73,12 @@ def _headed(kind: type[Head]) -> Callable[..., System]:
     return build
 
 
-def _bulky(kind: type[Head], name: str, title: str, *, mae: float, source: str, note: str) -> Description:
-    """Of Table 1, by VGG-16 there."""
-    return Description(
-        name,
-        title,
-        source,
-        _headed(kind),
-        paper_input=224,
-        paper_megabytes=500,
-        paper_mae=mae,
-        paper_options={"backbone": "vgg16"},
-        note=f"{_STREAMS}; {note}",
-    )
-
-
 _NIU = "Niu et al., Ordinal Regression with Multiple Output CNN for Age Estimation, CVPR 2016"
 _MIDDLE = "reads the middle 60x60, the source's input size"
 _STREAMS = "on SSR-Net's streams at 64x64 unless built with backbone vgg16"
+
+_bulky = partial(Description, paper_input=224, paper_megabytes=500, paper_options={"backbone": "vgg16"})
+"""Of Table 1, by VGG-16 there."""
 
 METHODS = (
     Description(
@@ -147,38 +136,37 @@ METHODS = (
         note=_MIDDLE,
     ),
     _bulky(
-        Dex,
         "dex",
         "DEX",
-        source="Rothe et al., Deep expectation of real and apparent age, IJCV 2016; SSR-Net paper, Equation "
-        "2",
-        mae=2.68,
-        note="2.68 is with IMDB-WIKI pre-training, 3.25 without",
+        "Rothe et al., Deep expectation of real and apparent age, IJCV 2016; SSR-Net paper, Equation 2",
+        _headed(Dex),
+        paper_mae=2.68,
+        note=f"{_STREAMS}; 2.68 is with IMDB-WIKI pre-training, 3.25 without",
     ),
     _bulky(
-        Anchored,
         "arn",
         "ARN",
-        source="Agustsson et al., Anchored Regression Networks applied to Age Estimation and Super "
+        "Agustsson et al., Anchored Regression Networks applied to Age Estimation and Super "
         "Resolution, ICCV 2017",
-        mae=3.00,
-        note="learnt end to end, not by the source's closed form for fixed anchors",
+        _headed(Anchored),
+        paper_mae=3.00,
+        note=f"{_STREAMS}; learnt end to end, not by the source's closed form for fixed anchors",
     ),
     _bulky(
-        Posterior,
         "ap",
         "AP",
-        source="Zhang et al., Quantifying Facial Age by Posterior of Age Comparisons, BMVC 2017",
-        mae=2.52,
-        note="posteriors follow from known ages, not from people's comparisons",
+        "Zhang et al., Quantifying Facial Age by Posterior of Age Comparisons, BMVC 2017",
+        _headed(Posterior),
+        paper_mae=2.52,
+        note=f"{_STREAMS}; posteriors follow from known ages, not from people's comparisons",
     ),
     _bulky(
-        SupportVectors,
         "hot",
         "Hot",
-        source="Rothe et al., Some like it hot: visual guidance for preference prediction, CVPR 2016",
-        mae=3.45,
-        note="features are trained on the faces, not on ImageNet",
+        "Rothe et al., Some like it hot: visual guidance for preference prediction, CVPR 2016",
+        _headed(SupportVectors),
+        paper_mae=3.45,
+        note=f"{_STREAMS}; features are trained on the faces, not on ImageNet",
     ),
     Description(
         "ranking-cnn",

@@ -10,7 +10,7 @@ from torch import Tensor
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import Architecture
 from ssr_bundle.errors import SsrError
-from ssr_train.model import SSRNet, load_model
+from ssr_train.model import SSRNet
 from ssr_train.zoo.system import System
 
 
@@ -83,8 +83,3 @@ def options_of(bundle: Bundle) -> dict[str, Any]:
         "denominator_floor": a.denominator_floor,
         "batch_norm_epsilon": a.batch_norm_epsilon,
     }
-
-
-def load_parameters(system: SSRNetSystem, bundle: Bundle) -> None:
-    """Give ``system`` the weights of ``bundle``."""
-    system.network.load_parameters(load_model(bundle).parameters_by_name())

@@ -19,6 +19,7 @@ from torch import Tensor
 from ssr_bundle.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, read_bundle
 from ssr_bundle.disk import new_folder
 from ssr_bundle.errors import SsrError
+from ssr_train.model import load_model, stored
 from ssr_train.zoo import registry, ssrnet
 from ssr_train.zoo.system import System
 
@@ -47,7 +48,7 @@ def save_system(
         hint = "and is not a system" if overwrite else "choose another folder or remove it"
         raise StorageError(f"{folder}: exists already; {hint}")
     tensors = _numbers(system)
-    _check_finite(folder, tensors)
+    _check_numbers(folder, system, tensors)
     with new_folder(folder) as made:
         safetensors.save_file(tensors, made / MODEL_FILE)
         written = hash_file(made / MODEL_FILE)
@@ -72,13 +73,13 @@ def load_system(path: str | os.PathLike[str]) -> System:
         bundle = read_bundle(folder)
         system = registry.build("ssrnet", **ssrnet.options_of(bundle))
         assert isinstance(system, ssrnet.SSRNetSystem)
-        ssrnet.load_parameters(system, bundle)
+        system.network = load_model(bundle)
         return system.eval()
     header = read_header(folder)
     tensors = _read_numbers(folder, header)
     system = registry.build(header["name"], **header["options"])
-    _check_finite(folder, tensors)
-    _load_numbers(folder, system, tensors)
+    _check_numbers(folder, system, tensors)
+    system.load_state_dict(tensors, strict=False)
     return system.eval()
 
 
@@ -107,12 +108,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _numbers(system: System) -> dict[str, Tensor]:
-    """The state dict less batch norm's step counters, on the CPU, contiguous."""
-    return {
-        name: value.detach().cpu().contiguous()
-        for name, value in system.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
+    return {name: value.detach().cpu().contiguous() for name, value in stored(system).items()}
 
 
 def _read_numbers(folder: Path, header: dict[str, Any]) -> dict[str, Tensor]:
@@ -133,13 +129,8 @@ def _read_numbers(folder: Path, header: dict[str, Any]) -> dict[str, Tensor]:
         raise StorageError(f"{file}: not a readable safetensors file ({error})") from None
 
 
-def _check_finite(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    for name, value in tensors.items():
-        if not torch.isfinite(value).all():
-            raise StorageError(f"{folder / MODEL_FILE}: {name} holds NaN or infinite values")
-
-
-def _load_numbers(folder: Path, system: System, tensors: Mapping[str, Tensor]) -> None:
+def _check_numbers(folder: Path, system: System, tensors: Mapping[str, Tensor]) -> None:
+    """Raise :class:`StorageError` unless names, kinds and values of ``tensors`` fit ``system``."""
     file, expected = folder / MODEL_FILE, _numbers(system)
     if missing := sorted(set(expected) - set(tensors)):
         raise StorageError(f"{file}: {missing[0]} is missing ({len(missing)} in all)")
@@ -152,4 +143,5 @@ def _load_numbers(folder: Path, system: System, tensors: Mapping[str, Tensor]) -
                 f"{file}: {name} is {found.dtype} {tuple(found.shape)}, "
                 f"expected {value.dtype} {tuple(value.shape)}"
             )
-    system.load_state_dict(dict(tensors), strict=False)
+        if not torch.isfinite(found).all():
+            raise StorageError(f"{file}: {name} holds NaN or infinite values")

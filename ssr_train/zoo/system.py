@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssr_bundle.contract import IMAGE_SIZE
+from ssr_train.model import stored
 from ssr_train.zoo.count import Count
 
 Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
@@ -92,6 +93,6 @@ class System(Method):
 
 
 def count(module: nn.Module) -> Count:
-    """The numbers in ``module``, less batch norm's step counters: no answer depends on them."""
-    stored = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
-    return Count(sum(p.numel() for p in module.parameters()), sum(v.numel() for v in stored.values()))
+    """The numbers in ``module``, less batch norm's step counters."""
+    numbers = stored(module).values()
+    return Count(sum(p.numel() for p in module.parameters()), sum(v.numel() for v in numbers))

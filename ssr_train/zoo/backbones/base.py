@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
 from ssr_bundle.contract import IMAGE_SIZE
@@ -22,12 +20,3 @@ class Backbone(nn.Module):
 def he(weight: Tensor) -> Tensor:
     """He's normal initialisation, for layers that ReLU follows."""
     return nn.init.kaiming_normal_(weight, nonlinearity="relu")
-
-
-def initialise(module: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:
-    """Weights of every convolution and fully connected layer by ``fill``; zero biases."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            fill(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssr_train.zoo.backbones.base import KERAS_MOMENTUM, Backbone, he, initialise
+from ssr_train.model import initialise
+from ssr_train.zoo.backbones.base import KERAS_MOMENTUM, Backbone, he
 
 
 def _activate(channels: int) -> nn.Sequential:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssr_train.zoo.backbones.base import KERAS_MOMENTUM, Backbone, initialise
+from ssr_train.model import initialise
+from ssr_train.zoo.backbones.base import KERAS_MOMENTUM, Backbone
 
 # Width at alpha = 1 and stride of the thirteen depthwise separable blocks.
 _BLOCKS = (

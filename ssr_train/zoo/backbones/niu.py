@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ssr_train.zoo.backbones.base import Backbone, he, initialise
+from ssr_train.model import initialise
+from ssr_train.zoo.backbones.base import Backbone, he
 
 SIZE = 60
 

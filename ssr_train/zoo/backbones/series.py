@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ssr_train.zoo.backbones.base import Backbone, he, initialise
+from ssr_train.model import initialise
+from ssr_train.zoo.backbones.base import Backbone, he
 
 
 @dataclass(frozen=True)

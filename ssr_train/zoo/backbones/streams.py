@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ssr_bundle.contract import BLOCKS, LEVEL_SIZES, Architecture
-from ssr_train.model import ConvBlock
-from ssr_train.zoo.backbones.base import Backbone, initialise
+from ssr_train.model import ConvBlock, initialise
+from ssr_train.zoo.backbones.base import Backbone
 
 
 class Streams(Backbone):

@@ -7,7 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ssr_train.zoo.backbones.base import Backbone, he, initialise
+from ssr_train.model import initialise
+from ssr_train.zoo.backbones.base import Backbone, he
 
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _BGR_MEAN = (103.939, 116.779, 123.68)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssr_train.zoo.heads.base import Head
+from ssr_train.zoo.system import Method
 
 
 class Assignment(NamedTuple):
@@ -17,7 +17,7 @@ class Assignment(NamedTuple):
     ages: Tensor
 
 
-class Anchored(Head):
+class Anchored(Method):
     """ARN: linear regressors, mixed by a face's soft assignment to their anchor points.
 
     y = sum_k softmax(x . a_k + c_k)_k (w_k . x + b_k), learnt end to end. Regressors start at the middles of

@@ -1,4 +1,4 @@
-"""What every head has, and the system that a backbone and a head make."""
+"""The system that a backbone and a head make."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ from ssr_train.zoo.backbones.base import Backbone
 from ssr_train.zoo.system import Batches, Method, System
 
 
-class Head(Method):
-    """A method on features (N, F)."""
-
-
 class Composed(System):
-    """A head on a backbone.
+    """A head, a method on features (N, F), on a backbone.
 
     Under autocast the backbone alone computes in half types: a head's sums need float32, where bfloat16
     would round an age of 70 to half a year.
     """
 
-    def __init__(self, backbone: Backbone, head: Head) -> None:
+    def __init__(self, backbone: Backbone, head: Method) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
         self.input_size = backbone.input_size

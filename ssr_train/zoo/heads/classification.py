@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssr_train.zoo.heads.base import Head
+from ssr_train.zoo.system import Method
 
 
-class Expectation(Head):
+class Expectation(Method):
     """``bins`` classes over 0..``value_range``; class i stands for i V / s (SSR-Net paper, section 3.2).
 
     Outputs are logits (N, bins); the age is the expected value, Equation 2.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssr_train.zoo.heads.base import Head
+from ssr_train.zoo.system import Method
 
 
 class Ranks(nn.Module):
@@ -35,7 +35,7 @@ class Ranks(nn.Module):
         return self.low + self.step * yes.sum(1).to(self.thresholds.dtype)
 
 
-class OrdinalRegression(Head):
+class OrdinalRegression(Method):
     """ORCNN (Niu et al. 2016): K - 1 binary outputs of two neurons each on one network.
 
     Outputs are logits (N, K - 1, 2). Loss: cross entropy of every task, weighted by the task's importance,
@@ -72,7 +72,7 @@ class OrdinalRegression(Head):
         return self.ranks.ages(outputs[..., 1] > outputs[..., 0])
 
 
-class Ranking(Head):
+class Ranking(Method):
     """Ranking-CNN's training and aggregation (Chen et al. 2017) of binary networks' outputs.
 
     Outputs are logits (N, T), one a network: the features themselves. Each network learns its own
@@ -101,7 +101,7 @@ class Comparisons(NamedTuple):
     posterior: Tensor
 
 
-class Posterior(Head):
+class Posterior(Method):
     """AP (Zhang et al. 2017): ordinal hyperplanes and the posterior that their comparisons give.
 
     A face of age a is older than a reference of age b with probability sigma(beta (a - b)). The posterior

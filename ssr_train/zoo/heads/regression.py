@@ -8,10 +8,10 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssr_train.zoo.heads.base import Head
+from ssr_train.zoo.system import Method
 
 
-class Regression(Head):
+class Regression(Method):
     """Fully connected layers to one age; the loss is mean ``absolute`` or mean ``squared`` error.
 
     ``hidden`` layers have ReLU; dropout stands before the last of them. Outputs are ages (N,).

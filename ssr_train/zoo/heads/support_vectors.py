@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssr_bundle.errors import SsrError
-from ssr_train.zoo.heads.base import Head
-from ssr_train.zoo.system import Batches
+from ssr_train.zoo.system import Batches, Method
 
 
 class DeepFeatures(NamedTuple):
@@ -21,7 +20,7 @@ class DeepFeatures(NamedTuple):
     features: Tensor
 
 
-class SupportVectors(Head):
+class SupportVectors(Method):
     """Hot: the backbone learns under a linear layer with L1 loss, then an SVR is fitted to its features.
 
     The regression is LIBSVM's epsilon-SVR with a Gaussian kernel (scikit-learn), on features and ages of
