@@ -214,7 +214,8 @@ serve_gpu() {
 # Why the TensorRT installed here, if any, cannot build for this card; nothing if it can.
 lacks_tensorrt() {
   "$build/venv/bin/python" -c '
-from triton_repo.compile import NotInstalled, gpu, open_library
+from triton_repo.compile import gpu
+from triton_repo.compile.library import NotInstalled, open_library
 try:
     library, card = open_library(), gpu.require()
     if library.ahead_of_time and card.target not in library.targets():

@@ -26,35 +26,24 @@ from ssr_bundle.bundle import Bundle, hash_file, read_bundle
 from ssr_bundle.contract import Architecture
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import required
+from ssr_ops.export import PRECISIONS
 from ssr_ops.export.names import network_sha256
 from ssr_ops.export.network import build_onnx
 from ssr_ops.shipped import default_bundle
 from triton_repo import cli, doctor
-from triton_repo.compile import (
-    BATCHES,
-    PLAN_FILE,
-    PRECISIONS,
+from triton_repo.compile import builder, cache, compiler, gpu, layers, library
+from triton_repo.compile.compiler import BATCHES, compile_plan
+from triton_repo.compile.gpu import GpuError, NotRunnable
+from triton_repo.compile.library import (
     ArgumentError,
     CompileError,
     NotBuildable,
     NotInstalled,
-    NotRunnable,
-    Plan,
-    builder,
-    cache,
-    compile_plan,
-    compiler,
-    gpu,
-    layers,
-    library,
+    Target,
     open_library,
-    read_plan,
-    replay_plan,
-    run_plan,
 )
-from triton_repo.compile.gpu import GpuError
-from triton_repo.compile.library import Target
-from triton_repo.compile.plan import SIDECAR, PlanError, Recipe, load_plan
+from triton_repo.compile.plan import PLAN_FILE, SIDECAR, Plan, PlanError, Recipe, load_plan, read_plan
+from triton_repo.compile.runner import replay_plan, run_plan
 
 TARGETS = ("sm_89", "sm_120")
 SECONDS = 180
@@ -244,7 +233,7 @@ def test_stale_plan_is_rebuilt_with_the_reason(
 ) -> None:
     lines: list[str] = []
     other = changed_weights(bundle, tmp_path / "other")
-    plan = compile_plan(other, "fp32", TARGETS, cache=folder, library=rtx, say=lines.append)
+    plan = compile_plan(read_bundle(other), "fp32", TARGETS, cache=folder, library=rtx, say=lines.append)
     (line,) = lines
     old, new = made.plans["fp32"].recipe.weights_sha256, read_bundle(other).contract.weights_sha256
     assert f"stale, the cached plan has weights_sha256 {old[:12]}, wanted {new[:12]}" in line
@@ -481,13 +470,13 @@ def test_damaged_plan_is_refused(copy: Path, spoil: Callable[[Path], object], me
 def test_plan_of_another_contract_is_refused(copy: Path, bundle: Bundle, tmp_path: Path) -> None:
     other = changed_weights(bundle, tmp_path / "other")
     with pytest.raises(PlanError, match="built for another contract: weights_sha256"):
-        read_plan(copy, other)
+        read_plan(copy, read_bundle(other))
     edited(copy, lambda c: c["recipe"].update(interface_sha256="f" * 64))
     with pytest.raises(PlanError, match="built for another contract: interface_sha256 ffffffffffff"):
         read_plan(copy, bundle)
 
 
-def test_int8_plan_from_before_another_calibration_is_refused(
+def test_int8_plan_from_before_another_quantization_is_refused(
     made: Made, bundle: Bundle, tmp_path: Path
 ) -> None:
     quantization = bundle.contract.quantization

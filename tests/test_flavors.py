@@ -30,8 +30,8 @@ from ssr_ops.export.network import build_onnx
 from ssr_ops.golden import write_bundle
 from ssr_ops.shipped import default_bundle
 from triton_repo import cli, config, repository
-from triton_repo.compile import PLAN_FILE, Plan, compile_plan
-from triton_repo.compile.plan import SIDECAR
+from triton_repo.compile.compiler import compile_plan
+from triton_repo.compile.plan import PLAN_FILE, SIDECAR, Plan
 from triton_repo.config import CUDA_GRAPH_SIZES, Options
 from triton_repo.flavors import FLAVORS, ONNX, SSR, TENSORRT, Flavor, flavor_of
 from triton_repo.server import Server

@@ -29,11 +29,11 @@ from ssr_ops.shipped import default_bundle
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.quantize import quantizer
 from triton_repo import cli, flavors, repository
-from triton_repo.compile import NotRunnable, gpu
+from triton_repo.compile import gpu
+from triton_repo.compile.gpu import NotRunnable
 from triton_repo.config import Options
 from triton_repo.ladder import engines, over_grpc
 from triton_repo.ladder.pictures import Pictures
-from triton_repo.ladder.plans import served_plan
 from triton_repo.ladder.row import climb
 from triton_repo.ladder.rung import STEPS, NotRun, Opened, Rung
 from triton_repo.tritonserver import TritonServer
@@ -480,11 +480,11 @@ def test_a_repository_with_several_versions(
 
 def test_a_plan_in_a_version_folder(default: Bundle, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed")
-    from triton_repo.compile import compile_plan
+    from triton_repo.compile.compiler import compile_plan
 
     version = copy_bundle(default, default.contract, tmp_path / "1")
     plan = compile_plan(default, "fp32", cache=tmp_path / "plans").copy_to(version.path)
-    rung = served_plan(version, "fp32")
+    rung = engines.served_plan(version, "fp32")
     (row,) = climb(rung, [pictures(6)], default.contract)
     assert row.drift is not None or row.verdict == "built, not run", row.reason
     plan.write_bytes(plan.read_bytes()[:-100])

@@ -273,7 +273,7 @@ def test_build_refuses(bundle: Bundle, repo: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_precisions_need_a_calibrated_bundle(bundle: Bundle, repo: Path, precision: str) -> None:
+def test_precisions_need_a_quantized_bundle(bundle: Bundle, repo: Path, precision: str) -> None:
     """Refused at build and at publish with the command to run; what was there stays as it was."""
     plain = write_bundle(
         repo.parent / "plain", replace(bundle.contract, quantization=None), bundle.parameters()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ssr_bundle.bundle import Bundle, copy_into
 from ssr_ops.replay import replay
-from triton_repo.flavors import ONNX, TENSORRT, Flavor, FlavorError
+from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor, FlavorError
 
 Say = Callable[[str], None]
 
@@ -20,14 +20,34 @@ def make(flavor: Flavor, bundle: Bundle, precision: str, max_batch: int, say: Sa
     """Replay the golden record in ``precision`` with what the flavor serves, compiled if the bundle does not
     hold it; returns the files to put beside the bundle, by name. Nothing is written but compile's cache.
 
-    Raises an :class:`SsrError`: the record is missed, the precision needs calibration, a library is missing.
+    Raises an :class:`SsrError`: the record is missed, the precision needs quantization, a library is missing.
     """
     if flavor is TENSORRT:
-        return _make_plan(bundle, precision, max_batch, say)
-    if flavor is ONNX:
-        return _make_onnx(bundle, precision)
-    replay(bundle, precision)
-    return {}
+        from triton_repo.compile.compiler import BATCHES, compile_plan
+        from triton_repo.compile.runner import replay_plan
+
+        smallest, tuned, _ = BATCHES
+        batches = (smallest, min(tuned, max_batch), max_batch)
+        plan = compile_plan(bundle, precision, batches=batches, library=TENSORRT.name, say=say)
+        replay_plan(plan, bundle)
+        return {file.name: file.read_bytes() for file in (plan.path, plan.sidecar)}
+    if flavor is SSR:
+        replay(bundle, precision)
+        return {}
+    try:
+        from ssr_ops.export.network import build_onnx
+        from ssr_ops.export.runtime import replay_onnx
+    except ModuleNotFoundError as error:
+        raise FlavorError(
+            f"flavor onnx: {error.name} is not installed: pip install 'ssr-serve[onnx]'"
+        ) from None
+    name = ONNX.file(precision)
+    if name in bundle.contract.files:  # :func:`ssr_ops.export.export` put it there
+        replay_onnx(_check_graph(bundle, name, precision), bundle, str(bundle.path / name))
+        return {}
+    graph = build_onnx(bundle, precision).SerializeToString()
+    replay_onnx(graph, bundle, name)
+    return {name: graph}
 
 
 def write(flavor: Flavor, files: Mapping[str, bytes], bundle: Bundle, folder: Path) -> Bundle:
@@ -47,51 +67,9 @@ def check(flavor: Flavor, bundle: Bundle, precision: str, max_batch: int) -> Non
         if name not in bundle.contract.files:
             raise FlavorError(f"{bundle.path / name}: missing, or not listed in the version's contract")
         _check_graph(bundle, name, precision)
-    elif flavor is TENSORRT:
-        _check_plan(bundle, precision, max_batch)
-
-
-def _make_onnx(bundle: Bundle, precision: str) -> dict[str, bytes]:
-    """Nothing to add if the bundle has the graph: :func:`ssr_ops.export.export` put it there."""
-    try:
-        from ssr_ops.export.network import build_onnx
-        from ssr_ops.export.runtime import replay_onnx
-    except ModuleNotFoundError as error:
-        raise FlavorError(
-            f"flavor onnx: {error.name} is not installed: pip install 'ssr-serve[onnx]'"
-        ) from None
-    name = ONNX.file(precision)
-    if name in bundle.contract.files:
-        replay_onnx(_check_graph(bundle, name, precision), bundle, str(bundle.path / name))
-        return {}
-    graph = build_onnx(bundle, precision).SerializeToString()
-    replay_onnx(graph, bundle, name)
-    return {name: graph}
-
-
-def _check_graph(bundle: Bundle, name: str, precision: str) -> bytes:
-    """The file's bytes, if it is this bundle's graph in that precision."""
-    from ssr_ops.export.runtime import check_onnx
-
-    path = bundle.path / name
-    graph = path.read_bytes()
-    if (found := check_onnx(graph, bundle, str(path))) != precision:
-        raise FlavorError(f"{path}: a graph in {found}, expected {precision}")
-    return graph
-
-
-def _make_plan(bundle: Bundle, precision: str, max_batch: int, say: Say) -> dict[str, bytes]:
-    from triton_repo.compile import BATCHES, compile_plan, replay_plan
-
-    smallest, tuned, _ = BATCHES
-    batches = (smallest, min(tuned, max_batch), max_batch)
-    plan = compile_plan(bundle, precision, batches=batches, library=TENSORRT.name, say=say)
-    replay_plan(plan, bundle)
-    return {file.name: file.read_bytes() for file in (plan.path, plan.sidecar)}
-
-
-def _check_plan(bundle: Bundle, precision: str, max_batch: int) -> None:
-    from triton_repo.compile import read_plan
+    if flavor is not TENSORRT:
+        return
+    from triton_repo.compile.plan import read_plan
 
     plan = read_plan(bundle.path, bundle)
     recipe = plan.recipe
@@ -107,3 +85,14 @@ def _check_plan(bundle: Bundle, precision: str, max_batch: int) -> None:
         raise FlavorError(
             f"{plan.path}: built for batches of {smallest} to {largest}, the model takes 1 to {max_batch}"
         )
+
+
+def _check_graph(bundle: Bundle, name: str, precision: str) -> bytes:
+    """The file's bytes, if it is this bundle's graph in that precision."""
+    from ssr_ops.export.runtime import check_onnx
+
+    path = bundle.path / name
+    graph = path.read_bytes()
+    if (found := check_onnx(graph, bundle, str(path))) != precision:
+        raise FlavorError(f"{path}: a graph in {found}, expected {precision}")
+    return graph

@@ -262,8 +262,8 @@ def run_command(
     strict: Annotated[
         bool, typer.Option("--strict", help="Any model or version that fails stops the server, exit 1.")
     ] = False,
-    log_file: Annotated[
-        str | None, typer.Option(help="Where tritonserver's log goes; '-' is standard error.")
+    log: Annotated[
+        str | None, typer.Option("--log-file", help="Where tritonserver's log goes; '-' is standard error.")
     ] = None,
     log_verbose: Annotated[int, typer.Option(help="tritonserver's log level.")] = 0,
     exit_timeout: Annotated[int, typer.Option(min=0, help="Seconds to let requests finish at the end.")] = 30,
@@ -287,25 +287,9 @@ def run_command(
     from triton_repo import foreground
     from triton_repo.server import Server
 
-    def started() -> None:
-        foreground.show(server)
-        print(f"gRPC {server.grpc_url}   HTTP http://{server.http_url}   metrics {server.metrics_url}")
-        print(f"pid {server.pid}   log {server.log}", flush=True)
-
-    server = Server(
-        repo,
-        host=host,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
-        strict=strict,
-        log=log_file,
-        log_verbose=log_verbose,
-        exit_timeout=exit_timeout,
-        arguments=context.args,
-        on_event=lambda text: print(text, flush=True),
-    )
-    foreground.run(server, started)
+    given = {k: v for k, v in context.params.items() if k in Server.__dataclass_fields__}
+    server = Server(repo, **given, arguments=context.args, on_event=lambda text: print(text, flush=True))
+    foreground.run(server)
 
 
 @app.command("tune")
@@ -502,8 +486,7 @@ def verify_command(
         ssr-serve verify bundles/morph2 --rungs tensorrt --require-tensorrt
     """
     for name in ("jitter", "detector"):
-        source = context.get_parameter_source(name)
-        if images is None and source is not None and source.name == "COMMANDLINE":
+        if images is None and name in command.given(context):
             raise UsageError(f"--{name} says how faces are cut from --images DIR, which is not given")
     from triton_repo.ladder import summary
     from triton_repo.ladder.climber import Wanted, verify

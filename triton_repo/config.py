@@ -10,7 +10,6 @@ from ssr_bundle.contract import IMAGE_SIZE, Contract, canonical_json
 from ssr_bundle.errors import SsrError, UsageError
 from triton_repo.flavors import SSR, TENSORRT, Flavor, named
 
-BACKEND = SSR.backend
 CONFIG_FILE = "config.pbtxt"
 PRECISIONS = SSR.precisions
 
@@ -105,7 +104,7 @@ def check_range(name: str, value: float, low: float, high: float, what: str = ""
 
 def render(name: str, contract: Contract, options: Options, flavor: Flavor = SSR) -> str:
     """The text of config.pbtxt for a model of this contract."""
-    pb = _protobuf()
+    pb, _ = _protobuf()
     interface = contract.interface
     config = pb.ModelConfig(name=name, backend=flavor.backend, platform=flavor.platform)
     config.max_batch_size = options.max_batch
@@ -165,7 +164,7 @@ def _record_cuda_graphs(config: Any) -> None:
 
 def to_text(config: Any) -> str:
     """A ``ModelConfig`` message as config.pbtxt."""
-    return str(_text_format().MessageToString(config))
+    return str(_protobuf()[1].MessageToString(config))
 
 
 def outputs(contract: Contract, *, debug: bool = False) -> dict[str, list[int]]:
@@ -182,10 +181,11 @@ def outputs(contract: Contract, *, debug: bool = False) -> dict[str, list[int]]:
 
 def parse(text: str, where: str = CONFIG_FILE) -> Any:
     """A ``ModelConfig`` message; raises :class:`ConfigError` with the parser's line and column."""
-    config = _protobuf().ModelConfig()
+    pb, text_format = _protobuf()
+    config = pb.ModelConfig()
     try:
-        _text_format().Parse(text, config)
-    except _text_format().ParseError as error:
+        text_format.Parse(text, config)
+    except text_format.ParseError as error:
         raise ConfigError(f"{where}: {error}") from None
     return config
 
@@ -194,7 +194,7 @@ def from_json(served: dict[str, Any]) -> Any:
     """A ``ModelConfig`` message of what a server says it serves."""
     from google.protobuf import json_format
 
-    config = _protobuf().ModelConfig()
+    config = _protobuf()[0].ModelConfig()
     try:
         json_format.ParseDict(served, config, ignore_unknown_fields=True)
     except json_format.ParseError as error:
@@ -240,16 +240,11 @@ def kept_versions(config: Any, versions: list[int]) -> list[int]:
     return newest[: max(1, policy.latest.num_versions)]
 
 
-def _protobuf() -> Any:
+def _protobuf() -> tuple[Any, Any]:
+    """Triton's definition, and the text format."""
     try:
+        from google.protobuf import text_format
         from tritonclient.grpc import model_config_pb2
     except ImportError:
         raise ConfigError("tritonclient is not installed: pip install ssr-client") from None
-    return model_config_pb2
-
-
-def _text_format() -> Any:
-    _protobuf()
-    from google.protobuf import text_format
-
-    return text_format
+    return model_config_pb2, text_format

@@ -91,8 +91,7 @@ class Control:
 
     def config(self, model: str) -> dict[str, Any]:
         """The configuration that a model is served with."""
-        result = self._call("GET", f"/v2/models/{quote(model, safe='')}/config")
-        return dict(result)
+        return dict(self._call("GET", f"/v2/models/{quote(model, safe='')}/config"))
 
     def load(self, model: str) -> None:
         """Load or reload; returns when the versions are ready. One already served stays up meanwhile."""

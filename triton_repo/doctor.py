@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -43,7 +42,7 @@ Found = tuple[State, str] | tuple[State, str, str]
 def examine() -> list[Check]:
     """Look at everything; no check changes the machine or the network's state."""
     checks: dict[str, Callable[[], Found]] = {
-        "Python": _python,
+        "Python": lambda: ("ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         "native engine": _native,
         "Triton backend": _backend,
         "tritonserver": _tritonserver,
@@ -58,11 +57,6 @@ def examine() -> list[Check]:
         "cache": _cache,
     }
     return [Check(what, *check()) for what, check in checks.items()]
-
-
-def _python() -> Found:
-    version = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return ("ok", version) if sys.version_info >= (3, 10) else ("missing", version, "Python 3.10 or newer")
 
 
 def _native() -> Found:
@@ -143,7 +137,7 @@ def _gpu() -> Found:
 
 
 def _tensorrt() -> Found:
-    from triton_repo.compile import CompileError, open_library
+    from triton_repo.compile.library import CompileError, open_library
 
     try:
         library = open_library()

@@ -35,7 +35,7 @@ class Flavor:
     def file(self, precision: str) -> str:
         """Name of the compiled file in a version folder; empty if the bundle itself is what is served."""
         if self is TENSORRT:
-            from triton_repo.compile import PLAN_FILE
+            from triton_repo.compile.plan import PLAN_FILE
 
             return PLAN_FILE
         if self is ONNX:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable
 
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import Cell, State, table
@@ -13,8 +12,8 @@ from ssr_bundle.signals import once_per_request
 from triton_repo.server import Server
 
 
-def run(server: Server, started: Callable[[], None]) -> None:
-    """Start ``server``, call ``started``, and stop it after SIGINT or SIGTERM; a second one ends it at once.
+def run(server: Server) -> None:
+    """Start ``server``, show it, and stop it after SIGINT or SIGTERM; a second one ends it at once.
 
     Raises :class:`SsrError` with the log's end when it ended by itself.
     """
@@ -33,7 +32,7 @@ def run(server: Server, started: Callable[[], None]) -> None:
     try:
         server.start()
         is_up.set()
-        started()
+        _show(server)
         while not stopping.wait(0.2):
             if server.wait(0):
                 tail = server.log_tail()
@@ -48,13 +47,15 @@ def run(server: Server, started: Callable[[], None]) -> None:
             signal.signal(number, handler)
 
 
-def show(server: Server) -> None:
-    """Print a table of what is ready, and what failed."""
+def _show(server: Server) -> None:
+    """Print a table of what is ready, and what failed, and where the server is."""
     rows: list[list[Cell]] = []
     for ready in server.served:
         versions = ", ".join(map(str, ready.versions))
         rows.append([ready.model, versions, State("ready", "green"), server.grpc_url])
     for failure in server.failures:
-        version = "-" if failure.version is None else str(failure.version)
-        rows.append([failure.model, version, State("failed", "red", failure.reason), ""])
+        state = State("failed", "red", failure.reason)
+        rows.append([failure.model, str(failure.version or "-"), state, ""])
     table(rows, ("model", "versions", "state", "url"), ruled=True)
+    print(f"gRPC {server.grpc_url}   HTTP http://{server.http_url}   metrics {server.metrics_url}")
+    print(f"pid {server.pid}   log {server.log}", flush=True)

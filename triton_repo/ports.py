@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import NamedTuple
 
@@ -51,17 +52,13 @@ def _bind(host: str, port: int, kind: str) -> socket.socket:
         raise PortError(f"host {host}: {error.strerror or error}") from None
     except UnicodeError:
         raise PortError(f"host {host}: no name that can be looked up") from None
-    bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        bound.listen(1)
+        dual = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        return socket.create_server(address, family=family, backlog=1, dualstack_ipv6=dual)
     except OSError as error:
-        bound.close()
         if error.errno == errno.EADDRINUSE:
             raise PortError(
                 f"{kind} port {port} on {host} is in use; choose another with --{kind.lower()}-port, "
                 "or 0 for a free one"
             ) from None
-        raise PortError(f"{kind} port {port} on {host}: {error.strerror}") from None
-    return bound
+        raise PortError(f"{kind} port {port} on {host}: {os.strerror(error.errno or 0)}") from None

@@ -27,10 +27,6 @@ from triton_repo.config import CONFIG_FILE, Options
 from triton_repo.flavors import FLAVORS, SSR, Flavor, flavor_of, named
 
 
-def _silent(_: str) -> None:
-    pass
-
-
 class RepositoryError(SsrError):
     """A repository that is not one, or a change to it that cannot be made."""
 
@@ -100,10 +96,8 @@ def read_model(folder: Path) -> Model:
         found = version_folders(folder)
     except (SsrError, OSError) as error:
         return Model(folder.name, folder, None, (), str(error))
-    versions = [read_version(n, path, config) for n, path in sorted(found.items(), reverse=True)]
-    return Model(
-        folder.name, folder, config, tuple(versions), "" if versions else f"{folder}: no version in it"
-    )
+    versions = tuple(read_version(n, path, config) for n, path in sorted(found.items(), reverse=True))
+    return Model(folder.name, folder, config, versions, "" if versions else f"{folder}: no version in it")
 
 
 def read_version(number: int, path: Path, config: Any) -> Version:
@@ -144,13 +138,13 @@ def check_fits(contract: Contract, config: Any, where: str) -> None:
 
 
 def check_precision(contract: Contract, precision: str, where: str, flavor: Flavor = SSR) -> None:
-    """Raise :class:`RepositoryError` for a precision that is unknown, or not in the calibration."""
+    """Raise :class:`RepositoryError` for a precision that is unknown, or needs a quantization."""
     if precision not in flavor.precisions:
         expected = ", ".join(flavor.precisions)
         raise RepositoryError(f"{where}: precision {precision!r} is unknown, expected {expected}")
     if precision not in ("fp32", "fp16") and contract.quantization is None:
         raise RepositoryError(
-            f"{where}: cannot be served in {precision}, it is not calibrated for it: run "
+            f"{where}: cannot be served in {precision}, it is not quantized: run "
             f"`ssr-train quantize {where} --images DIR` first, with photos of faces in DIR"
         )
 
@@ -161,7 +155,7 @@ def build(
     options: Options | None = None,
     *,
     force: bool = False,
-    say: Say = _silent,
+    say: Say = lambda _: None,
 ) -> list[Model]:
     """Make a model of each flavor of each ``(name, bundle)``; ``None`` takes the contract's name. Returns
     the models. ``say`` is told of compilations.
@@ -189,9 +183,8 @@ def build(
                 raise RepositoryError(
                     f"{root / name}: exists; `ssr-serve publish` adds a version to it, --force replaces it"
                 )
+            check_precision(bundle.contract, options.precision, str(bundle.path), flavor)
             opened[name] = flavor, bundle
-    for flavor, bundle in opened.values():
-        check_precision(bundle.contract, options.precision, str(bundle.path), flavor)
     made = {
         name: artifacts.make(flavor, bundle, options.precision, options.max_batch, say)
         for name, (flavor, bundle) in opened.items()
@@ -214,7 +207,7 @@ def publish(
     repository: str | os.PathLike[str],
     model: str | None = None,
     *,
-    say: Say = _silent,
+    say: Say = lambda _: None,
 ) -> Version:
     """Add the bundle as the model's newest version, which is then the one that serves. Nothing is removed.
 
@@ -291,11 +284,8 @@ def reconfigure(repository: str | os.PathLike[str], model: str, before: str, aft
 
 def withdrawn(folder: Path) -> dict[int, Path]:
     """Versions that a rollback moved aside."""
-    found = {}
-    for path in folder.iterdir():
-        if match := re.fullmatch(r"\.withdrawn-([1-9][0-9]*)", path.name):
-            found[int(match[1])] = path
-    return found
+    names = ((path, re.fullmatch(r"\.withdrawn-([1-9][0-9]*)", path.name)) for path in folder.iterdir())
+    return {int(match[1]): path for path, match in names if match}
 
 
 def model_folder(repository: str | os.PathLike[str], model: str) -> Path:

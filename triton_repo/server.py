@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from ssr_bundle.errors import SsrError
@@ -52,6 +52,7 @@ class ReadyModel:
     versions: tuple[int, ...]
 
 
+@dataclass(eq=False)
 class Server:
     """A tritonserver process over ``repository``; use it as a context manager.
 
@@ -64,41 +65,29 @@ class Server:
     ``served``, ``failures``. Raises :class:`ServerError` when nothing serves.
     """
 
-    def __init__(
-        self,
-        repository: str | Path,
-        *,
-        host: str = "127.0.0.1",
-        http_port: int = 0,
-        grpc_port: int = 0,
-        metrics_port: int = 0,
-        strict: bool = False,
-        log: str | Path | None = None,
-        log_verbose: int = 0,
-        exit_timeout: int = 30,
-        startup_timeout: float = 120.0,
-        arguments: Sequence[str] = (),
-        tritonserver: TritonServer | None = None,
-        watch: bool = True,
-        on_event: Callable[[str], None] | None = None,
-    ) -> None:
-        for argument in arguments:
+    repository: Path
+    _: KW_ONLY
+    host: str = "127.0.0.1"
+    http_port: int = 0
+    grpc_port: int = 0
+    metrics_port: int = 0
+    strict: bool = False
+    log: str | Path | None = None
+    log_verbose: int = 0
+    exit_timeout: int = 30
+    startup_timeout: float = 120.0
+    arguments: Sequence[str] = ()
+    tritonserver: TritonServer | None = None
+    watch: bool = True
+    on_event: Callable[[str], None] | None = None
+
+    def __post_init__(self) -> None:
+        for argument in self.arguments:
             if _MANAGED.fullmatch(argument):
                 raise ServerError(f"{argument}: ssr-serve sets this option itself")
-        self.repository = Path(repository)
-        self.host = host
-        self.strict = strict
         self.served: list[ReadyModel] = []
         self.failures: list[Failure] = []
         self.returncode: int | None = None
-        self._asked = (http_port, grpc_port, metrics_port)
-        self._log_choice = log
-        self._options = [f"--log-verbose={log_verbose}", f"--exit-timeout-secs={exit_timeout}", *arguments]
-        self.exit_timeout = exit_timeout
-        self._startup_timeout = startup_timeout
-        self._binary = tritonserver
-        self._watch = watch
-        self._listener = on_event
         self._ended = threading.Event()
         self._stopping = threading.Event()
         self._refreshing = threading.Lock()
@@ -161,11 +150,11 @@ class Server:
             return ""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
-    def _on_event(self, text: str) -> None:
+    def _tell(self, text: str) -> None:
         """A listener that fails (standard output is closed, or its disk full) does not stop the watcher."""
-        if self._listener is not None:
+        if self.on_event is not None:
             with contextlib.suppress(OSError, ValueError):
-                self._listener(text)
+                self.on_event(text)
 
     # -- models ----------------------------------------------------------------------------------
 
@@ -180,15 +169,15 @@ class Server:
             for model in gone:
                 with contextlib.suppress(ControlError):
                     self.control.unload(model)
-                self._on_event(f"{model}: removed from the repository, unloaded")
+                self._tell(f"{model}: removed from the repository, unloaded")
             self._settle(troubles)
             for failure in self.failures:
                 if failure not in before:
-                    self._on_event(f"not served: {failure}")
+                    self._tell(f"not served: {failure}")
             for served in self.served:
                 if served.model in changed:
                     numbers = ", ".join(map(str, served.versions))
-                    self._on_event(f"{served.model}: serves version {numbers}")
+                    self._tell(f"{served.model}: serves version {numbers}")
 
     def _load(self, model: str) -> list[Failure]:
         """Load a model; versions that the server refuses are taken out, so that the others serve."""
@@ -234,13 +223,13 @@ class Server:
                 if not self._stopping.is_set() and not self._ended.is_set():
                     applied = last
                     if told != (told := str(error)):
-                        self._on_event(f"cannot follow the repository: {error}")
+                        self._tell(f"cannot follow the repository: {error}")
 
     # -- process ---------------------------------------------------------------------------------
 
     def _start(self) -> None:
         self._stopping.clear()
-        self._binary = self._binary or find()
+        self._binary = self.tritonserver or find()
         self._state = Path(tempfile.mkdtemp(prefix="ssr-serve-"))
         self._view = View(self.repository, self._state / "models", self._binary.backends())
         self._signature = self._view.signature()
@@ -248,47 +237,46 @@ class Server:
         self.failures = list(self._view.failures)
         self._check(self._view.models)
         backends = self._link_backends(self._state / "backends")
-        self.log: Path | str = "-"
-        if self._log_choice != "-":
-            self.log = Path(self._log_choice) if self._log_choice else self._state / "tritonserver.log"
-            _check_log(self.log)
+        if self.log != "-":
+            self.log = Path(self.log or self._state / "tritonserver.log")
+            try:
+                self.log.parent.mkdir(parents=True, exist_ok=True)
+                self.log.open("ab").close()
+            except OSError as error:
+                raise ServerError(f"log {self.log}: cannot be written to ({error.strerror})") from None
+        asked = self.http_port, self.grpc_port, self.metrics_port
         for attempt in range(5):
-            chosen = port_chooser.choose(self.host, *self._asked)
-            self._urls(chosen)
+            chosen = port_chooser.choose(self.host, *asked)
+            reach = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+            reach = f"[{reach}]" if ":" in reach else reach
+            self.http_url = f"{reach}:{chosen.http}"
+            self.grpc_url = f"{reach}:{chosen.grpc}"
+            self.metrics_url = f"http://{reach}:{chosen.metrics}/metrics"
+            self.control = Control(self.http_url, headers=_restricted_header(self.arguments))
             if self._launch(chosen, backends):
                 break
-            if attempt == 4 or all(self._asked) or not _BIND_FAILED.search(self.log_tail(60)):
+            if attempt == 4 or all(asked) or not _BIND_FAILED.search(self.log_tail(60)):
                 raise ServerError(
                     f"tritonserver ended with status {self.returncode} while starting\n{self.log_tail()}"
                 )
         troubles: list[Failure] = []
-        states = {(s.model, s.version): s for s in self.control.index()}
+        ready = {(s.model, s.version) for s in self.control.index() if s.ready}
         for model, versions in self._view.models.items():
-            if not all((model, v) in states and states[model, v].ready for v in versions):
+            if not all((model, v) in ready for v in versions):
                 troubles += self._load(model)
         self._settle(troubles)
         self._check(self.served)
-        if self._watch:
+        if self.watch:
             self._watcher = threading.Thread(target=self._follow, name="ssr-serve-watch", daemon=True)
             self._watcher.start()
 
-    def _urls(self, chosen: port_chooser.Ports) -> None:
-        reach = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        reach = f"[{reach}]" if ":" in reach else reach
-        self.http_url = f"{reach}:{chosen.http}"
-        self.grpc_url = f"{reach}:{chosen.grpc}"
-        self.metrics_url = f"http://{reach}:{chosen.metrics}/metrics"
-        self.control = Control(self.http_url, headers=_restricted_header(self._options))
-
     def _launch(self, chosen: port_chooser.Ports, backends: Path) -> bool:
         """Start the process; True once it answers, False if it ended before that."""
-        assert self._binary is not None
-        assert self._state is not None
         identity = f"{IDENTITY}-{uuid.uuid4().hex[:12]}"
         command = [
             str(self._binary.binary),
             f"--id={identity}",
-            f"--model-repository={self._state / 'models'}",
+            f"--model-repository={self._view.folder}",
             f"--backend-directory={backends}",
             "--model-control-mode=explicit",
             "--exit-on-error=false",
@@ -296,7 +284,9 @@ class Server:
             *(f"--{kind}-address={self.host}" for kind in chosen._fields),
             *(f"--{kind}-port={port}" for kind, port in chosen._asdict().items()),
             *(f"--load-model={model}" for model in self._view.models),
-            *self._options,
+            f"--log-verbose={self.log_verbose}",
+            f"--exit-timeout-secs={self.exit_timeout}",
+            *self.arguments,
         ]
         for kind in ("cache", "repoagent"):
             if (folder := self._binary.root / f"{kind}s").is_dir():
@@ -310,8 +300,8 @@ class Server:
         ).start()
         if error := started.exception():
             raise ServerError(f"{command[0]}: cannot be run ({error})")
-        deadline = time.monotonic() + self._startup_timeout
-        quick = Control(self.http_url, headers=_restricted_header(self._options), timeout=5)
+        deadline = time.monotonic() + self.startup_timeout
+        quick = Control(self.http_url, headers=_restricted_header(self.arguments), timeout=5)
         while not self._ended.is_set():
             with contextlib.suppress(ControlError):
                 if quick.metadata().get("name") == identity:
@@ -319,15 +309,14 @@ class Server:
             if time.monotonic() > deadline:
                 self.kill()
                 raise ServerError(
-                    f"tritonserver was not up after {self._startup_timeout:.0f} s\n{self.log_tail()}"
+                    f"tritonserver was not up after {self.startup_timeout:.0f} s\n{self.log_tail()}"
                 )
             self._ended.wait(0.05)
         return False
 
     def _own(self, command: list[str], started: Future[None]) -> None:
-        assert self._binary is not None
         try:
-            with open(os.dup(sys.stderr.fileno()) if self.log == "-" else self.log, "ab") as log:
+            with open(self.log if isinstance(self.log, Path) else os.dup(sys.stderr.fileno()), "ab") as log:
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *command],
                     env=self._binary.environment(),
@@ -345,12 +334,10 @@ class Server:
 
     def _link_backends(self, folder: Path) -> Path:
         """A backend folder of links: the stock backends, and this project's own."""
-        assert self._binary is not None
         folder.mkdir()
         for name, path in self._binary.backends().items():
             (folder / name).symlink_to(path)
-        own = backend_library()
-        if own is not None:
+        if own := backend_library():
             (folder / "ssr").unlink(missing_ok=True)
             (folder / "ssr").symlink_to(own.parent)
         elif self._view.needs_backend and not (folder / "ssr").exists():
@@ -374,15 +361,6 @@ def backend_library() -> Path | None:
         return None
     path = Path(str(_native.__file__)).parent / "backends" / "ssr" / "libtriton_ssr.so"
     return path if path.is_file() else None
-
-
-def _check_log(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
-    except OSError as error:
-        raise ServerError(f"log {path}: cannot be written to ({error.strerror})") from None
 
 
 def _restricted_header(options: Sequence[str]) -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from typing import Any
 
 from triton_repo import config as configuration
 from triton_repo.config import ConfigError
+from triton_repo.flavors import SSR
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def _text(value: object) -> str:
 def read_settings(config: Any) -> ServingSettings:
     """The settings of a parsed configuration; raises :class:`ConfigError` for one that tune cannot handle."""
     name = config.name or "this model"
-    if config.backend != configuration.BACKEND:
+    if config.backend != SSR.backend:
         raise ConfigError(f"{name}: a model of the backend {config.backend!r}, not of ssr")
     groups = list(config.instance_group)
     if len(groups) > 1:
@@ -71,8 +74,7 @@ def read_settings(config: Any) -> ServingSettings:
 def only_merges(config: Any) -> bool:
     """Whether a configuration's dynamic batching, if it has any, could go and only the merging with it:
     no bound on the queue, priority or order of answers stands in it."""
-    block = type(config.dynamic_batching)()
-    block.CopyFrom(config.dynamic_batching)
+    block = deepcopy(config.dynamic_batching)
     block.ClearField("preferred_batch_size")
     block.ClearField("max_queue_delay_microseconds")
     return not block.ListFields()
@@ -80,8 +82,7 @@ def only_merges(config: Any) -> bool:
 
 def with_settings(config: Any, settings: ServingSettings) -> Any:
     """A copy of the configuration with these settings; all else stays as it is."""
-    changed = type(config)()
-    changed.CopyFrom(config)
+    changed = deepcopy(config)
     group = changed.instance_group[0] if changed.instance_group else changed.instance_group.add()
     if group.kind == group.KIND_AUTO:
         group.kind = group.KIND_CPU
@@ -103,6 +104,4 @@ def with_settings(config: Any, settings: ServingSettings) -> Any:
 
 def notes(text: str) -> list[str]:
     """The comment lines that a config.pbtxt begins with."""
-    lines = text.splitlines()
-    count = next((k for k, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    return lines[:count]
+    return list(takewhile(lambda line: line.startswith("#"), text.splitlines()))

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from ssr_client.bench import bench
 from ssr_client.client import AgeClient
 
+from ssr_bundle.disk import new_folder
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_bundle.machine import CpuMeter
 from triton_repo import config as configuration
@@ -99,7 +101,7 @@ class Bench(contextlib.ExitStack):
         self._clients: dict[ServingSettings, Any] = {}
         self._names: dict[ServingSettings, str] = {}
         self._server: Server | None = None
-        self._tried = 0
+        self._numbers = count(1)
 
     @property
     def version(self) -> str:
@@ -116,8 +118,15 @@ class Bench(contextlib.ExitStack):
             hidden = folder.rename(folder.with_name(f".{folder.name}"))
             shutil.rmtree(hidden)
         for settings in wanted:
-            if settings not in self._names:
-                self._add(settings)
+            if settings in self._names:
+                continue
+            config = with_settings(self._config, settings)
+            config.name = self._names[settings] = f"c{next(self._numbers)}"
+            # Whatever versions the model pins, here there is one, under the number 1.
+            config.version_policy.latest.num_versions = 1
+            with new_folder(self._repository / config.name) as model:
+                (model / "1").symlink_to(self._bundle)
+                (model / CONFIG_FILE).write_text(configuration.to_text(config), encoding="utf-8")
         if self._server is None:
             self._server = self.enter_context(Server(self._repository, watch=False, strict=True))
         else:
@@ -128,7 +137,9 @@ class Bench(contextlib.ExitStack):
     def measure(self, trial: Trial, seconds: float) -> Round:
         """Load the settings of ``trial`` for so long and append what was measured."""
         assert self._server is not None
-        client = self._client(trial.settings)
+        if (client := self._clients.get(trial.settings)) is None:
+            client = AgeClient(self._server.grpc_url, self._names[trial.settings], wait=30)
+            self._clients[trial.settings] = self.enter_context(client)
         warm_up = 0.0 if trial.rounds else 0.2
         cpu = CpuMeter(self._server.pid)
         load = self._workload
@@ -140,24 +151,3 @@ class Bench(contextlib.ExitStack):
         latencies = result.p50_ms, result.p99_ms
         trial.rounds.append(Round(result.images_per_second, *latencies, result.mean_batch, *shares))
         return trial.rounds[-1]
-
-    def _client(self, settings: ServingSettings) -> Any:
-        assert self._server is not None
-        if settings not in self._clients:
-            client = AgeClient(self._server.grpc_url, self._names[settings], wait=30)
-            self._clients[settings] = self.enter_context(client)
-        return self._clients[settings]
-
-    def _add(self, settings: ServingSettings) -> None:
-        self._tried += 1
-        name = f"c{self._tried}"
-        config = with_settings(self._config, settings)
-        config.name = name
-        hidden = self._repository / f".{name}"
-        hidden.mkdir()
-        (hidden / "1").symlink_to(self._bundle)
-        # Whatever versions the model pins, here there is one, under the number 1.
-        config.version_policy.latest.num_versions = 1
-        (hidden / CONFIG_FILE).write_text(configuration.to_text(config), encoding="utf-8")
-        hidden.rename(self._repository / name)
-        self._names[settings] = name

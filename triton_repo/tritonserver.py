@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import zipfile
@@ -91,17 +90,17 @@ def find(*, fetch: bool = True) -> TritonServer:
     if found := shutil.which("tritonserver"):
         return TritonServer(Path(found).absolute(), "PATH")
     unpacked = cache_dir() / f"tritonserver-{VERSION}"
-    if (unpacked / _BINARY).is_file():
-        return TritonServer(unpacked / _BINARY, f"{WHEEL} (unpacked)")
-    if not fetch:
-        raise TritonServerError(
-            "tritonserver: not on PATH and not unpacked yet; `ssr-serve run` fetches it once (55 MB), "
-            "or set TRITONSERVER to a binary"
-        )
-    return TritonServer(_fetch(unpacked) / _BINARY, f"{WHEEL} (unpacked)")
+    if not (unpacked / _BINARY).is_file():
+        if not fetch:
+            raise TritonServerError(
+                "tritonserver: not on PATH and not unpacked yet; `ssr-serve run` fetches it once (55 MB), "
+                "or set TRITONSERVER to a binary"
+            )
+        _fetch(unpacked)
+    return TritonServer(unpacked / _BINARY, f"{WHEEL} (unpacked)")
 
 
-def _fetch(folder: Path) -> Path:
+def _fetch(folder: Path) -> None:
     if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
         raise TritonServerError(
             f"the wheel {WHEEL} has a server for Linux x86_64 only, this is {platform.system()} "
@@ -109,11 +108,9 @@ def _fetch(folder: Path) -> Path:
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.parent / ".lock"):
-        if (folder / _BINARY).is_file():
-            return folder
-        with temporary_folder(folder.parent, "wheel") as temporary:
-            unpack(download(temporary), folder)
-    return folder
+        if not (folder / _BINARY).is_file():
+            with temporary_folder(folder.parent, "wheel") as temporary:
+                unpack(download(temporary), folder)
 
 
 def download(folder: Path) -> Path:
@@ -153,7 +150,7 @@ def unpack(wheel: Path, folder: Path) -> None:
             archive.extract(member, made)
             bar.advance(task, member.file_size)
         binary = made / _BINARY
-        binary.chmod(binary.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+        binary.chmod(binary.stat().st_mode | 0o111)
 
 
 def _pip_reason(stderr: str) -> str:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -23,7 +24,7 @@ import numpy as np
 
 from ssr_bundle.contract import IMAGE_SIZE, Contract
 from ssr_bundle.errors import UsageError
-from ssr_bundle.machine import usable_cores
+from ssr_bundle.machine import medians, usable_cores
 from ssr_ops import Engine
 from triton_repo import config as configuration
 from triton_repo import repository
@@ -238,8 +239,7 @@ def _write(target: TunedModel, config: Any, verdict: Verdict) -> Path:
 
 def drifts(contract: Contract, precisions: Iterable[str]) -> dict[str, Any]:
     """What the quantization of a bundle says of how far answers drift from fp32, by precision."""
-    calibration = contract.quantization.calibration if contract.quantization is not None else {}
-    found = calibration.get("drift")
+    found = contract.quantization.calibration.get("drift") if contract.quantization is not None else None
     found = found if isinstance(found, dict) else {}
     return {p: found.get(p, "not stated") for p in sorted(precisions) if p != "fp32"}
 
@@ -271,20 +271,17 @@ class Search:
         """Search from ``start``, which is the present settings, or those in another precision."""
         legal = [start] if start.cores <= self.cores else []
         tried = pairs(start, engine, self.cores, self.goal)
-        best = self._stage("instances", [*legal, *tried, *self._as_sent(tried)])
+        if self.unmerged:  # as sent as well, where a request alone has a crop for every thread
+            enough = [s for s in tried if s.threads <= self.workload.crops]
+            tried += [replace(s, dynamic_batching=False, queue_delay_us=0, preferred=()) for s in enough]
+        best = self._stage("instances", [*legal, *tried])
         if best.dynamic_batching:
             best = self._stage("batch", [best, *(limited(best, b) for b in self._batches(engine))])
         if best.dynamic_batching and self.workload.crops < best.max_batch:
-            delays = [replace(best, queue_delay_us=d) for d in (0, *_DELAYS_US)]
-            best = self._stage("delay", [best, *(d for d in delays if self._bearable(d))])
+            # No longer than leaves room under the bound on p99.
+            delays = [us for us in (0, *_DELAYS_US) if us / 1e3 <= self.goal.p99_ms / 2]
+            best = self._stage("delay", [best, *(replace(best, queue_delay_us=us) for us in delays)])
         return self._judge(best)
-
-    def _as_sent(self, merged: Sequence[ServingSettings]) -> list[ServingSettings]:
-        """The same without merging, where a request alone has a crop for every thread."""
-        if not self.unmerged:
-            return []
-        enough = [s for s in merged if s.threads <= self.workload.crops]
-        return [replace(s, dynamic_batching=False, queue_delay_us=0, preferred=()) for s in enough]
 
     def _batches(self, engine: Sequence[EnginePoint]) -> list[int]:
         """Sizes to merge requests up to: no smaller than a request, none that the clients cannot fill."""
@@ -295,10 +292,6 @@ class Search:
         wanted = {max(b, self.workload.crops) for b in (enough, 16, 64, 128, 256)}
         fits = sorted(b for b in wanted if b <= most)
         return fits or [max(enough, self.workload.crops)]
-
-    def _bearable(self, settings: ServingSettings) -> bool:
-        """Whether holding back so long leaves room under the bound on p99."""
-        return settings.queue_delay_us / 1e3 <= self.goal.p99_ms / 2
 
     def _stage(self, name: str, candidates: Sequence[ServingSettings]) -> ServingSettings:
         """Let the candidates take turns, drop those that fall behind, and return the best; the first one
@@ -412,15 +405,13 @@ def measure_engine(bundle: Path, precision: str, cores: int, crops: int, seconds
     engines = {t: Engine(str(bundle), precision=precision, threads=t) for t in thread_counts(cores)}
     points = [(1, batch) for batch in sorted({*_BATCHES, min(crops, 128)})]
     points += [(t, 128) for t in engines if t > 1]
-    times: dict[tuple[int, int], list[float]] = {point: [] for point in points}
-    end = time.monotonic() + seconds
-    while len(times[1, 1]) < 3 or time.monotonic() < end:
-        for threads, batch in points:
-            begin = time.perf_counter()
-            for _ in range(max(1, 64 // batch)):
-                engines[threads].predict(images[:batch])
-            times[threads, batch].append((time.perf_counter() - begin) / max(1, 64 // batch))
-    return [EnginePoint(t, b, b / median(taken)) for (t, b), taken in times.items()]
+
+    def run(threads: int, batch: int) -> None:
+        for _ in range(max(1, 64 // batch)):
+            engines[threads].predict(images[:batch])
+
+    times = medians({f"{t} x {b}": partial(run, t, b) for t, b in points}, seconds, warmup=0)
+    return [EnginePoint(t, b, b * max(1, 64 // b) / times[f"{t} x {b}"]) for t, b in points]
 
 
 def judge(present: Trial, best: Trial, goal: Goal, workload: Workload) -> Verdict:

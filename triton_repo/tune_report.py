@@ -10,64 +10,39 @@ from triton_repo.settings import ServingSettings
 from triton_repo.trial import Trial
 from triton_repo.tune import TunedModel, Tuning
 
-COLUMNS = (
-    "instances x threads",
-    "merge to",
-    "max batch",
-    "delay us",
-    "engine",
-    "crops/s",
-    "p50 ms",
-    "p99 ms",
-    "mean batch",
-    "server CPU",
-    "client CPU",
-    "rounds",
-    "",
-)
-
 
 def report(found: Tuning, target: TunedModel) -> Report:
     """One row for each settings that were measured, best first; medians over their rounds."""
     order = sorted(found.trials, key=lambda t: found.goal.score(t, found.workload), reverse=True)
-    rows = [_row(trial, _mark(trial, found)) for trial in order]
-    parts = (
-        Facts(list(_before(found))),
-        Table("", COLUMNS, rows, ruled=True),
-        Facts(list(_after(found, target))),
-    )
-    return Report("", parts, found.to_json())
+    rows = [_row(trial, found) for trial in order]
+    table = Table("", list(rows[0]), [list(row.values()) for row in rows], ruled=True)
+    before, after = Facts(list(_before(found))), Facts(list(_after(found, target)))
+    return Report("", (before, table, after), found.to_json())
 
 
-def _row(trial: Trial, mark: str) -> list[str]:
-    s = trial.settings
-    return [
-        f"{s.instances} x {s.threads}",
-        " ".join(map(str, s.preferred or (s.max_batch,))) if s.dynamic_batching else "off",
-        str(s.max_batch),
-        str(s.queue_delay_us),
-        trial.engine or s.precision,
-        f"{trial.value('crops_per_second'):,.0f}",
-        f"{trial.value('p50_ms'):.2f}",
-        f"{trial.value('p99_ms'):.2f}",
-        f"{trial.value('mean_batch'):.1f}",
-        f"{trial.value('server_cpu'):.2f}",
-        f"{trial.value('client_cpu'):.2f}",
-        str(len(trial.rounds)),
-        mark,
-    ]
-
-
-def _mark(trial: Trial, found: Tuning) -> str:
-    verdict = found.verdict
-    marks = []
-    if trial.settings == verdict.present.settings:
-        marks.append("present")
-    if trial.settings == verdict.best.settings:
-        marks.append("best")
-    if not found.goal.keeps(trial.value("p99_ms")):
-        marks.append(f"p99 above {found.goal.p99_ms:g}")
-    return ", ".join(marks)
+def _row(trial: Trial, found: Tuning) -> dict[str, str]:
+    """Cells by the title of their column."""
+    s, verdict, goal = trial.settings, found.verdict, found.goal
+    marks = {
+        "present": s == verdict.present.settings,
+        "best": s == verdict.best.settings,
+        f"p99 above {goal.p99_ms:g}": not goal.keeps(trial.value("p99_ms")),
+    }
+    return {
+        "instances x threads": f"{s.instances} x {s.threads}",
+        "merge to": " ".join(map(str, s.preferred or (s.max_batch,))) if s.dynamic_batching else "off",
+        "max batch": str(s.max_batch),
+        "delay us": str(s.queue_delay_us),
+        "engine": trial.engine or s.precision,
+        "crops/s": f"{trial.value('crops_per_second'):,.0f}",
+        "p50 ms": f"{trial.value('p50_ms'):.2f}",
+        "p99 ms": f"{trial.value('p99_ms'):.2f}",
+        "mean batch": f"{trial.value('mean_batch'):.1f}",
+        "server CPU": f"{trial.value('server_cpu'):.2f}",
+        "client CPU": f"{trial.value('client_cpu'):.2f}",
+        "rounds": str(len(trial.rounds)),
+        "": ", ".join(mark for mark, holds in marks.items() if holds),
+    }
 
 
 def _before(found: Tuning) -> Iterable[str]:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ssr_bundle.disk import replace_file
 from triton_repo import repository as repo
-from triton_repo.config import BACKEND, CONFIG_FILE, kept_versions
+from triton_repo.config import CONFIG_FILE, kept_versions
+from triton_repo.flavors import SSR
 
 Signature = tuple[object, ...]
 
@@ -37,11 +38,11 @@ class Failure:
 
 @dataclass
 class _Linked:
-    """A model in the view: which versions are linked, from what state on disk."""
+    """A model in the view: which versions are linked, from what state on disk; of one that ``ssr-serve`` did
+    not build the whole folder, as version 0."""
 
     config: str = ""
     versions: dict[int, Signature] = field(default_factory=dict)
-    foreign: bool = False
     own: bool = False
     kept: tuple[int, ...] = ()
 
@@ -84,7 +85,10 @@ class View:
         gone = sorted(set(self._models) - {folder.name for folder in folders})
         for name in gone:
             del self._models[name]
-            _remove(self.folder / name)
+            if (self.folder / name).is_symlink():
+                (self.folder / name).unlink()
+            else:
+                shutil.rmtree(self.folder / name)
         return changed, gone
 
     def refuse(self, model: str, version: int, reason: str) -> bool:
@@ -93,7 +97,7 @@ class View:
         Returns False, and changes nothing, if no other version would be left.
         """
         linked = self._models[model]
-        if linked.foreign or version not in linked.versions or len(linked.versions) == 1:
+        if version not in linked.versions or len(linked.versions) == 1:
             return False
         self._refused[model, version] = (linked.versions[version], reason)
         self.update()
@@ -119,7 +123,7 @@ class View:
             self.failures.append(Failure(name, None, model.fault or "no good version to serve"))
             return False
         backend = model.config.backend
-        if self.backends is not None and backend not in self.backends and backend != BACKEND:
+        if self.backends is not None and backend not in self.backends and backend != SSR.backend:
             self.failures.append(Failure(name, None, lacking(backend)))
             return False
         config = (folder / CONFIG_FILE).read_text(encoding="utf-8")
@@ -136,7 +140,7 @@ class View:
                 link.symlink_to(folder / str(number))
         if before is None or before.config != config:
             replace_file(target / CONFIG_FILE, config.encode())
-        self._models[name] = _Linked(config, good, foreign=False, own=backend == BACKEND, kept=kept)
+        self._models[name] = _Linked(config, good, backend == SSR.backend, kept)
         return True
 
     def _link_foreign(self, model: repo.Model) -> bool:
@@ -145,9 +149,8 @@ class View:
             return False
         if before is None:
             (self.folder / model.name).symlink_to(model.path)
-        self._models[model.name] = _Linked(
-            "", {0: signature}, foreign=True, kept=tuple(v.number for v in model.kept())
-        )
+        kept = tuple(v.number for v in model.kept())
+        self._models[model.name] = _Linked(versions={0: signature}, kept=kept)
         return True
 
 
@@ -172,10 +175,3 @@ def _signature(folder: Path) -> Signature:
     except OSError as error:
         return (folder.name, str(error))
     return (folder.name, *sorted(entries, key=lambda e: str(e[0])))
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-    else:
-        shutil.rmtree(path)

@@ -7,13 +7,12 @@ the graph alone (strong typing), since release 11 has no other way.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ssr_bundle.disk import replace_file
-from triton_repo.compile import layers
+from triton_repo.compile import gpu, layers
 from triton_repo.compile.layers import Layer
 from triton_repo.compile.library import CompileError, Library, Target
 
@@ -31,14 +30,6 @@ COMPATIBILITY = {"exact": "NONE", "same-capability": "SAME_COMPUTE_CAPABILITY", 
 """Which GPUs but its own a plan of ``tensorrt`` runs on, as ``HardwareCompatibilityLevel`` names it."""
 
 
-@dataclass(frozen=True)
-class Built:
-    """A plan, and the layers that were made of the graph (empty where the library does not tell)."""
-
-    data: bytes
-    layers: tuple[Layer, ...]
-
-
 def build(
     library: Library,
     graph: bytes,
@@ -48,9 +39,10 @@ def build(
     compatibility: str = "exact",
     timing: Path | None = None,
     watch: Watch | None = None,
-) -> Built:
+) -> tuple[bytes, tuple[Layer, ...]]:
     """Build ``graph`` (ONNX, first axis free) for ``targets``, tuned for the middle one of ``batches``.
 
+    Returns the plan, and the layers that were made of the graph (empty where the library does not tell).
     ``timing``: where ``tensorrt`` keeps the kernels' times between builds. Raises :class:`CompileError` with
     the library's own reason.
     """
@@ -59,7 +51,8 @@ def build(
     builder = trt.Builder(log)
     if builder is None:
         raise CompileError(f"{library}: {log.reason() or 'the builder cannot start'}")
-    network = builder.create_network(_creation_flags(trt))
+    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(graph):
         errors = [" ".join(str(parser.get_error(i)).split()) for i in range(parser.num_errors)]
@@ -71,7 +64,11 @@ def build(
         # On by default: float32 convolutions would round their inputs to 10 bits, beyond fp32's tolerance and
         # below the 9-bit whole numbers of int8's first blocks.
         config.clear_flag(trt.BuilderFlag.TF32)
-    _add_profile(builder, network, config, batches)
+    profile = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        profile.set_shape(tensor.name, *[(n, *tuple(tensor.shape)[1:]) for n in batches])
+    config.add_optimization_profile(profile)
     if library.ahead_of_time:
         _set_targets(library, config, targets)
     else:
@@ -88,20 +85,7 @@ def build(
         raise CompileError(f"{library} could not build for {names}: {log.reason() or 'no reason given'}")
     if not library.ahead_of_time:
         _save_timing(config, timing)
-    return Built(bytes(plan), _inspect(trt, log, plan) or layers.from_log(log.listing))
-
-
-def _creation_flags(trt: Any) -> int:
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    return 0 if flag is None else 1 << int(flag)
-
-
-def _add_profile(builder: Any, network: Any, config: Any, batches: tuple[int, int, int]) -> None:
-    profile = builder.create_optimization_profile()
-    for index in range(network.num_inputs):
-        tensor = network.get_input(index)
-        profile.set_shape(tensor.name, *[(n, *tuple(tensor.shape)[1:]) for n in batches])
-    config.add_optimization_profile(profile)
+    return bytes(plan), _inspect(trt, log, plan) or layers.from_log(log.listing)
 
 
 def _set_targets(library: Library, config: Any, targets: Sequence[Target]) -> None:
@@ -135,16 +119,13 @@ def _load_timing(config: Any, path: Path | None) -> None:
 
 
 def _save_timing(config: Any, path: Path | None) -> None:
-    times = config.get_timing_cache() if path is not None and hasattr(config, "get_timing_cache") else None
-    if path is None or times is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, bytes(times.serialize()))
+    times = getattr(config, "get_timing_cache", lambda: None)()
+    if path is not None and times is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, bytes(times.serialize()))
 
 
 def _inspect(trt: Any, log: Any, plan: Any) -> tuple[Layer, ...]:
-    from triton_repo.compile import gpu
-
     if gpu.find() is None:  # opening an engine needs one
         return ()
     listing, runtime = log.listing, trt.Runtime(log)

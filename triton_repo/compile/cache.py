@@ -22,11 +22,6 @@ class PlanCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_dir() / "plans"
 
-    @property
-    def timing(self) -> Path:
-        """Where the builder's timing caches lie."""
-        return self.folder / "timing"
-
     def find(self, recipe: Recipe) -> tuple[Plan | None, str]:
         """The plan of ``recipe``, or None and why there is none: nothing yet, stale (how), or damaged."""
         entry = self._entry(recipe)
@@ -38,14 +33,24 @@ class PlanCache:
             with contextlib.suppress(OSError):  # a cache that is only read, or pruned meanwhile
                 os.utime(entry)
             return plan, ""
-        return None, self._stale(recipe) or "none in the cache"
+        differences: list[list[str]] = []
+        for entry in self._entries():
+            with contextlib.suppress(PlanError):
+                other = load_plan(entry).recipe
+                if (other.model, other.precision) == (recipe.model, recipe.precision):
+                    differences.append(recipe.differences(other))
+        if not differences:
+            return None, "none in the cache"
+        closest = min(differences, key=len)
+        return None, f"stale, the cached plan has {'; '.join(closest)}"
 
     def add(self, recipe: Recipe, write: Callable[[Path], None]) -> Plan:
         """Let ``write`` fill a folder, which then becomes the plan of ``recipe``, whole or not at all."""
         entry = self._entry(recipe)
         with new_folder(entry) as made:
             write(made)
-        self._prune()
+        for unused in self._entries()[LARGEST:]:
+            shutil.rmtree(unused, ignore_errors=True)
         return load_plan(entry)
 
     def _entry(self, recipe: Recipe) -> Path:
@@ -55,24 +60,6 @@ class PlanCache:
         """Newest first."""
         found = [p for p in self.folder.glob("*") if (p / PLAN_FILE).is_file() and not p.name.startswith(".")]
         return sorted(found, key=_used, reverse=True)
-
-    def _stale(self, recipe: Recipe) -> str:
-        """How the closest plan of the same model and precision differs."""
-        closest: list[str] = []
-        for entry in self._entries():
-            try:
-                other = load_plan(entry).recipe
-            except PlanError:
-                continue
-            if (other.model, other.precision) == (recipe.model, recipe.precision):
-                differences = recipe.differences(other)
-                if not closest or len(differences) < len(closest):
-                    closest = differences
-        return f"stale, the cached plan has {'; '.join(closest)}" if closest else ""
-
-    def _prune(self) -> None:
-        for entry in self._entries()[LARGEST:]:
-            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _used(entry: Path) -> float:

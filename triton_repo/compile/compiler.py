@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.bundle import Bundle
 from ssr_ops.export import PRECISIONS
 from ssr_ops.export.names import network_sha256
 from triton_repo.compile import builder, gpu
@@ -34,9 +34,9 @@ BATCHES = (1, 16, 64)
 
 
 def compile_plan(
-    bundle: Bundle | str | os.PathLike[str],
+    bundle: Bundle,
     precision: str,
-    targets: Iterable[Target | str] | None = None,
+    targets: Iterable[str] | None = None,
     *,
     batches: tuple[int, int, int] = BATCHES,
     cache: Path | None = None,
@@ -57,7 +57,6 @@ def compile_plan(
     The graph handed to the builder is replayed in ONNX Runtime first. The plan is not run here: see
     ``replay_plan``. Raises :class:`CompileError`, or ``ExportError`` and ``ReplayError`` of the graph.
     """
-    opened = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
     if precision not in PRECISIONS:
         raise ArgumentError(f"precision: expected {', '.join(PRECISIONS)}, got {precision!r}")
     smallest, tuned, largest = batches
@@ -68,7 +67,7 @@ def compile_plan(
         )
     if compatibility not in COMPATIBILITY:
         raise ArgumentError(f"compatibility: expected {', '.join(COMPATIBILITY)}, got {compatibility!r}")
-    wanted = None if targets is None else tuple(sorted({_target(t) for t in targets}))
+    wanted = None if targets is None else tuple(sorted({Target.parse(t) for t in targets}))
     card = gpu.find()
     used = library if isinstance(library, Library) else _choose(library, wanted, card)
     chosen = _targets(used, wanted, card)
@@ -80,20 +79,20 @@ def compile_plan(
     except ModuleNotFoundError as error:
         raise NotInstalled(f"{error.name} is not installed: pip install 'ssr-serve[tensorrt]'") from None
 
-    graph = build_onnx(opened, precision).SerializeToString(deterministic=True)
+    graph = build_onnx(bundle, precision).SerializeToString(deterministic=True)
     recipe = Recipe(
-        model=opened.contract.name,
+        model=bundle.contract.name,
         precision=precision,
         library=used.name,
         version=used.version,
         targets=tuple(map(str, chosen)),
         gpu="" if used.ahead_of_time or card is None else card.name,
         compatibility=compatibility,
-        batches=(smallest, tuned, largest),
+        batches=batches,
         revision=builder.REVISION,
-        interface_sha256=opened.contract.interface.sha256,
-        weights_sha256=opened.contract.weights_sha256,
-        network_sha256=network_sha256(opened.contract, precision),
+        interface_sha256=bundle.contract.interface.sha256,
+        weights_sha256=bundle.contract.weights_sha256,
+        network_sha256=network_sha256(bundle.contract, precision),
         onnx_sha256=hashlib.sha256(graph).hexdigest(),
     )
     kept = PlanCache(cache)
@@ -103,26 +102,21 @@ def compile_plan(
     reason = reason or "asked to build again"
     if say is not None:
         say(f"{recipe.model} {precision}: building with {used} for {', '.join(recipe.targets)}: {reason}")
-    replayed = asdict(replay_onnx(graph, opened, f"{recipe.model} {precision}"))
+    replayed = asdict(replay_onnx(graph, bundle, f"{recipe.model} {precision}"))
+    card_name = re.sub(r"[^A-Za-z0-9]", "-", recipe.gpu) or "any"
     begin = time.monotonic()
-    made = builder.build(
+    data, layers = builder.build(
         used,
         graph,
         chosen,
         recipe.batches,
         compatibility=compatibility,
-        timing=kept.timing / f"{used.name}-{used.version}-{_file_name(recipe.gpu)}",
+        timing=kept.folder / "timing" / f"{used.name}-{used.version}-{card_name}",
         watch=watch,
     )
     seconds = time.monotonic() - begin
-    plan = kept.add(
-        recipe, lambda folder: write_plan(folder, made.data, recipe, made.layers, replayed, seconds)
-    )
+    plan = kept.add(recipe, lambda folder: write_plan(folder, data, recipe, layers, replayed, seconds))
     return replace(plan, rebuilt=True, reason=reason)
-
-
-def _target(target: Target | str) -> Target:
-    return target if isinstance(target, Target) else Target.parse(target)
 
 
 def _choose(name: str | None, wanted: tuple[Target, ...] | None, card: gpu.Gpu | None) -> Library:
@@ -140,8 +134,7 @@ def _targets(library: Library, wanted: tuple[Target, ...] | None, card: gpu.Gpu 
     if not library.ahead_of_time:
         if card is None:
             raise NotBuildable(f"{library} builds on a GPU and there is none: {INSTALL['tensorrt_rtx']}")
-        if wanted not in (None, (card.target,)):
-            assert wanted is not None
+        if wanted is not None and wanted != (card.target,):
             raise CompileError(
                 f"target: {library} builds for the GPU at hand ({card}) alone, not for "
                 f"{', '.join(map(str, wanted))}: {INSTALL['tensorrt_rtx']}"
@@ -150,19 +143,15 @@ def _targets(library: Library, wanted: tuple[Target, ...] | None, card: gpu.Gpu 
     if wanted is not None:
         if not wanted:
             raise ArgumentError(f"target: none given, expected {', '.join(map(str, library.targets()))}")
-        chosen = wanted
-    elif card is not None:
-        if card.target not in library.targets():
-            raise NotBuildable(
-                f"{library.refusal(card.target, f'the GPU at hand, {card}')}: {INSTALL['tensorrt']}; "
-                "for another machine, name its target"
-            )
-        chosen = (card.target,)
-    else:
-        chosen = library.targets()
-    library.check_targets(chosen)
-    return chosen
-
-
-def _file_name(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text) or "any"
+        for target in wanted:
+            if target not in library.targets():
+                raise CompileError(f"target: {library.refusal(target, str(target))}")
+        return wanted
+    if card is None:
+        return library.targets()
+    if card.target not in library.targets():
+        raise NotBuildable(
+            f"{library.refusal(card.target, f'the GPU at hand, {card}')}: {INSTALL['tensorrt']}; "
+            "for another machine, name its target"
+        )
+    return (card.target,)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -69,37 +69,31 @@ def find() -> Gpu | None:
 
 def require() -> Gpu:
     """The GPU at hand. Raises :class:`NotRunnable` saying what is missing."""
+    name, numbers = ctypes.create_string_buffer(256), []
     try:
-        return _first()
+        _call("cuInit", 0)
+        device = _device()
+        _call("cuDeviceGetName", name, len(name), device)
+        for attribute in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR):
+            value = c_int()
+            _call("cuDeviceGetAttribute", byref(value), attribute, device)
+            numbers.append(value.value)
     except GpuError as error:
         raise NotRunnable(f"no usable GPU: {error}") from None
-
-
-def _first() -> Gpu:
-    _call("cuInit", 0)
-    device = _device()
-    name = ctypes.create_string_buffer(256)
-    _call("cuDeviceGetName", name, len(name), device)
-    numbers = []
-    for attribute in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR):
-        value = c_int()
-        _call("cuDeviceGetAttribute", byref(value), attribute, device)
-        numbers.append(value.value)
     return Gpu(name.value.decode(errors="replace"), Target(*numbers))
 
 
 class Stream:
-    """A CUDA stream with memory that lives as long; see :func:`stream`."""
+    """A CUDA stream with memory that lives as long as ``life``; see :func:`stream`."""
 
-    def __init__(self, handle: int) -> None:
-        self.handle = handle
-        self._memory: list[int] = []
+    def __init__(self, handle: int, life: ExitStack) -> None:
+        self.handle, self._life = handle, life
 
     def allocate(self, size: int) -> int:
         """Address of ``size`` bytes on the GPU."""
         address = c_uint64()
         _call("cuMemAlloc_v2", byref(address), size)
-        self._memory.append(address.value)
+        self._life.callback(_call, "cuMemFree_v2", address.value)
         return address.value
 
     def upload(self, address: int, array: NDArray[Any]) -> None:
@@ -113,10 +107,6 @@ class Stream:
     def synchronize(self) -> None:
         _call("cuStreamSynchronize", self.handle)
 
-    def free(self) -> None:
-        while self._memory:
-            _call("cuMemFree_v2", self._memory.pop())
-
 
 @contextmanager
 def stream() -> Iterator[Stream]:
@@ -125,18 +115,13 @@ def stream() -> Iterator[Stream]:
     _call("cuInit", 0)
     device = _device()
     context, handle = c_void_p(), c_void_p()
-    _call("cuDevicePrimaryCtxRetain", byref(context), device)
-    try:
+    with ExitStack() as life:
+        _call("cuDevicePrimaryCtxRetain", byref(context), device)
+        life.callback(_call, "cuDevicePrimaryCtxRelease_v2", device)
         _call("cuCtxSetCurrent", context)
         _call("cuStreamCreate", byref(handle), _NON_BLOCKING)
-        created = Stream(int(handle.value or 0))
-        try:
-            yield created
-        finally:
-            created.free()
-            _call("cuStreamDestroy_v2", handle)
-    finally:
-        _call("cuDevicePrimaryCtxRelease_v2", device)
+        life.callback(_call, "cuStreamDestroy_v2", handle)
+        yield Stream(int(handle.value or 0), life)
 
 
 def _device() -> int:

@@ -35,9 +35,6 @@ class Layer:
         """Whether it runs a kernel; signals and waits between streams do not."""
         return self.kind.lower() not in _SCHEDULING
 
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "kind": self.kind, "types": list(self.types), "nodes": list(self.nodes)}
-
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Layer:
         return cls(str(data["name"]), str(data["kind"]), tuple(data["types"]), tuple(data["nodes"]))

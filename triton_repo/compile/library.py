@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,12 +81,6 @@ class Library:
         listed = sorted(Target.parse(name) for name in names if re.fullmatch(r"SM\d+", name))
         return tuple(target for target in listed if target >= OLDEST_TARGET)
 
-    def check_targets(self, targets: Iterable[Target]) -> None:
-        """Raise :class:`CompileError` for the first that this library does not build for."""
-        for target in targets:
-            if target not in self.targets():
-                raise CompileError(f"target: {self.refusal(target, str(target))}")
-
     def refusal(self, target: Target, named: str) -> str:
         """The sentence that ``target``, called ``named`` in it, is none of :meth:`targets`."""
         reason = " (it lacks the network's float32 matrix products there)" if target < OLDEST_TARGET else ""
@@ -108,24 +101,17 @@ def open_library(name: str | None = None) -> Library:
     for candidate in [name] if name else OLDEST:
         try:
             module = importlib.import_module(candidate)
-        except ModuleNotFoundError as error:
-            if error.name != candidate:
-                raise CompileError(f"{candidate} cannot be imported: {error}") from None
-            continue
         except (ImportError, OSError) as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == candidate:
+                continue
             raise CompileError(f"{candidate} cannot be imported: {error}") from None
-        return _checked(candidate, module)
+        version = str(getattr(module, "__version__", ""))
+        if tuple(int(n) for n in re.findall(r"\d+", version)[:2]) < OLDEST[candidate]:
+            raise CompileError(
+                f"{candidate} {version or 'without a version'} is too old, "
+                f"expected {'.'.join(map(str, OLDEST[candidate]))} or newer: {INSTALL[candidate]}"
+            )
+        return Library(candidate, version, module)
     if name:
         raise NotInstalled(f"{name} is not installed: {INSTALL[name]}")
     raise NotInstalled(f"no TensorRT is installed: {INSTALL['tensorrt_rtx']}, or {INSTALL['tensorrt']}")
-
-
-def _checked(name: str, module: Any) -> Library:
-    version = str(getattr(module, "__version__", ""))
-    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
-    if numbers < OLDEST[name]:
-        oldest = ".".join(map(str, OLDEST[name]))
-        raise CompileError(
-            f"{name} {version or 'without a version'} is too old, expected {oldest} or newer: {INSTALL[name]}"
-        )
-    return Library(name, version, module)

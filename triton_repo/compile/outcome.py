@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +14,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.report import Facts, Report, Table
-from triton_repo.compile import PRECISIONS, NotRunnable, Plan, PlanReplay, compile_plan, replay_plan
+from ssr_ops.export import PRECISIONS
 from triton_repo.compile.builder import Watch
+from triton_repo.compile.compiler import compile_plan
+from triton_repo.compile.gpu import NotRunnable
 from triton_repo.compile.library import ArgumentError, CompileError
-
-_COLUMNS = ("precision", "library", "for", "batch", "plan", "kernels", "graph in ONNX Runtime", "on the GPU")
+from triton_repo.compile.plan import Plan
+from triton_repo.compile.runner import PlanReplay, replay_plan
 
 
 @dataclass(frozen=True)
@@ -30,21 +32,21 @@ class Outcome:
     ran: PlanReplay | None
     not_run: str
 
-    def row(self) -> list[str]:
-        plan, recipe = self.plan, self.plan.recipe
-        onnx = plan.onnx
-        return [
-            recipe.precision,
-            f"{recipe.library} {recipe.version}",
-            recipe.gpu or ", ".join(recipe.targets),
-            ", ".join(map(str, recipe.batches)),
-            f"{plan.bytes / 1024:,.0f} KiB, {f'built in {plan.seconds:.1f} s' if plan.rebuilt else 'cached'}",
-            str(plan.launches or "not told"),
-            f"{onnx['worst']:.2g} {onnx['unit']}, allowed {onnx['tolerance']:.2g}",
-            f"{self.ran.worst:.2g} {self.ran.unit}, allowed {self.ran.tolerance:.2g}"
-            if self.ran
-            else f"built, not run: {self.not_run}",
-        ]
+    def row(self) -> dict[str, str]:
+        """Cells by the title of their column."""
+        plan, recipe, ran = self.plan, self.plan.recipe, self.ran
+        how = f"built in {plan.seconds:.1f} s" if plan.rebuilt else "cached"
+        drift = "{worst:.2g} {unit}, allowed {tolerance:.2g}"
+        return {
+            "precision": recipe.precision,
+            "library": f"{recipe.library} {recipe.version}",
+            "for": recipe.gpu or ", ".join(recipe.targets),
+            "batch": ", ".join(map(str, recipe.batches)),
+            "plan": f"{plan.bytes / 1024:,.0f} KiB, {how}",
+            "kernels": str(plan.launches or "not told"),
+            "graph in ONNX Runtime": drift.format(**plan.onnx),
+            "on the GPU": drift.format(**vars(ran)) if ran else f"built, not run: {self.not_run}",
+        }
 
     def to_json(self) -> dict[str, Any]:
         plan = self.plan
@@ -57,7 +59,7 @@ class Outcome:
             "reason": plan.reason,
             "seconds": plan.seconds,
             "onnx_replay": dict(plan.onnx),
-            "layers": [layer.to_json() for layer in plan.layers],
+            "layers": [asdict(layer) for layer in plan.layers],
             "ran": asdict(self.ran) if self.ran else None,
             "not_run": self.not_run,
         }
@@ -66,7 +68,8 @@ class Outcome:
 def report(outcomes: Sequence[Outcome]) -> Report:
     """A row for each precision, and where its plan is."""
     places = [f"{outcome.plan.recipe.precision}: {outcome.path}" for outcome in outcomes]
-    table = Table("", _COLUMNS, [outcome.row() for outcome in outcomes], ruled=True)
+    rows = [outcome.row() for outcome in outcomes]
+    table = Table("", list(rows[0]), [list(row.values()) for row in rows], ruled=True)
     return Report("", (table, Facts(places)), [outcome.to_json() for outcome in outcomes])
 
 
@@ -150,9 +153,8 @@ def _progress(console: Console) -> Iterator[Watch]:
     )
     with bar:
         task = bar.add_task("", total=None)
-        update: Callable[..., None] = bar.update
 
         def watch(phase: str, done: int, steps: int) -> None:
-            update(task, description=phase, completed=done, total=steps)
+            bar.update(task, description=phase, completed=done, total=steps)
 
         yield watch

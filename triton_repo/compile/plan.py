@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ssr_bundle.bundle import Bundle, hash_file, read_bundle
+from ssr_bundle.bundle import Bundle, hash_file
 from ssr_bundle.contract import canonical_json
 from ssr_bundle.disk import replace_file
 from ssr_bundle.errors import SsrError
@@ -64,11 +64,9 @@ class Recipe:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Recipe:
-        values = {f.name: data[f.name] for f in fields(cls)}
-        values["targets"] = tuple(str(t) for t in values["targets"])
-        smallest, tuned, largest = values["batches"]
-        values["batches"] = (int(smallest), int(tuned), int(largest))
-        return cls(**values)
+        smallest, tuned, largest = map(int, data["batches"])
+        targets = tuple(map(str, data["targets"]))
+        return cls(**{**data, "targets": targets, "batches": (smallest, tuned, largest)})
 
 
 @dataclass(frozen=True)
@@ -122,13 +120,13 @@ def write_plan(
         "plan": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
         "onnx_replay": dict(onnx),
         "seconds": round(seconds, 3),
-        "layers": [layer.to_json() for layer in layers],
+        "layers": [asdict(layer) for layer in layers],
     }
     (folder / PLAN_FILE).write_bytes(data)
     (folder / SIDECAR).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def read_plan(path: str | os.PathLike[str], bundle: Bundle | str | os.PathLike[str] | None = None) -> Plan:
+def read_plan(path: str | os.PathLike[str], bundle: Bundle | None = None) -> Plan:
     """The plan at ``path`` (the file, or its folder), fit to be loaded here.
 
     Raises :class:`PlanError` naming what is wrong: no sidecar, truncated or altered, another contract than
@@ -136,7 +134,7 @@ def read_plan(path: str | os.PathLike[str], bundle: Bundle | str | os.PathLike[s
     """
     plan = load_plan(path)
     if bundle is not None:
-        check_contract(plan, bundle if isinstance(bundle, Bundle) else read_bundle(bundle))
+        check_contract(plan, bundle)
     check_machine(plan)
     return plan
 
@@ -222,13 +220,10 @@ def check_machine(plan: Plan) -> None:
 def runs_on(plan: Plan, card: gpu.Gpu) -> bool:
     """Whether ``plan`` may run on ``card``: among its targets, or as its hardware compatibility allows."""
     recipe = plan.recipe
-    if not recipe.gpu:
-        return card.target in plan.targets
-    if recipe.compatibility == "ampere+":
+    if recipe.gpu and recipe.compatibility == "ampere+":
         return card.target >= Target(8, 0)
-    if recipe.compatibility == "same-capability":
-        return card.target in plan.targets
-    return card.name == recipe.gpu and card.target in plan.targets
+    other = recipe.gpu and recipe.compatibility == "exact" and recipe.gpu != card.name
+    return not other and card.target in plan.targets
 
 
 def _short(value: object) -> str:

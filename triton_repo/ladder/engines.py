@@ -1,8 +1,9 @@
-"""The rungs that compute in this process: the reference itself, torch, the native engine, ONNX Runtime."""
+"""The rungs that compute in this process: the reference itself, torch, the native engine, ONNX Runtime, and
+TensorRT, whose plans are built wherever the library builds and run where there is a GPU for them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import TABLE
 from ssr_ops.native import native
 from triton_repo.compile import NotRunnable, gpu
+from triton_repo.compile import gpu
+from triton_repo.compile.compiler import compile_plan
+from triton_repo.compile.library import CompileError, open_library
+from triton_repo.compile.plan import Plan, read_plan
+from triton_repo.compile.runner import run_plan
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Rung
 
 _BATCH = 256
@@ -22,12 +28,8 @@ _BATCH = 256
 
 def recorded(bundle: Bundle) -> Rung:
     """The ground: the reference's answers now, against those recorded when the bundle was written."""
-
-    def open_record() -> Opened:
-        record = bundle.golden()["output"]
-        return Opened(lambda images: record, "golden record")
-
-    return Rung("reference", "fp64", "golden record", open_record)
+    by = "golden record"
+    return Rung("reference", "fp64", by, lambda: Opened(lambda images: bundle.golden()["output"], by))
 
 
 def torch_rung(bundle: Bundle) -> Rung:
@@ -80,7 +82,7 @@ def _open_native(bundle: Bundle, precision: str, name: str) -> Opened:
 def _open_cuda(bundle: Bundle) -> Opened:
     if not native.built_with_cuda:
         raise NotRun("this build of the native core has no CUDA")
-    need_gpu()
+    gpu.require()
     engine = ssr_ops.Engine(bundle, device="cuda")
     return Opened(engine.predict, engine.implementation)
 
@@ -115,15 +117,38 @@ def onnx_rung(bundle: Bundle, precision: str) -> Rung:
     return Rung("onnx", precision, "onnxruntime", open_graph)
 
 
+def tensorrt_rung(bundle: Bundle, precision: str, say: Callable[[str], None]) -> Rung:
+    """The bundle compiled for this machine, from the cache of plans or built now."""
+
+    def open_plan() -> Opened:
+        need_quantization(bundle, precision)
+        try:
+            open_library()
+        except CompileError as error:
+            raise NotRun(str(error)) from None
+        return _opened(compile_plan(bundle, precision, say=say))
+
+    return Rung("tensorrt", precision, "TensorRT", open_plan)
+
+
+def served_plan(version: Bundle, precision: str) -> Rung:
+    """The plan that lies in a version folder of the model repository."""
+    return Rung("tensorrt", precision, "model.plan", lambda: _opened(read_plan(version.path, version)))
+
+
+def _opened(plan: Plan) -> Opened:
+    recipe = plan.recipe
+
+    def predict(images: Images) -> Answers:
+        try:
+            return run_plan(plan, images)
+        except gpu.NotRunnable as error:
+            raise NotRun(f"for {', '.join(recipe.targets)}; {error}", built=True) from None
+
+    return Opened(predict, f"{recipe.library} {recipe.version}")
+
+
 def need_quantization(bundle: Bundle, precision: str) -> None:
     """Raise :class:`NotRun` for a precision that this bundle was not quantized for."""
     if precision in QUANTIZED and bundle.contract.quantization is None:
         raise NotRun("the bundle is not quantized: `ssr-train quantize` does it")
-
-
-def need_gpu() -> None:
-    """Raise :class:`NotRun` where there is no GPU; what fails on one that is there is a failure."""
-    try:
-        gpu.require()
-    except NotRunnable as error:
-        raise NotRun(str(error)) from None

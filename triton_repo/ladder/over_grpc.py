@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +14,15 @@ from ssr_client import AgeClient
 import ssr_ops
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.errors import SsrError
+from triton_repo.compile import gpu
 from triton_repo.config import Options
 from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor
-from triton_repo.ladder.engines import need_gpu, need_quantization
+from triton_repo.ladder.engines import need_quantization
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Predict, Rung
 from triton_repo.repository import build
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer, TritonServerError, find
-from triton_repo.view import lacking
+from triton_repo.view import Failure, lacking
 
 _HELD_TO = {SSR.name: "native", ONNX.name: "onnx", TENSORRT.name: "tensorrt"}
 
@@ -30,20 +32,17 @@ class LateServer:
 
     def __init__(self, start: Callable[[], Server]) -> None:
         self._start = start
-        self._server: Server | None = None
-        self._trouble: Exception | None = None
+        self._started: Future[Server] | None = None
 
     def __call__(self) -> Server:
-        if self._trouble is not None:
-            raise self._trouble
-        if self._server is None:
+        if self._started is None:
+            self._started = Future()
             try:
                 _need_server()
-                self._server = self._start()
+                self._started.set_result(self._start())
             except (NotRun, SsrError, OSError) as error:
-                self._trouble = error
-                raise
-        return self._server
+                self._started.set_exception(error)
+        return self._started.result()
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,10 @@ class ServedVersion:
     def _open(self, late: LateServer) -> Opened:
         need_quantization(self.bundle, self.precision)
         if self.flavor is not SSR:
-            self._need_backend()
+            if self.flavor.backend not in _need_server().backends():
+                raise NotRun(lacking(self.flavor.backend))
+            if self.device == "cuda":
+                gpu.require()
         server = late()
         for failure in server.failures:
             if failure.model == self.name and failure.version in (None, self.version):
@@ -74,13 +76,6 @@ class ServedVersion:
             return Opened(answer, f"{self.flavor.backend} backend")
         engine = ssr_ops.Engine(self.bundle, device=self.device, precision=self.precision)
         return Opened(answer, engine.implementation, engine.predict)
-
-    def _need_backend(self) -> None:
-        """Raise :class:`NotRun` where the server lacks the flavor's backend, or the backend its GPU."""
-        if self.flavor.backend not in _need_server().backends():
-            raise NotRun(lacking(self.flavor.backend))
-        if self.device == "cuda":
-            need_gpu()
 
 
 def ask(url: str, model: ServedVersion) -> Predict:
@@ -102,30 +97,25 @@ def ask(url: str, model: ServedVersion) -> Predict:
 
 
 def bench_rungs(bundle: Bundle, precisions: Sequence[str], stack: contextlib.ExitStack) -> list[Rung]:
-    """The bundle served from a temporary repository, a model a precision, until ``stack`` is closed."""
-    refused: dict[str, SsrError] = {}
+    """The bundle served from a temporary repository, a model a precision, until ``stack`` is closed. What
+    cannot be built is one of the server's failures, as what it cannot load is."""
 
     def start() -> Server:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssr-verify-")))
+        refused = []
         for precision in precisions:
             try:
                 build([(precision, bundle.path)], folder, Options(precision=precision))
             except SsrError as error:
-                refused[precision] = error
+                refused.append(Failure(precision, None, str(error)))
         if len(refused) == len(precisions):
-            raise next(iter(refused.values()))
-        return stack.enter_context(Server(folder, watch=False))
+            raise SsrError(refused[0].reason)
+        server = stack.enter_context(Server(folder, watch=False))
+        server.failures += refused
+        return server
 
     late = LateServer(start)
-
-    def open_served(precision: str) -> Opened:
-        need_quantization(bundle, precision)
-        late()
-        if precision in refused:
-            raise refused[precision]
-        return ServedVersion(precision, 1, bundle, precision).rung(late).open()
-
-    return [Rung("served", p, "tritonserver", lambda p=p: open_served(p), "native") for p in precisions]  # type: ignore[misc]
+    return [ServedVersion(precision, 1, bundle, precision).rung(late) for precision in precisions]
 
 
 def _need_server() -> TritonServer:

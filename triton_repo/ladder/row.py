@@ -12,6 +12,8 @@ from ssr_bundle.contract import Contract
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import Limits, required
 from ssr_ops.drift import Drift
+from triton_repo.compile.gpu import NotRunnable
+from triton_repo.compile.library import NotBuildable, NotInstalled
 from triton_repo.ladder.pictures import Pictures
 from triton_repo.ladder.rung import NotRun, Opened, Rung
 
@@ -61,8 +63,9 @@ def climb(rung: Rung, sets: list[Pictures], contract: Contract, model: str = "")
         blank = replace(blank, by=opened.by)
         limits = required(rung.held_to or rung.step, rung.precision, contract)
         return [_compare(blank, opened, pictures, limits, contract) for pictures in sets]
-    except NotRun as reason:
-        verdict: Verdict = "built, not run" if reason.built else "not run"
+    except (NotRun, NotBuildable, NotInstalled, NotRunnable) as reason:
+        built = isinstance(reason, NotRun) and reason.built
+        verdict: Verdict = "built, not run" if built else "not run"
         return [replace(blank, verdict=verdict, reason=_one_line(reason))]
     except (SsrError, OSError) as error:
         return [replace(blank, verdict="failed", reason=_one_line(error))]
@@ -78,26 +81,15 @@ def _compare(blank: Row, opened: Opened, pictures: Pictures, limits: Limits, con
     if answers.shape != pictures.expected.shape:
         reason = f"answers of shape {answers.shape} to {len(pictures.images)} pictures"
         return replace(row, verdict="failed", reason=reason)
-    faces = slice(0, pictures.faces)
-    row = replace(
-        row,
-        drift=Drift.of(answers[faces], pictures.expected[faces]),
-        allowed=limits.bounds(pictures.many),
-    )
-    wrong = [*_beyond(row), *_outside(answers, contract)]
+    drift = Drift.of(answers[: pictures.faces], pictures.expected[: pictures.faces])
+    row = replace(row, drift=drift, allowed=limits.bounds(pictures.many))
+    found = [(name, abs(getattr(drift, name)), limit) for name, limit in row.allowed.items()]
+    # So that NaN is beyond every limit.
+    wrong = [f"{name} {size:.3g}, allowed {limit:.3g}" for name, size, limit in found if not size <= limit]
+    wrong += _outside(answers, contract)
     if opened.twin is not None:
         wrong += _other_bits(answers, np.asarray(opened.twin(pictures.images)))
     return replace(row, verdict="failed" if wrong else "ok", reason="; ".join(wrong))
-
-
-def _beyond(row: Row) -> list[str]:
-    assert row.drift is not None
-    found = {name: abs(getattr(row.drift, name)) for name in row.allowed}
-    return [
-        f"{name} {found[name]:.3g}, allowed {limit:.3g}"
-        for name, limit in row.allowed.items()
-        if not found[name] <= limit  # so that NaN fails
-    ]
 
 
 def _outside(answers: Any, contract: Contract) -> list[str]:

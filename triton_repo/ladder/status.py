@@ -19,17 +19,12 @@ class Progress(Protocol):
 @contextmanager
 def shown(console: Console) -> Iterator[Progress]:
     """Show progress on ``console`` as long as the context lasts."""
-    if not console.is_terminal:
-
-        def line(text: str, done: int = 0, total: int = 0) -> None:
-            if done == 0:
-                console.print(text, markup=False, style="dim")
-
-        yield line
-        return
-    with console.status("") as status:
+    with console.status("") as status:  # which shows nothing but on a terminal
 
         def update(text: str, done: int = 0, total: int = 0) -> None:
-            status.update(escape(f"{text}: {done} of {total}" if total else text))
+            if console.is_terminal:
+                status.update(escape(f"{text}: {done} of {total}" if total else text))
+            elif done == 0:
+                console.print(text, markup=False, style="dim")
 
         yield update

@@ -59,9 +59,7 @@ def _notes(ladder: Ladder) -> list[str]:
 
 def check(ladder: Ladder) -> None:
     """Raise :class:`SsrError` naming the rows that fall short, if any do."""
-    failed = ladder.failed
-    if not failed:
-        return
-    named = "; ".join(f"{row.name}: {row.reason}" for row in failed[:_NAMED])
-    more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
-    raise SsrError(f"{ladder.path}: {len(failed)} of {len(ladder.rows)} rows fall short: {named}{more}")
+    if failed := ladder.failed:
+        named = "; ".join(f"{row.name}: {row.reason}" for row in failed[:_NAMED])
+        more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+        raise SsrError(f"{ladder.path}: {len(failed)} of {len(ladder.rows)} rows fall short: {named}{more}")
