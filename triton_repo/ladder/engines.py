@@ -15,7 +15,6 @@ from ssr_bundle.contract import PRECISIONS as QUANTIZED
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import TABLE
 from ssr_ops.native import native
-from triton_repo.compile import NotRunnable, gpu
 from triton_repo.compile import gpu
 from triton_repo.compile.compiler import compile_plan
 from triton_repo.compile.library import CompileError, open_library
