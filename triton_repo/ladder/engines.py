@@ -14,7 +14,7 @@ from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import PRECISIONS as QUANTIZED
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import TABLE
-from ssr_ops.native import native
+from ssr_ops import native
 from triton_repo.compile import gpu
 from triton_repo.compile.compiler import compile_plan
 from triton_repo.compile.library import CompileError, open_library
@@ -79,7 +79,7 @@ def _open_native(bundle: Bundle, precision: str, name: str) -> Opened:
 
 
 def _open_cuda(bundle: Bundle) -> Opened:
-    if not native.built_with_cuda:
+    if not native.native.built_with_cuda:
         raise NotRun("this build of the native core has no CUDA")
     gpu.require()
     engine = ssr_ops.Engine(bundle, device="cuda")
