@@ -3,11 +3,9 @@ contract."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -27,13 +25,12 @@ from ssr_bundle.bundle import (
 from ssr_bundle.contract import PRECISIONS, Contract
 from ssr_bundle.disk import check_folder
 from ssr_bundle.errors import SsrError
-from ssr_bundle.report import table
+from ssr_bundle.report import plain, table
 from ssr_ops import reference
-from ssr_ops.export.names import PRECISIONS as ONNX_PRECISIONS
-from ssr_ops.export.names import command, onnx_name
+from ssr_ops.export.names import command, onnx_name, outdated
 from ssr_ops.replay import ReplayError, replay_all
 from ssr_train.evaluation.asked import Source
-from ssr_train.evaluation.intervals import Coverage, band_names, calibrate, check_coverage, measure_coverage
+from ssr_train.evaluation.intervals import band_names, calibrate, check_coverage, measure_coverage
 from ssr_train.evaluation.selection import Index, Origin, Selection, ask, select
 from ssr_train.inference import Years, open_runner
 
@@ -91,7 +88,17 @@ def calibrate_bundle(
             with open_runner(bundle, "native", precision=precision) as runner:
                 answers = ask(runner, chosen.faces, halves.index[1], console)
             measured[precision] = measure_coverage(found, answers, halves.ages[1], clip)
-    record = _record(chosen, halves, counts, measured, coverage, name)
+    record = {
+        **chosen.to_json(),
+        "labels_sha256": chosen.faces.labels_sha256,
+        "drawn": None if chosen.seed is None else {"set": chosen.faces.name, "seed": chosen.seed},
+        "method": "split conformal by band of answers",
+        "engine": name,
+        "coverage": coverage,
+        "halved_by": halves.by,
+        "faces": counts,
+        "held_out": plain(measured),
+    }
     calibrated = replace(contract, interval=found, provenance={**contract.provenance, RECORD: record})
     written = _write(bundle, calibrated, out, force, console)
     for line in chosen.lines:
@@ -106,7 +113,9 @@ def calibrate_bundle(
     ]
     table(rows, header=("answer", "+- years", "calibrated on", "measured coverage, held out"))
     for precision, result in measured.items():
-        console.print(f"{precision}: {result.overall}, mean width {result.width:.2f} years", markup=False)
+        console.print(
+            f"{precision}: {result.overall}, mean width {result.mean_width:.2f} years", markup=False
+        )
     return written
 
 
@@ -124,46 +133,19 @@ def halve(chosen: Selection, answers: Years, seed: int) -> Halves:
     first = np.zeros(persons, np.bool_)
     taken = min(int(np.searchsorted(filled, len(index) / 2)) + 1, persons - 1)
     first[order[:taken]] = True
-    parts = (first[owner], ~first[owner])
-    ages = faces.ages[index].astype(np.float64)
+    one, ages = first[owner], faces.ages[index].astype(np.float64)
     return Halves(
-        (answers[parts[0]], answers[parts[1]]),
-        (ages[parts[0]], ages[parts[1]]),
-        (index[parts[0]], index[parts[1]]),
-        "subject" if known else "image",
+        answers=(answers[one], answers[~one]),
+        ages=(ages[one], ages[~one]),
+        index=(index[one], index[~one]),
+        by="subject" if known else "image",
     )
-
-
-def _record(
-    chosen: Selection,
-    halves: Halves,
-    counts: list[int],
-    measured: dict[str, Coverage],
-    coverage: float,
-    runner: str,
-) -> dict[str, Any]:
-    record = {
-        "data": chosen.faces.description,
-        "data_sha256": chosen.faces.sha256,
-        "labels_sha256": chosen.faces.labels_sha256,
-        "drawn": None if chosen.seed is None else {"set": chosen.faces.name, "seed": chosen.seed},
-        "synthetic": chosen.faces.synthetic,
-        "selection": list(chosen.lines),
-        "chose_epoch": chosen.choosing,
-        "method": "split conformal by band of answers",
-        "engine": runner,
-        "coverage": coverage,
-        "halved_by": halves.by,
-        "faces": counts,
-        "held_out": {precision: found.to_json() for precision, found in measured.items()},
-    }
-    return dict(json.loads(json.dumps(record)))
 
 
 def _write(bundle: Bundle, contract: Contract, out: Path | None, force: bool, console: Console) -> Bundle:
     """The bundle with calibrated intervals in its contract and golden record, once that replays."""
     assert contract.interval is not None
-    stale = [precision for precision in ONNX_PRECISIONS if onnx_name(precision) in contract.files]
+    stale = outdated(bundle.contract, contract)
     names = [onnx_name(precision) for precision in stale]
     with tempfile.TemporaryDirectory(prefix="ssr-calibrate-") as folder:
         draft = copy_bundle(without(bundle, names), contract, Path(folder) / "bundle")

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from ssr_bundle.errors import SsrError
 from ssr_train.evaluation.intervals import EDGES, LEAST, TooFew, merge_bands
+from ssr_train.evaluation.metrics import Years
 
 SMALLEST = 1e-9
 """Of rates and confidences: no set of faces could show less."""
 
-Years = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from ssr_bundle.bundle import read_bundle
 from ssr_bundle.errors import SsrError
-from ssr_bundle.report import Facts, Part, Picture, Report, Table
+from ssr_bundle.report import Facts, Part, Picture, Report, Table, plain
 from ssr_train.evaluation.asked import Source
 from ssr_train.evaluation.calibrate import halve
 from ssr_train.evaluation.gate import (
     Flags,
     Residuals,
-    Years,
     auc,
     check_rates,
     choose_threshold,
@@ -27,6 +24,7 @@ from ssr_train.evaluation.gate import (
     roc,
 )
 from ssr_train.evaluation.intervals import Share, TooFew
+from ssr_train.evaluation.metrics import Years, band_name
 from ssr_train.evaluation.plots import draw_gate
 from ssr_train.evaluation.selection import DRAWN, Origin, Selection, ask, select
 from ssr_train.evaluation.subject import title
@@ -40,93 +38,64 @@ _NEAR = (-8.0, -5.0, -2.0, 0.0, 2.0, 5.0, 8.0)
 
 
 @dataclass(frozen=True)
-class Gate:
-    """A threshold and what it does to the held-out faces.
+class HeldOut:
+    """What a threshold does to the held-out faces. ``false_accepts``: of those under T; ``false_rejects``: of
+    the others. ``brier``: mean square error of the said probability. ``roc``: by answer."""
 
-    ``threshold``: accept answers >= it (years). ``chance``: P(age >= T) said at it. ``false_accepts``: of
-    those under T; ``false_rejects``: of the others; ``by_age``: accepts by true age. ``brier``: mean square
-    error of the said probability. ``curve``: the ROC by answer.
-    """
+    false_accepts: Share
+    false_rejects: Share
+    accepts_by_true_age: Mapping[str, Share]
+    auc: float
+    auc_of_chance: float
+    brier: float
+    reliability: Sequence[tuple[float, float, int]]
+    roc: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A threshold: accept answers >= it (years). ``chance_at_threshold``: P(age >= T) said there."""
 
     bundle: str
     weights_sha256: str
     runner: str
     selection: Selection
     age: float
-    wanted: float
+    false_accept_wanted: float
     confidence: float
     halved_by: str
-    chosen_on: tuple[int, int]
+    chosen_on: Mapping[str, int]
     threshold: float
-    chance: float
-    false_accepts: Share
-    false_rejects: Share
-    by_age: Sequence[tuple[str, Share]]
-    auc: float
-    auc_of_chance: float
-    brier: float
-    reliability: Sequence[tuple[float, float, int]]
-    curve: tuple[Years, Years]
-
-    @property
-    def title(self) -> str:
-        return f"Gate at {self.age:g} years, {self.bundle}{self.selection.drawn}"
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "title": self.title,
-            "bundle": self.bundle,
-            "weights_sha256": self.weights_sha256,
-            "runner": self.runner,
-            "data": self.selection.faces.description,
-            "data_sha256": self.selection.faces.sha256,
-            "synthetic": self.selection.faces.synthetic,
-            "selection": list(self.selection.lines),
-            "chose_epoch": self.selection.choosing,
-            "age": self.age,
-            "false_accept_wanted": self.wanted,
-            "confidence": self.confidence,
-            "halved_by": self.halved_by,
-            "chosen_on": {"under": self.chosen_on[0], "at_least": self.chosen_on[1]},
-            "threshold": self.threshold,
-            "chance_at_threshold": self.chance,
-            "held_out": {
-                "false_accepts": self.false_accepts.to_json(),
-                "false_rejects": self.false_rejects.to_json(),
-                "accepts_by_true_age": {name: share.to_json() for name, share in self.by_age},
-                "auc": self.auc,
-                "auc_of_chance": self.auc_of_chance,
-                "brier": self.brier,
-                "reliability": [list(row) for row in self.reliability],
-                "roc": [list(pair) for pair in zip(*map(np.ndarray.tolist, self.curve), strict=True)],
-            },
-        }
+    chance_at_threshold: float
+    held_out: HeldOut
 
     def report(self) -> Report:
-        point = (self.false_accepts.value, 1 - self.false_rejects.value)
-        rows = [(name, f"{share.count:,}", str(share)) for name, share in self.by_age]
+        title = f"Gate at {self.age:g} years, {self.bundle}{self.selection.drawn}"
+        numbers = {"title": title, **plain(self)}
+        found = self.held_out
+        point = (found.false_accepts.value, 1 - found.false_rejects.value)
+        rows = [(name, f"{share.count:,}", str(share)) for name, share in found.accepts_by_true_age.items()]
         parts: list[Part] = [
             Facts((*self.selection.lines, f"answers: {self.runner}")),
             Facts(self._lines()),
             Table("", ("true age", "faces held out", "accepted (95 % binomial bounds)"), rows),
             self._caution(),
-            Picture(
-                "ROC", lambda f: draw_gate(f, self.curve, point, self.reliability), (10, 4.6), self.title
-            ),
+            Picture("ROC", lambda f: draw_gate(f, found.roc, point, found.reliability), (10, 4.6), title),
         ]
-        return Report(self.title, parts, self.to_json(), "gate")
+        return Report(title, parts, numbers | numbers["selection"], "gate")
 
     def _lines(self) -> list[str]:
-        young, old = self.chosen_on
+        found, rate = self.held_out, self.false_accept_wanted
         return [
             f"accept answers of at least {self.threshold:.2f} years: P(age >= {self.age:g}) there is "
-            f"{self.chance:.3f}",
-            f"chosen on {young:,} faces under {self.age:g} and {old:,} others so that, with confidence "
-            f"{self.confidence:g}, at most {self.wanted:.2%} of those under {self.age:g} are accepted",
-            f"held out (halved by {self.halved_by}): false accepts {self.false_accepts}",
-            f"held out: false rejects {self.false_rejects}",
-            f"held out: AUC {self.auc:.4f} by answer, {self.auc_of_chance:.4f} by P(age >= {self.age:g}), "
-            f"whose Brier score is {self.brier:.4f}",
+            f"{self.chance_at_threshold:.3f}",
+            f"chosen on {self.chosen_on['under']:,} faces under {self.age:g} and "
+            f"{self.chosen_on['at_least']:,} others so that, with confidence {self.confidence:g}, at most "
+            f"{rate:.2%} of those under {self.age:g} are accepted",
+            f"held out (halved by {self.halved_by}): false accepts {found.false_accepts}",
+            f"held out: false rejects {found.false_rejects}",
+            f"held out: AUC {found.auc:.4f} by answer, {found.auc_of_chance:.4f} by P(age >= {self.age:g}), "
+            f"whose Brier score is {found.brier:.4f}",
         ]
 
     def _caution(self) -> str:
@@ -178,20 +147,22 @@ def measure_gate(
         runner=name,
         selection=chosen,
         age=age,
-        wanted=false_accept,
+        false_accept_wanted=false_accept,
         confidence=confidence,
         halved_by=halves.by,
-        chosen_on=(int((tuned < age).sum()), int((tuned >= age).sum())),
+        chosen_on={"under": int((tuned < age).sum()), "at_least": int((tuned >= age).sum())},
         threshold=threshold,
-        chance=float(residuals.at_least(age, np.array([threshold]))[0]),
-        false_accepts=Share.of(accepted[~old]),
-        false_rejects=Share.of(~accepted[old]),
-        by_age=_by_age(accepted, true, age),
-        auc=auc(held_out, old),
-        auc_of_chance=auc(chances, old),
-        brier=float(((chances - old) ** 2).mean()),
-        reliability=reliability(chances, old),
-        curve=roc(held_out, old),
+        chance_at_threshold=float(residuals.at_least(age, np.array([threshold]))[0]),
+        held_out=HeldOut(
+            false_accepts=Share.of(accepted[~old]),
+            false_rejects=Share.of(~accepted[old]),
+            accepts_by_true_age=_by_age(accepted, true, age),
+            auc=auc(held_out, old),
+            auc_of_chance=auc(chances, old),
+            brier=float(((chances - old) ** 2).mean()),
+            reliability=reliability(chances, old),
+            roc=np.column_stack(roc(held_out, old)).tolist(),
+        ),
     )
 
 
@@ -201,10 +172,8 @@ def _both_sides(old: Flags, age: float, what: str) -> None:
         raise TooFew(f"no faces {side} {age:g} years {what} among {len(old):,}: nothing can be told apart")
 
 
-def _by_age(accepted: Flags, true: Years, age: float) -> list[tuple[str, Share]]:
+def _by_age(accepted: Flags, true: Years, age: float) -> dict[str, Share]:
     ends = [age + near for near in _NEAR]
     band = np.searchsorted(ends, true, side="right")
-    names = [f"under {ends[0]:g}"]
-    names += [f"{a:g} to <{b:g}" for a, b in pairwise(ends)]
-    names += [f"{ends[-1]:g} and over"]
-    return [(name, Share.of(accepted[band == b])) for b, name in enumerate(names) if (band == b).any()]
+    names = [band_name(ends, b) for b in range(-1, len(ends))]
+    return {name: Share.of(accepted[band == b]) for b, name in enumerate(names) if (band == b).any()}

@@ -19,15 +19,13 @@ from numpy.typing import NDArray
 from ssr_bundle.contract import Interval
 from ssr_bundle.errors import SsrError
 from ssr_ops import reference
-from ssr_train.evaluation.metrics import CONFIDENCE, band_name
+from ssr_train.evaluation.metrics import CONFIDENCE, Years, band_name
 
 EDGES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0)
 """Inner borders of the bands of answers, before small ones are merged."""
 
 LEAST = 100
 """Fewest faces of a band: with n faces its true coverage scatters by sqrt(c (1 - c) / n) around c."""
-
-Years = NDArray[np.float64]
 
 
 class TooFew(SsrError):
@@ -65,24 +63,17 @@ class Share:
         return f"{self.value:.2%} ({low:.2%} to {high:.2%}; {self.hits:,} of {self.count:,})"
 
     def to_json(self) -> dict[str, Any]:
-        return {"hits": self.hits, "count": self.count, "bounds": list(self.bounds())}
+        return {"hits": self.hits, "count": self.count, "bounds": [*self.bounds()]}
 
 
 @dataclass(frozen=True)
 class Coverage:
     """How often intervals held the true age on faces that did not calibrate them, in all and by band of
-    answers; ``width``: the mean of their whole widths in years, as served (clipped)."""
+    answers; ``mean_width``: of whole intervals in years, as served (clipped)."""
 
     overall: Share
     bands: dict[str, Share]
-    width: float
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "overall": self.overall.to_json(),
-            "bands": {name: share.to_json() for name, share in self.bands.items()},
-            "mean_width": self.width,
-        }
+    mean_width: float
 
 
 def half_width(errors: Years, coverage: float) -> float:

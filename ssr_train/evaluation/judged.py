@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssr_bundle.report import Facts, Part, Picture, Report, Table
+from ssr_bundle.report import Facts, Part, Picture, Report, Table, plain
 from ssr_train.evaluation.intervals import Coverage
 from ssr_train.evaluation.metrics import (
     CA_YEARS,
@@ -50,16 +50,11 @@ class Evaluation:
         return f"Evaluation of {self.subject}{self.selection.drawn}"
 
     def to_json(self) -> dict[str, Any]:
-        chosen = self.selection
         return {
             "title": self.title,
-            "data": chosen.faces.description,
-            "data_sha256": chosen.faces.sha256,
-            "synthetic": chosen.faces.synthetic,
-            "images": len(chosen.index),
-            "selection": list(chosen.lines),
-            "trained_on": chosen.trained,
-            "chose_epoch": chosen.choosing,
+            **self.selection.to_json(),
+            "images": len(self.selection.index),
+            "trained_on": self.selection.trained,
             "unit": "years",
             "results": [
                 {
@@ -67,7 +62,7 @@ class Evaluation:
                     "runner": one.runner,
                     "weights_sha256": one.weights_sha256,
                     **one.metrics.to_json(),
-                    "interval_coverage": None if one.coverage is None else one.coverage.to_json(),
+                    "interval_coverage": plain(one.coverage),
                 }
                 for one in self.judged
             ],

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssr_bundle.errors import SsrError
+from ssr_bundle.report import plain
 from ssr_train.data.dataset import Dataset
 
 CA_YEARS = (3, 5, 7)
@@ -28,8 +29,7 @@ CONFIDENCE = 0.95
 Years = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(NamedTuple):
     """Ends of a bootstrap percentile interval at :data:`CONFIDENCE`."""
 
     low: float
@@ -61,25 +61,22 @@ class Errors:
         return bounded(self.mae, self.mae_bounds)
 
     def to_json(self) -> dict[str, Any]:
-        def bounds(value: Bounds | None) -> list[float] | None:
-            return None if value is None else [value.low, value.high]
-
         return {
             "count": self.count,
             "mae": self.mae,
-            "mae_bounds": bounds(self.mae_bounds),
+            "mae_bounds": self.mae_bounds,
             "bias": self.bias,
-            "bias_bounds": bounds(self.bias_bounds),
+            "bias_bounds": self.bias_bounds,
             "rmse": self.rmse,
             "ca": {
                 str(n): {
                     "<": self.ca_below[n],
-                    "<_bounds": bounds((self.ca_below_bounds or {}).get(n)),
+                    "<_bounds": (self.ca_below_bounds or {}).get(n),
                     "<=": self.ca_within[n],
                 }
                 for n in self.ca_below
             },
-            "percentiles": {str(p): value for p, value in self.percentiles.items()},
+            "percentiles": plain(self.percentiles),
         }
 
 
@@ -98,15 +95,8 @@ class Metrics:
     def to_json(self) -> dict[str, Any]:
         return {
             "overall": self.overall.to_json(),
-            "parts": {
-                by: {name: errors.to_json() for name, errors in parts.items()}
-                for by, parts in self.parts.items()
-            },
-            "bootstrap": {
-                "resampled": self.resampled,
-                "resamples": RESAMPLES,
-                "confidence": CONFIDENCE,
-            },
+            "parts": plain(self.parts),
+            "bootstrap": {"resampled": self.resampled, "resamples": RESAMPLES, "confidence": CONFIDENCE},
         }
 
 
@@ -213,4 +203,4 @@ def _bootstrap(columns: Years, owners: NDArray[np.int64], resamples: int, seed: 
         means[i] = weight @ sums / (weight @ counts)
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(means, (tail, 100 - tail), axis=0)
-    return tuple(Bounds(float(a), float(b)) for a, b in zip(low, high, strict=True))
+    return tuple(map(Bounds, low.tolist(), high.tolist()))

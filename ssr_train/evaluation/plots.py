@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_train.evaluation.metrics import AGE_BANDS, band_name
+from ssr_train.evaluation.metrics import AGE_BANDS, Years, band_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Years = NDArray[np.float64]
 
 
 def draw_answers(
@@ -50,14 +48,14 @@ def draw_answers(
 
 def draw_gate(
     figure: Figure,
-    roc: tuple[Years, Years],
+    roc: Sequence[tuple[float, float]],
     chosen: tuple[float, float],
     reliability: Sequence[tuple[float, float, int]],
 ) -> None:
     """The ROC (false and true accepts, 0..1) with the chosen point, and P(age >= T) said against the share
     found: (mean said, share found, images) a bin."""
     left, right = figure.subplots(1, 2)
-    left.step(*roc, where="post")
+    left.step(*zip(*roc, strict=True), where="post")
     left.plot(*chosen, "o", color="C3", label=f"chosen: FAR {chosen[0]:.2%}, accepts {chosen[1]:.1%}")
     left.set(xlabel="false accepts (of those too young)", ylabel="true accepts (of those old enough)")
     left.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))

@@ -128,6 +128,15 @@ class Selection:
     choosing: int = 0
     seed: int | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "data": self.faces.description,
+            "data_sha256": self.faces.sha256,
+            "synthetic": self.faces.synthetic,
+            "selection": list(self.lines),
+            "chose_epoch": self.choosing,
+        }
+
     @property
     def drawn(self) -> str:
         """What a title says of them, if they are drawn faces."""
