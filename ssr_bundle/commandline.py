@@ -160,7 +160,7 @@ def run(app: Callable[[], object], name: str) -> None:
             traceback.print_exc()
         if speaks() or isinstance(error, OSError):
             print(f"{name}: {_one_line(error)}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(getattr(error, "status", 1))
 
 
 def _streams() -> None:

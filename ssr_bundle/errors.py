@@ -10,9 +10,13 @@ class SsrError(ValueError):
     a library caller catches it as the ``ValueError`` that it is.
     """
 
+    status = 1
+
 
 class UsageError(SsrError):
-    """An option or argument that cannot be meant, whatever is at hand; its exit status is 2."""
+    """An option or argument that cannot be meant, whatever is at hand."""
+
+    status = 2
 
 
 class Interrupted(SsrError):
@@ -21,11 +25,7 @@ class Interrupted(SsrError):
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:
         super().__init__(message)
         self.number = number
-
-    @property
-    def status(self) -> int:
-        """What the command exits with: 130 after Ctrl-C, 143 after SIGTERM."""
-        return 128 + self.number
+        self.status = 128 + number
 
 
 def stopped_by(stop: KeyboardInterrupt | SystemExit) -> int:

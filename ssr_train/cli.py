@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ssr_bundle import commandline as command
-from ssr_bundle.errors import Interrupted, SsrError
+from ssr_bundle.errors import SsrError
 from ssr_train.evaluation import commands as judging
 from ssr_train.paper import reproduce
 from ssr_train.quantize.crop_source import CropSource
@@ -142,13 +142,7 @@ def prepare(
     from ssr_train.data.cutting import Cut
 
     cut = Cut(size, align, detector)
-    try:
-        report = preparing.prepare(
-            data, root, out, cut, workers=workers, limit=limit, resume=resume, force=force
-        )
-    except Interrupted as stopped:
-        typer.echo(f"ssr-train: {stopped}", err=True)
-        raise typer.Exit(stopped.status) from None
+    report = preparing.prepare(data, root, out, cut, workers=workers, limit=limit, resume=resume, force=force)
     report.show()
     typer.echo(out)
 
@@ -318,16 +312,11 @@ def fit(
         raise typer.BadParameter("--resume and --force contradict each other")
     if workers < 1 or checkpoint_every < 1:
         raise typer.BadParameter("--workers and --checkpoint-every must be at least 1")
-    try:
-        best = (
-            service.resume(out, options, given & options.keys(), workers, checkpoint_every, log)
-            if resume
-            else service.start(out, options, force, workers, checkpoint_every, log)
-        )
-    except Interrupted as stopped:
-        if service.speaks():
-            typer.echo(f"ssr-train: {stopped}", err=True)
-        raise typer.Exit(stopped.status) from None
+    best = (
+        service.resume(out, options, given & options.keys(), workers, checkpoint_every, log)
+        if resume
+        else service.start(out, options, force, workers, checkpoint_every, log)
+    )
     if not service.speaks():
         return
     if best.name == "bundle":

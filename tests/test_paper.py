@@ -26,10 +26,11 @@ from ssr_train.data import load
 from ssr_train.data.prepared import ABOUT, FORMAT, IMAGES, INDEX, write_index
 from ssr_train.data.protocols import random_parts
 from ssr_train.paper.ablation import ablation
+from ssr_train.paper.budget import Budget
 from ssr_train.paper.figure2 import read_official
 from ssr_train.paper.figure3 import figure3
 from ssr_train.paper.timing import milliseconds
-from ssr_train.paper.trained import Budget, Entry, Runs, entries
+from ssr_train.paper.trained import Entry, Runs, entries
 from ssr_train.progress import Reporter
 from ssr_train.training.folder import RunFolder
 from ssr_train.training.processes import Processes
@@ -241,7 +242,6 @@ def test_official_curves_are_read_or_refused(tmp_path: Path) -> None:
 
 def test_ablation_trains_without_and_switches_off(out: Path, held_out: Any) -> None:
     report = ablation(Runs(out, BUDGET, quiet()))
-    assert report is not None
     images, ages, _ = held_out
     rows = report.numbers["rows"]
     trained = {
@@ -298,7 +298,7 @@ def test_another_budget_is_refused_or_trained_anew(tmp_path: Path) -> None:
         SsrError, match="runs/mrcnn: was trained with epochs 2, this table asks for epochs 1; choose"
     ):
         Runs(tmp_path, longer, quiet()).train(wanted)
-    (run,) = Runs(tmp_path, longer, quiet()).train(wanted, force=True)
+    (run,) = Runs(tmp_path, longer, quiet(), force=True).train(wanted)
     assert len(run.history) == 1
     with pytest.raises(SsrError, match=r"was trained with count 60, this table asks for count 50"):
         Runs(tmp_path, dataclasses.replace(longer, count=50), quiet()).train(wanted)
@@ -312,7 +312,7 @@ def test_another_budget_is_refused_or_trained_anew(tmp_path: Path) -> None:
 
 
 def test_a_chain_starts_from_the_set_before(tmp_path: Path) -> None:
-    budget = dataclasses.replace(BUDGET, pretrain=("synthetic-persons",), epochs=1)
+    budget = dataclasses.replace(BUDGET, pretrain=[Path("synthetic-persons")], epochs=1)
     runs = Runs(tmp_path / "here", budget, quiet())
     (run,) = runs.train(entries(["mrcnn"]))
     before = RunFolder(tmp_path / "here" / "runs" / "mrcnn-pretrain-1")
@@ -324,7 +324,7 @@ def test_a_chain_starts_from_the_set_before(tmp_path: Path) -> None:
     (tmp_path / "here").rename(tmp_path / "there")
     (moved,) = Runs(tmp_path / "there", budget, quiet()).train(entries(["mrcnn"]))
     assert moved.history == run.history
-    alone = dataclasses.replace(budget, pretrain=())
+    alone = dataclasses.replace(budget, pretrain=None)
     with pytest.raises(
         SsrError,
         match=r"with --pretrain, from .*mrcnn-pretrain-1/system, this table asks for no pre-training;",
@@ -356,24 +356,24 @@ def test_what_does_not_fit_is_said_before_anything_is_trained(tmp_path: Path) ->
         assert [folder.name for folder in (out / "runs").iterdir()] == ["dex"]
 
     refuse("runs/dex: was trained with seed 0, this table asks for seed 1; choose", seed=1)
-    other = str(prepared(tmp_path / "wiki", "wiki"))
-    refuse("dex: was trained with no pre-training, this table asks for --pretrain, ", pretrain=(other,))
-    refuse("dex: was trained with --data .*/afad, this table asks for --data .*/wiki", data=other)
-    small = str(prepared(tmp_path / "small", "utkface", size=32))
+    other = prepared(tmp_path / "wiki", "wiki")
+    refuse("dex: was trained with no pre-training, this table asks for --pretrain, ", pretrain=[other])
+    refuse("dex: was trained with --data .*/afad, this table asks for --data .*/wiki", data=str(other))
+    small = prepared(tmp_path / "small", "utkface", size=32)
     refuse(
         "--pretrain .*/small: utkface has pictures of 32 x 32, mrcnn takes 64 x 64; prepare a data set with",
-        pretrain=(other, small),
+        pretrain=[other, small],
     )
-    few = str(prepared(tmp_path / "few", "utkface", count=16))
+    few = prepared(tmp_path / "few", "utkface", count=16)
     refuse(
         "--pretrain .*/few leaves 13 faces to train on and 3 to validate on, expected at least one batch",
-        pretrain=(few, other),
+        pretrain=[few, other],
     )
-    large = str(prepared(tmp_path / "imdb", "imdb"))
+    large = prepared(tmp_path / "imdb", "imdb")
     with pytest.raises(SsrError, match="--batch-size 128 cannot be shared by 5 processes equally"):
         Runs(
             out,
-            dataclasses.replace(budget, pretrain=(large,), batch_size=None),
+            dataclasses.replace(budget, pretrain=[large], batch_size=None),
             quiet(),
             Processes(0, 5),
         ).train(wanted)
@@ -384,13 +384,13 @@ def test_what_does_not_fit_is_said_before_anything_is_trained(tmp_path: Path) ->
     history.write_text(kept)
 
     reporter = Saying()
-    chain = dataclasses.replace(budget, pretrain=(other,))
+    chain = dataclasses.replace(budget, pretrain=[other])
     Runs(out, chain, reporter).train(wanted[:1])
     assert [line for line in reporter.lines if "of 1)" in line] == [
         "mrcnn (1 of 1): on wiki first",
         "mrcnn (1 of 1): then on afad",
     ]
-    elsewhere = dataclasses.replace(budget, pretrain=(str(face),))
+    elsewhere = dataclasses.replace(budget, pretrain=[face])
     message = "mrcnn-pretrain-1: was trained with --pretrain .*/wiki, this table asks for --pretrain .*/afad"
     with pytest.raises(SsrError, match=message):
         Runs(out, elsewhere, quiet()).train(wanted[:1])
@@ -425,9 +425,9 @@ def prepared(
 def test_a_set_that_moved_is_not_trained_on_again_and_one_prepared_anew_is(tmp_path: Path) -> None:
     wanted = entries(["mrcnn"])
 
-    def runs(place: Path) -> Runs:
+    def runs(place: Path, *, force: bool = False) -> Runs:
         budget = dataclasses.replace(BUDGET, data=str(place), epochs=1)
-        return Runs(tmp_path / "out", budget, quiet())
+        return Runs(tmp_path / "out", budget, quiet(), force=force)
 
     place = prepared(tmp_path / "set", "afad")
     (run,) = runs(place).train(wanted)
@@ -441,7 +441,7 @@ def test_a_set_that_moved_is_not_trained_on_again_and_one_prepared_anew_is(tmp_p
         SsrError, match=r"was trained on other pictures than .*/set holds now; choose another"
     ):
         runs(place).train(wanted)
-    (anew,) = runs(place).train(wanted, force=True)
+    (anew,) = runs(place, force=True).train(wanted)
     assert anew.history[0]["seconds"] != run.history[0]["seconds"]
 
 
@@ -449,7 +449,7 @@ def test_the_leak_of_a_chain_is_counted_where_names_are_the_same_sets(tmp_path: 
     first = prepared(tmp_path / "first", "afad", [f"p{i % 7}" for i in range(44)])
     again = prepared(tmp_path / "again", "afad", [f"p{i % 7 if i else 'x'}" for i in range(44)])
     other = prepared(tmp_path / "other", "utkface")
-    budget = dataclasses.replace(BUDGET, data=str(first), pretrain=(str(again), str(other)))
+    budget = dataclasses.replace(BUDGET, data=str(first), pretrain=[again, other])
     runs = Runs(tmp_path / "out", budget, quiet())
     counted, unknown = (line for line in runs.facts() if line.startswith("before, on "))
     tested = [f"p{i % 7}" for i in runs.split.test]

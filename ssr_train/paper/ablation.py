@@ -22,15 +22,9 @@ WITH = Entry("ssrnet", "ssrnet")
 WITHOUT = Entry("ssrnet-fixed-range", "ssrnet", {"dynamic_range": False})
 
 
-def ablation(runs: Runs, *, force: bool = False) -> Report | None:
-    """Train SSR-Net with and without dynamic range at one budget.
-
-    None in a process of ``torchrun`` that is not the first.
-    """
-    trained = runs.train([WITH, WITHOUT], force=force)
-    if not runs.processes.first:
-        return None
-    on, off = trained
+def ablation(runs: Runs) -> Report:
+    """Train SSR-Net with and without dynamic range at one budget."""
+    on, off = runs.train([WITH, WITHOUT])
     rows = {
         "trained with": _errors(runs, on),
         "trained without": _errors(runs, off),

@@ -45,28 +45,18 @@ class Curves:
         return cls([row["train_mae"] for row in run.history], [row["val_mae"] for row in run.history])
 
 
-def figure2(
-    runs: Runs,
-    systems: Sequence[str] = SYSTEMS,
-    *,
-    official: Path | None = None,
-    official_data: str | None = None,
-    force: bool = False,
-) -> Report | None:
+def figure2(runs: Runs, systems: Sequence[str], official: Path | None, official_data: str | None) -> Report:
     """Train ``systems`` at one budget and draw their curves.
 
     ``official``: JSON of the published runs' curves, ``{"morph2/ssrnet_3_3_3_64_1.0_1.0": {"train_mae":
     [...], "val_mae": [...]}}``; ``official_data``: which of :data:`OFFICIAL_DATA` to show, by default ours
-    where it is among them, else morph2. None in a process of ``torchrun`` that is not the first.
+    where it is among them, else morph2.
     """
     chosen = entries(systems)
     shown = official_data or (runs.faces.name if runs.faces.name in OFFICIAL_DATA else PAPER_DATA)
     published = {} if official is None else read_official(official, shown, systems)
-    trained = runs.train(chosen, force=force)
-    if not runs.processes.first:
-        return None
+    ours = {run.entry.system: Curves.of(run) for run in runs.train(chosen)}
     epochs = max((len(curves.train) for curves in published.values()), default=0)
-    ours = {run.entry.system: Curves.of(run) for run in trained}
     return page(
         name="figure2",
         title="Figure 2: training and validation curves",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from ssr_bundle.commandline import Before, unfolded
 from ssr_bundle.errors import SsrError
+from ssr_train.paper.budget import Budget
 
 if TYPE_CHECKING:
     from ssr_bundle.report import Report
@@ -23,50 +23,10 @@ Systems = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Training:
-    """What all commands take that train: where, on what, at which budget (see
-    :class:`ssr_train.paper.trained.Budget`)."""
-
-    out: Annotated[
-        Path, typer.Option(help="Folder of the table and of its runs; tables in one folder share their runs.")
-    ]
-    data: Annotated[
-        str, typer.Option(help="synthetic or synthetic-persons (drawn faces), or a folder made by `prepare`.")
-    ] = "synthetic"
-    pretrain: Annotated[
-        list[Path] | None,
-        typer.Option(help="Prepared set to train on before, such as IMDB's, then WIKI's: once for each."),
-    ] = None
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            help="random, subject-exclusive, distributed or leave-one-subject-out; without it the paper's."
-        ),
-    ] = None
-    count: Annotated[
-        int | None, typer.Option(help="Faces to draw; 1,000 without it.", show_default=False)
-    ] = None
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            help="Passes over the training faces; without it 90, on drawn faces 6.", show_default=False
-        ),
-    ] = None
-    batch_size: Annotated[
-        int | None, typer.Option(help="Faces a step; without it 50, or 128 on IMDB.", show_default=False)
-    ] = None
-    seed: Annotated[int, typer.Option(help="Decides data, split, order, weights, augmentation.")] = 0
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N; auto takes a GPU where torch sees one.")] = (
-        "auto"
-    )
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of torch on the CPU; without it, one a core.")
-    ] = None
-    workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2
-    force: Annotated[bool, typer.Option("--force", help="Train anew what OUT holds of another budget.")] = (
-        False
-    )
+Out = Annotated[
+    Path, typer.Option(help="Folder of the table and of its runs; tables in one folder share their runs.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Train anew what OUT holds of another budget.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -78,11 +38,13 @@ def register(app: typer.Typer) -> None:
 @unfolded
 def table1(
     *,
-    training: Training,
+    out: Out,
+    budget: Budget,
     systems: Systems = None,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="About how long inference is timed, a device."), Before("force")
+        float, typer.Option(min=0.1, help="About how long inference is timed, a device.")
     ] = 10,
+    force: Force = False,
 ) -> None:
     """Table 1: error, size and inference time of SSR-Net and its competitors, beside the paper's.
 
@@ -104,18 +66,16 @@ def table1(
     from ssr_train.paper import table1 as module
 
     names = _named(systems, zoo.NAMES)
-    _run(
-        training,
-        module.PROTOCOL,
-        lambda runs: module.table1(runs, names, force=training.force, seconds=seconds),
-    )
+    _run(out, budget, module.PROTOCOL, force, lambda runs: module.table1(runs, names, seconds))
 
 
 @unfolded
 def table2(
     *,
-    training: Training,
+    out: Out,
+    budget: Budget,
     systems: Systems = None,
+    force: Force = False,
 ) -> None:
     """Table 2: cumulative accuracies CA(3) and CA(5), errors < n and <= n, beside the paper's.
 
@@ -131,13 +91,14 @@ def table2(
     from ssr_train.paper import table2 as module
 
     names = _named(systems, module.SYSTEMS)
-    _run(training, module.PROTOCOL, lambda runs: module.table2(runs, names, force=training.force))
+    _run(out, budget, module.PROTOCOL, force, lambda runs: module.table2(runs, names))
 
 
 @unfolded
 def figure2(
     *,
-    training: Training,
+    out: Out,
+    budget: Budget,
     systems: Systems = None,
     official: Annotated[
         Path | None,
@@ -151,6 +112,7 @@ def figure2(
         ),
         Before("pretrain"),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Figure 2: training and validation curves, best and last epoch, the published runs' overlaid.
 
@@ -168,11 +130,11 @@ def figure2(
 
     names = _named(systems, module.SYSTEMS)
     _run(
-        training,
+        out,
+        budget,
         module.PROTOCOL,
-        lambda runs: module.figure2(
-            runs, names, official=official, official_data=official_data, force=training.force
-        ),
+        force,
+        lambda runs: module.figure2(runs, names, official, official_data),
     )
 
 
@@ -209,10 +171,7 @@ def figure3(
 
 
 @unfolded
-def ablation(
-    *,
-    training: Training,
-) -> None:
+def ablation(*, out: Out, budget: Budget, force: Force = False) -> None:
     """Dynamic range on and off: SSR-Net trained with it, without it, and with it switched off afterwards.
 
     Writes OUT/ablation.md, .json and .png.
@@ -225,38 +184,28 @@ def ablation(
     """
     from ssr_train.paper import ablation as module
 
-    _run(training, module.PROTOCOL, lambda runs: module.ablation(runs, force=training.force))
+    _run(out, budget, module.PROTOCOL, force, module.ablation)
 
 
-def _run(training: Training, protocol: str, make: Callable[[Runs], Report | None]) -> None:
+def _run(out: Path, budget: Budget, protocol: str, force: bool, make: Callable[[Runs], Report]) -> None:
     """Make the report at the command's budget; the first process of ``torchrun`` prints and writes it."""
     from rich.console import Console
 
-    from ssr_bundle.errors import Interrupted
     from ssr_train.data import NAMES
-    from ssr_train.paper.trained import Budget, Runs
+    from ssr_train.paper.trained import Runs, device_of
     from ssr_train.progress import Reporter
-    from ssr_train.training.processes import joined, speaks
+    from ssr_train.training.processes import joined
 
-    given = {name: value for name, value in vars(training).items() if value is not None}
-    if "count" in given and given["data"] not in NAMES:
-        raise SsrError(f"--count says how many faces to draw, but --data {given['data']} is a prepared set")
-    if given["workers"] < 1:
+    if budget.count is not None and budget.data not in NAMES:
+        raise SsrError(f"--count says how many faces to draw, but --data {budget.data} is a prepared set")
+    if budget.workers < 1:
         raise typer.BadParameter("--workers must be at least 1")
-    given["pretrain"] = tuple(map(str, given.get("pretrain", ())))
-    budget = Budget(**{field.name: given[field.name] for field in fields(Budget) if field.name in given})
-    try:
-        with (
-            joined(budget.on) as processes,
-            Reporter(None if processes.first else Console(quiet=True)) as reporter,
-        ):
-            report = make(Runs(training.out, budget, reporter, processes, protocol=protocol))
-    except Interrupted as stopped:
-        if speaks():
-            typer.echo(f"ssr-train: {stopped}", err=True)
-        raise typer.Exit(stopped.status) from None
-    if report is not None:
-        _finish(report, training.out)
+    with (
+        joined(device_of(budget)) as processes,
+        Reporter(None if processes.first else Console(quiet=True)) as reporter,
+    ):
+        report = make(Runs(out, budget, reporter, processes, protocol=protocol, force=force))
+    _finish(report, out)
 
 
 def _finish(report: Report, out: Path) -> None:

@@ -25,17 +25,9 @@ Sizes = Mapping[str, tuple[Count, Count]]  # by key: as trained here, and at the
 Times = Mapping[str, Mapping[str, float]]  # by device, then by key: milliseconds
 
 
-def table1(
-    runs: Runs, systems: Sequence[str] = zoo.NAMES, *, force: bool = False, seconds: float = 10.0
-) -> Report | None:
-    """Train ``systems`` at one budget; measure errors, sizes and, for about ``seconds`` a device, times.
-
-    None in a process of ``torchrun`` that is not the first.
-    """
-    trained = runs.train(entries(systems), force=force)
-    if not runs.processes.first:
-        return None
-    measured = [runs.measure(run) for run in trained]
+def table1(runs: Runs, systems: Sequence[str], seconds: float) -> Report:
+    """Train ``systems`` at one budget; measure errors, sizes and, for about ``seconds`` a device, times."""
+    measured = [runs.measure(run) for run in runs.train(entries(systems))]
     sizes = {one.key: (one.run.system().count(), _paper_size(one.about)) for one in measured}
     times = _times(runs, measured, seconds)
     constant = runs.constant().mae

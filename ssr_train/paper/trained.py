@@ -10,6 +10,7 @@ import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ssr_train.data.protocols import Leak, Split, leak, leak_between, make_split
 from ssr_train.devices import check_device
 from ssr_train.evaluation.metrics import CONFIDENCE, RESAMPLES, Errors, errors
 from ssr_train.inference import TorchRunner
+from ssr_train.paper.budget import Budget
 from ssr_train.paper.page import DRAWN
 from ssr_train.progress import Reporter
 from ssr_train.training.folder import RunFolder, Settings
@@ -39,34 +41,6 @@ DRAWN_COUNT, DRAWN_EPOCHS = 1000, 6
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What every system gets alike; what is None follows the paper on real faces, and is small on drawn ones.
-
-    ``data``: a drawn set or the folder of a prepared one. ``pretrain``: prepared sets to train on before, in
-    order. ``count``: faces to draw. ``workers``: processes that draw.
-    """
-
-    data: str = "synthetic"
-    pretrain: tuple[str, ...] = ()
-    protocol: str | None = None
-    count: int = DRAWN_COUNT
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float = PAPER_RATE
-    seed: int = 0
-    device: str = "auto"
-    threads: int | None = None
-    workers: int = 2
-
-    @property
-    def on(self) -> str:
-        """The device meant; :class:`SsrError` for one that is none."""
-        device = str(setting_value("device", self.device))
-        check_device(device)
-        return device
-
-
-@dataclass(frozen=True)
 class Entry:
     """A system of a table: ``key`` names its run, ``options`` are its own."""
 
@@ -77,12 +51,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Phase:
-    """One run of what an entry takes: on ``data``, which the option named ``option``; ``number`` from 0."""
+    """One run of what an entry takes, in ``folder``: on ``data``, which the option named ``option``;
+    ``number`` from 0."""
 
     entry: Entry
     data: str
     option: str
     number: int
+    folder: RunFolder
 
 
 @dataclass(frozen=True)
@@ -145,9 +121,9 @@ class Measured:
 class Runs:
     """The runs in the folder ``out`` at one budget.
 
-    ``protocol`` is the table's own, for real faces where the budget names none. ``alike`` are the settings
-    that all runs share. Raises :class:`SsrError` for a budget that cannot be trained at, before anything is
-    written.
+    ``protocol`` is the table's own, for real faces where the budget names none. ``force`` starts anew in the
+    place of runs of another budget. ``alike`` are the settings that all runs share. Raises
+    :class:`SsrError` for a budget that cannot be trained at, before anything is written.
     """
 
     def __init__(
@@ -158,20 +134,24 @@ class Runs:
         processes: Processes | None = None,
         *,
         protocol: str = "random",
+        force: bool = False,
     ) -> None:
         importlib.import_module("matplotlib")
         drawn = budget.data in datasets.NAMES
-        epochs = budget.epochs if budget.epochs is not None else DRAWN_EPOCHS if drawn else PAPER_EPOCHS
-        self.out, self.budget, self.reporter = out, budget, reporter
-        self.processes = processes or Processes()
+        self.out, self.budget, self.force = out, budget, force
+        self.reporter, self.processes = reporter, processes or Processes()
+        self.pretrain = [str(path) for path in budget.pretrain or ()]
+        self.count = DRAWN_COUNT if budget.count is None else budget.count
+        default_epochs = DRAWN_EPOCHS if drawn else PAPER_EPOCHS
+        epochs = default_epochs if budget.epochs is None else budget.epochs
         self.alike = Settings(
             epochs=epochs,
-            lr=budget.lr,
+            lr=PAPER_RATE,
             step=default_step(max(epochs, 1)),
             seed=budget.seed,
             protocol=budget.protocol or ("random" if drawn else protocol),
-            device=budget.on,
-            threads=budget.threads if budget.threads is not None else threads(self.processes.count),
+            device=device_of(budget),
+            threads=threads(self.processes.count) if budget.threads is None else budget.threads,
             processes=self.processes.count,
         )
         if self.alike.protocol == "leave-one-subject-out":
@@ -181,9 +161,9 @@ class Runs:
             )
         self._loaded: dict[str, Dataset] = {}
         datasets.check(budget.data)
-        for data in budget.pretrain:
+        for data in self.pretrain:
             datasets.check(data, "--pretrain")
-        check(self._settings(Phase(Entry("", "ssrnet"), budget.data, "--data", 0)))
+        check(self._settings(self._phases(Entry("", "ssrnet"))[-1]))
         check_folder(out, "the table and its runs")
         self.faces = self._load(budget.data)
         self.split = self._split(budget.data)
@@ -195,20 +175,17 @@ class Runs:
 
     def facts(self, systems: str = "every system") -> list[str]:
         """Data, protocol, leak and budget, a line each: what every table says first."""
-        s, pretrain = self.alike, self.budget.pretrain
+        s = self.alike
         before = (
-            "after the same on " + ", then ".join(map(self._name, pretrain))
-            if pretrain
+            "after the same on " + ", then ".join(map(self._name, self.pretrain))
+            if self.pretrain
             else "from random weights, no pre-training"
-        )
-        unknown = (
-            f"leak not counted: persons have other names there than in {self.faces.name}, and may be the same"
         )
         return [
             f"data: {self.faces.description}",
             f"protocol: {self.split}",
             str(leak(self.faces, self.split)),
-            *(f"before, on {self._name(data)}: {self._leak_before(data) or unknown}" for data in pretrain),
+            *map(self._leak_line, self.pretrain),
             f"budget: {systems} alike, {s.epochs} epochs of {self._batch_size(self.budget.data)} faces a "
             f"step, Adam at {s.lr:g} falling tenfold every {s.step} epochs, the paper's augmentations, seed "
             f"{s.seed}, {before}",
@@ -220,6 +197,12 @@ class Runs:
         if before.name != self.faces.name:
             return None
         return leak_between(before.subjects[self._split(data).train], self.faces.subjects[self.split.test])
+
+    def _leak_line(self, data: str) -> str:
+        counted = self._leak_before(data) or (
+            f"leak not counted: persons have other names there than in {self.faces.name}, and may be the same"
+        )
+        return f"before, on {self._name(data)}: {counted}"
 
     @property
     def errors_are(self) -> str:
@@ -252,21 +235,20 @@ class Runs:
 
     def numbers(self) -> dict[str, Any]:
         """The same for JSON."""
-        counted = leak(self.faces, self.split)
         return {
             "data": self.faces.description,
             "data_sha256": self.faces.sha256,
             "protocol": self.split.protocol,
             "test_images": len(self.split.test),
             "selects_on_test": self.split.selects_on_test,
-            "leak": _leak_json(counted),
-            "leak_before": [_leak_json(self._leak_before(data)) for data in self.budget.pretrain],
+            "leak": _leak_json(leak(self.faces, self.split)),
+            "leak_before": [_leak_json(self._leak_before(data)) for data in self.pretrain],
             "budget": {
                 "epochs": self.alike.epochs,
                 "batch_size": self._batch_size(self.budget.data),
-                "lr": self.budget.lr,
-                "seed": self.budget.seed,
-                "pretrain": [self._load(p).name for p in self.budget.pretrain],
+                "lr": self.alike.lr,
+                "seed": self.alike.seed,
+                "pretrain": [self._load(p).name for p in self.pretrain],
             },
             "mean_age": self.constant().to_json(),
         }
@@ -276,28 +258,29 @@ class Runs:
         mean = self.faces.ages[self.split.train].mean(dtype=np.float64)
         return errors(np.full(len(self.ages), mean), self.ages)
 
-    def train(self, entries: Sequence[Entry], *, force: bool = False) -> list[Run]:
+    def train(self, entries: Sequence[Entry]) -> list[Run]:
         """The finished runs of ``entries``, in order; whatever is missing is trained now.
 
-        ``force`` starts anew in the place of runs of another budget. Raises :class:`SsrError` before anything
-        is trained for a system that does not fit the data and for a run there of another budget;
-        :class:`Interrupted` when asked to stop: everything done so far is kept.
+        Raises :class:`SsrError` before anything is trained for a system that does not fit the data and for a
+        run there of another budget; :class:`Interrupted` when asked to stop: everything done so far is kept.
+        Of the processes of ``torchrun`` the first alone returns, to measure and report; the others end.
         """
-        for entry in entries:
-            for phase in self._phases(entry):
-                wanted = self._settings(phase)
-                check(wanted)
-                faces, split = self._load(phase.data), self._split(phase.data)
-                check_data(wanted, faces, split, outline(wanted).input_size, phase.option)
-        self.processes.alone(lambda: self._check_runs(entries, force))
+        phases = [self._phases(entry) for entry in entries]
+        for phase in chain.from_iterable(phases):
+            wanted, faces = self._settings(phase), self._load(phase.data)
+            check(wanted)
+            check_data(wanted, faces, self._split(phase.data), outline(wanted).input_size, phase.option)
+        self.processes.alone(lambda: self._check_runs(phases))
         runs = []
-        for position, entry in enumerate(entries, 1):
+        for position, (entry, steps) in enumerate(zip(entries, phases, strict=True), 1):
             init: Path | None = None
-            for phase in self._phases(entry):
+            for phase in steps:
                 self.reporter.say(f"{entry.key} ({position} of {len(entries)}){self._when(phase)}")
-                run = self._run(phase, init, force)
+                run = self._run(phase, init)
                 init = run.folder.best
             runs.append(run)
+        if not self.processes.first:
+            raise SystemExit(0)
         return runs
 
     def measure(self, run: Run) -> Measured:
@@ -313,64 +296,64 @@ class Runs:
 
     def _phases(self, entry: Entry) -> list[Phase]:
         """What training ``entry`` takes, one phase after the other; its own run is the last one."""
-        before = [
-            Phase(replace(entry, key=f"{entry.key}-pretrain-{number + 1}"), data, "--pretrain", number)
-            for number, data in enumerate(self.budget.pretrain)
+        steps = [
+            (f"{entry.key}-pretrain-{number}", data, "--pretrain")
+            for number, data in enumerate(self.pretrain, 1)
         ]
-        return [*before, Phase(entry, self.budget.data, "--data", len(before))]
+        return [
+            Phase(replace(entry, key=key), data, option, number, RunFolder(self.out / "runs" / key))
+            for number, (key, data, option) in enumerate([*steps, (entry.key, self.budget.data, "--data")])
+        ]
 
     def _when(self, phase: Phase) -> str:
         """Where phases have to be told apart, what a phase is trained on."""
-        if not self.budget.pretrain:
+        if not self.pretrain:
             return ""
         name = self._name(phase.data)
         return f": then on {name}" if phase.number else f": on {name} first"
 
-    def _check_runs(self, entries: Sequence[Entry], force: bool) -> None:
+    def _check_runs(self, phases: Sequence[Sequence[Phase]]) -> None:
         """Raise :class:`SsrError` for runs there that cannot be taken as they are, nor gone on with.
 
         Where the phase before has to be trained it is not known which weights a run must start from, but that
         it must start from some is.
         """
-        for entry in entries:
+        for steps in phases:
             init: Path | None = None
-            for phase in self._phases(entry):
-                folder = self._folder(phase.entry)
-                wanted = self._settings(phase, init)
+            for phase in steps:
+                wanted, folder = self._settings(phase, init), phase.folder
                 if phase.number and init is None and folder.settings_file.exists():
                     some = folder.settings().init_sha256 or "not known yet"
                     wanted = replace(wanted, init="the set before", init_sha256=some)
-                begins = must_begin(folder, wanted, self._load(phase.data), force, phase.option)
-                init = None if begins else folder.best
+                init = None if self._begins(phase, wanted) else folder.best
                 if init is not None:
                     _history(folder)
 
-    def _folder(self, entry: Entry) -> RunFolder:
-        return RunFolder(self.out / "runs" / entry.key)
+    def _begins(self, phase: Phase, wanted: Settings) -> bool:
+        return must_begin(phase.folder, wanted, self._load(phase.data), self.force, phase.option)
 
-    def _run(self, phase: Phase, init: Path | None, force: bool) -> Run:
-        entry, faces = phase.entry, self._load(phase.data)
-        folder = self._folder(entry)
-        wanted = self._settings(phase, init)
+    def _run(self, phase: Phase, init: Path | None) -> Run:
+        folder, wanted = phase.folder, self._settings(phase, init)
 
         def begin() -> None:
-            if must_begin(folder, wanted, faces, force, phase.option):
-                folder.start(wanted, force)
+            if self._begins(phase, wanted):
+                folder.start(wanted, self.force)
 
-        with going_on("the same command goes on from there", f"{entry.key}: "):
-            complete(folder, wanted, begin, lambda: faces, self.reporter, self.processes)
-        return Run(entry, folder, _history(folder))
+        with going_on("the same command goes on from there", f"{phase.entry.key}: "):
+            complete(folder, wanted, begin, lambda: self._load(phase.data), self.reporter, self.processes)
+        return Run(phase.entry, folder, _history(folder))
 
     def _settings(self, phase: Phase, init: Path | None = None) -> Settings:
-        drawn = phase.data in datasets.NAMES
+        entry, data = phase.entry, phase.data
+        drawn = data in datasets.NAMES
         settings = replace(
             self.alike,
-            data=phase.data if drawn else str(Path(phase.data).resolve()),
-            count=self.budget.count if drawn else len(self._load(phase.data)),
-            batch_size=self._batch_size(phase.data),
-            system=phase.entry.system,
-            options={**zoo.options(phase.entry.system), **phase.entry.options},
-            protocol=self._protocol(phase.data),
+            data=data if drawn else str(Path(data).resolve()),
+            count=self.count if drawn else len(self._load(data)),
+            batch_size=self._batch_size(data),
+            system=entry.system,
+            options={**zoo.options(entry.system), **entry.options},
+            protocol=self._protocol(data),
         )
         if init is None:
             return settings
@@ -382,20 +365,25 @@ class Runs:
     def _split(self, data: str) -> Split:
         return make_split(self._load(data), self._protocol(data), self.budget.seed)
 
-    def _batch_size(self, data: str) -> int:
-        given = self.budget.batch_size
-        return given if given is not None else batch_size(self._name(data))
-
     def _name(self, data: str) -> str:
-        """The name of the data set ``data``, or its folder where it has none."""
         return data if data in datasets.NAMES else self._load(data).name or data
+
+    def _batch_size(self, data: str) -> int:
+        return batch_size(self._name(data)) if self.budget.batch_size is None else self.budget.batch_size
 
     def _load(self, data: str) -> Dataset:
         if data not in self._loaded:
-            b = self.budget
             with going_on("the same command starts again"):
-                self._loaded[data] = load(data, b.count, b.seed, b.workers, self.reporter)
+                seed, workers = self.budget.seed, self.budget.workers
+                self._loaded[data] = load(data, self.count, seed, workers, self.reporter)
         return self._loaded[data]
+
+
+def device_of(budget: Budget) -> str:
+    """The device meant; :class:`SsrError` for one that is none."""
+    device = str(setting_value("device", budget.device))
+    check_device(device)
+    return device
 
 
 def entries(systems: Sequence[str]) -> list[Entry]:
