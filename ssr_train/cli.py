@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from ssr_bundle import commandline as command
 from ssr_bundle.errors import SsrError
 from ssr_train.evaluation import commands as judging
-from ssr_train.paper import reproduce
+from ssr_train.paper import budget, reproduce
 from ssr_train.quantize.crop_source import CropSource
 from ssr_train.training.folder import Settings
 
@@ -25,6 +26,8 @@ _EXTRAS = {
     "scipy": "train",
     "sklearn": "train",
 }
+
+_of_run = partial(typer.Option, rich_help_panel="Run")
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -202,14 +205,11 @@ def doctor(
 @app.command()
 def fit(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder of the run.", rich_help_panel="Run")],
+    out: Annotated[Path, _of_run(help="Folder of the run.")],
     system: Annotated[
         str, typer.Option(help="What to train: ssrnet, or a competitor of the paper's tables (docs/zoo.md).")
     ] = Settings.system,
-    data: Annotated[
-        str,
-        typer.Option(help="synthetic or synthetic-persons (drawn faces), or a folder made by `prepare`."),
-    ] = Settings.data,
+    data: budget.Data = Settings.data,
     count: Annotated[
         int | None, typer.Option(help=f"Faces to draw; {Settings.count:,} without it.", show_default=False)
     ] = None,
@@ -222,16 +222,12 @@ def fit(
     ] = Settings.protocol,
     fold: Annotated[int, typer.Option(help="Which person leave-one-subject-out tests.")] = Settings.fold,
     epochs: Annotated[int, typer.Option(help="Passes over the training faces.")] = Settings.epochs,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Faces a step; without it 50, or 128 on IMDB.", show_default=False)
-    ] = None,
+    batch_size: budget.BatchSize = None,
     lr: Annotated[float, typer.Option(help="Initial learning rate (Adam).")] = Settings.lr,
     step: Annotated[
         int | None, typer.Option(help="Epochs until the rate drops tenfold; without it a third of --epochs.")
     ] = None,
-    seed: Annotated[
-        int, typer.Option(help="Decides data, split, order, weights, augmentation.")
-    ] = Settings.seed,
+    seed: budget.Seed = Settings.seed,
     stages: Annotated[
         str | None,
         typer.Option(help="SSR-Net's bins of each stage, deepest level first; without it 3,3,3."),
@@ -252,12 +248,8 @@ def fit(
         Path | None,
         typer.Option(help="Bundle (or system folder) to start from: fine-tuning; the same network."),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:N; auto takes a GPU where torch sees one.")
-    ] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of torch on the CPU; without it, one a core.")
-    ] = None,
+    device: budget.Device = "auto",
+    threads: budget.Threads = None,
     precision: Annotated[
         str, typer.Option(help="fp32; or bf16: convolutions in bfloat16, weights and answers in fp32.")
     ] = Settings.precision,
@@ -265,21 +257,11 @@ def fit(
         float | None,
         typer.Option(help="Validate and save an exponential average of the weights, such as 0.999."),
     ] = None,
-    log: Annotated[
-        str,
-        typer.Option(help="csv, or tensorboard for event files in OUT/logs as well.", rich_help_panel="Run"),
-    ] = "csv",
-    workers: Annotated[int, typer.Option(help="Processes that draw.", rich_help_panel="Run")] = 2,
-    checkpoint_every: Annotated[
-        int,
-        typer.Option(help="Steps between checkpoints, besides every epoch's.", rich_help_panel="Run"),
-    ] = 200,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out.", rich_help_panel="Run")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Start anew in the place of a run.", rich_help_panel="Run")
-    ] = False,
+    log: Annotated[str, _of_run(help="csv, or tensorboard for event files in OUT/logs as well.")] = "csv",
+    workers: Annotated[int, _of_run(help="Processes that draw.")] = 2,
+    checkpoint_every: Annotated[int, _of_run(help="Steps between checkpoints, besides every epoch's.")] = 200,
+    resume: Annotated[bool, _of_run("--resume", help="Go on with the run in --out.")] = False,
+    force: Annotated[bool, _of_run("--force", help="Start anew in the place of a run.")] = False,
 ) -> None:
     """Train SSR-Net or a competitor: Adam, the paper's schedule and augmentations.
 
@@ -401,18 +383,11 @@ def export(
         written = write.export(bundle, chosen, **options)
     else:
         written = [write.export_file(bundle, chosen[0], out, **options)]
-    rows = [
-        (
-            str(exported.path),
-            exported.replay.precision,
-            str(exported.opset),
-            f"{exported.bytes:,}",
-            f"{exported.replay.mean:.1e}",
-            f"{exported.replay.worst:.1e}",
-            f"{exported.replay.tolerance:.1e} {exported.replay.unit}",
-        )
-        for exported in written
-    ]
+    rows = []
+    for exported in written:
+        replay, sizes = exported.replay, (str(exported.opset), f"{exported.bytes:,}")
+        drift = (f"{replay.mean:.1e}", f"{replay.worst:.1e}", f"{replay.tolerance:.1e} {replay.unit}")
+        rows.append((str(exported.path), replay.precision, *sizes, *drift))
     table(rows, header=("file", "precision", "opset", "bytes", "mean", "worst", "allowed on golden faces"))
 
 

@@ -21,6 +21,7 @@ def describe(bundle: Bundle, checks: Sequence[Replay], full: bool) -> None:
         math.prod(shape) for name, shape in a.parameter_shapes().items() if ".norm.running_" in name
     )
     kind = "general network, probability of male" if interface.output.name == "male" else "age network"
+    low, high = interface.output.clip
     margin = " x ".join(f"{m:g}" for m in interface.crop.margin)
     rows = [
         ("bundle", f"{bundle.path} ({contract.name})"),
@@ -28,7 +29,7 @@ def describe(bundle: Bundle, checks: Sequence[Replay], full: bool) -> None:
         ("numbers", f"{stored:,} stored, {stored - statistics:,} of them trained"),
         ("input", f"{interface.input.name}: 64 x 64, {interface.input.colour.upper()}, bytes 0..255"),
         ("crop", f"{interface.crop.box} box + {margin} on each side, {interface.crop.interpolation}"),
-        ("output", f"{interface.output.name}, {interface.output.unit}, clipped to {_range(interface)}"),
+        ("output", f"{interface.output.name}, {interface.output.unit}, clipped to {low:g}..{high:g}"),
         *(("golden" if i == 0 else "", _golden(check, interface)) for i, check in enumerate(checks)),
         ("weights", f"sha256 {contract.weights_sha256}"),
     ]
@@ -92,11 +93,6 @@ def _quantization(contract: Contract) -> list[str]:
         for precision, crops, mean, signed, p99, largest, _ in drift_rows(contract)
     ]
     return lines
-
-
-def _range(interface: Interface) -> str:
-    low, high = interface.output.clip
-    return f"{low:g}..{high:g}"
 
 
 def _plain(value: object) -> str:

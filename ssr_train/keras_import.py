@@ -14,6 +14,13 @@ from ssr_bundle.errors import SsrError
 
 Arrays = dict[str, NDArray[np.float32]]
 
+_NORM = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+
 
 class KerasImportError(SsrError):
     """A file that is not a released SSR-Net weight file."""
@@ -32,8 +39,7 @@ def read_keras(path: Path) -> tuple[Architecture, Arrays]:
         raise KerasImportError(f"{path}: no such file")
     try:
         with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            layers = _layers(root)
+            layers = _layers(file.get("model_weights", file))
     except OSError as error:
         raise KerasImportError(f"{path}: not a readable HDF5 file ({error})") from None
     ages = "pred_age_stage1" in layers
@@ -103,27 +109,24 @@ def _rename(layers: dict[str, Arrays], head: str, stages: int, path: Path) -> Ar
         parameters[f"{ours}.weight"] = kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
         parameters[f"{ours}.bias"] = layer["bias"]
 
-    for stream, first in (("x", 1), ("s", 1 + BLOCKS)):
-        for block in range(BLOCKS):
-            take(f"{stream}.{block}.conv", f"conv2d_{first + block}")
-            norm = _layer(layers, f"batch_normalization_{first + block}", path)
-            for ours, theirs in (
-                ("weight", "gamma"),
-                ("bias", "beta"),
-                ("running_mean", "moving_mean"),
-                ("running_var", "moving_variance"),
-            ):
-                if theirs not in norm:
-                    raise KerasImportError(f"{path}: batch_normalization_{first + block} has no {theirs}")
-                parameters[f"{stream}.{block}.norm.{ours}"] = norm[theirs]
+    for number in range(1, 2 * BLOCKS + 1):
+        block = f"{'x' if number <= BLOCKS else 's'}.{(number - 1) % BLOCKS}"
+        take(f"{block}.conv", f"conv2d_{number}")
+        norm = _layer(layers, f"batch_normalization_{number}", path)
+        for ours, theirs in _NORM.items():
+            if theirs not in norm:
+                raise KerasImportError(f"{path}: batch_normalization_{number} has no {theirs}")
+            parameters[f"{block}.norm.{ours}"] = norm[theirs]
     for k in range(1, stages + 1):
-        prefix = f"stages.{k - 1}"
-        take(f"{prefix}.fuse_s", f"conv2d_{2 * BLOCKS + 2 * k - 1}")
-        take(f"{prefix}.fuse_x", f"conv2d_{2 * BLOCKS + 2 * k}")
-        take(f"{prefix}.bins_s", f"dense_{3 * k - 2}")
-        take(f"{prefix}.bins_x", f"dense_{3 * k - 1}")
-        take(f"{prefix}.mix", f"dense_{3 * k}")
-        take(f"{prefix}.p", f"{head}{k}")
-        take(f"{prefix}.eta", f"local_delta_stage{k}")
-        take(f"{prefix}.delta", f"delta_s{k}")
+        for ours, theirs in {
+            "fuse_s": f"conv2d_{2 * BLOCKS + 2 * k - 1}",
+            "fuse_x": f"conv2d_{2 * BLOCKS + 2 * k}",
+            "bins_s": f"dense_{3 * k - 2}",
+            "bins_x": f"dense_{3 * k - 1}",
+            "mix": f"dense_{3 * k}",
+            "p": f"{head}{k}",
+            "eta": f"local_delta_stage{k}",
+            "delta": f"delta_s{k}",
+        }.items():
+            take(f"stages.{k - 1}.{ours}", theirs)
     return {name: np.ascontiguousarray(value) for name, value in parameters.items()}

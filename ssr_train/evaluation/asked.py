@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from ssr_bundle.bundle import Bundle
     from ssr_train.inference import Runner
 
-_PICTURES = "Pictures"
+_option = partial(typer.Option, rich_help_panel="Pictures")
 _DATA = "synthetic, synthetic-persons (drawn) or a prepared set"
 
 
@@ -23,37 +24,29 @@ class Source:
 
     data: Annotated[
         str | None,
-        typer.Option(
+        _option(
             help=f"{_DATA}; without it the training run's own, of a run's folder or of a bundle of drawn "
-            "faces.",
-            rich_help_panel=_PICTURES,
+            "faces."
         ),
     ] = None
-    count: Annotated[int | None, typer.Option(min=1, help="Faces to draw.", rich_help_panel=_PICTURES)] = None
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Which faces are drawn, and how --protocol splits.", rich_help_panel=_PICTURES
-        ),
-    ] = None
+    count: Annotated[int | None, _option(min=1, help="Faces to draw.")] = None
+    seed: Annotated[int | None, _option(min=0, help="Which faces are drawn, and how --protocol splits.")] = (
+        None
+    )
     protocol: Annotated[
         str | None,
-        typer.Option(
+        _option(
             help="random, subject-exclusive, distributed or leave-one-subject-out: its test part. Without it "
-            "the run's recorded test part, or all pictures of a set that it did not learn from.",
-            rich_help_panel=_PICTURES,
+            "the run's recorded test part, or all pictures of a set that it did not learn from."
         ),
     ] = None
-    fold: Annotated[
-        int, typer.Option(min=0, help="Of leave-one-subject-out: whom to test.", rich_help_panel=_PICTURES)
-    ] = 0
-    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.", rich_help_panel=_PICTURES)] = 2
+    fold: Annotated[int, _option(min=0, help="Of leave-one-subject-out: whom to test.")] = 0
+    workers: Annotated[int, _option(min=1, help="Processes that draw.")] = 2
     allow_training_images: Annotated[
         bool,
-        typer.Option(
+        _option(
             "--allow-training-images",
             help="Go on where the weights learned from these pictures; the report says so.",
-            rich_help_panel=_PICTURES,
         ),
     ] = False
 
@@ -64,10 +57,9 @@ class SourceOfBundle(Source):
 
     data: Annotated[
         str | None,
-        typer.Option(
+        _option(
             help=f"{_DATA}; without it the training run's own, of a bundle of drawn faces alone: another "
-            "records which set it learned from, but not where it lies.",
-            rich_help_panel=_PICTURES,
+            "records which set it learned from, but not where it lies."
         ),
     ] = None
 

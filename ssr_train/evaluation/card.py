@@ -11,7 +11,7 @@ from typing import Any
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.disk import check_folder, replace_file, room_for
 from ssr_bundle.errors import SsrError
-from ssr_bundle.report import markdown
+from ssr_bundle.report import Facts, Part, Report, Table
 from ssr_train.describe import drift_rows
 from ssr_train.evaluation.asked import Asked, Source
 from ssr_train.evaluation.calibrate import RECORD
@@ -45,21 +45,21 @@ def write_card(path: Path, source: Source | None, out: Path | None, *, force: bo
 def card(bundle: Bundle, evaluation: Evaluation | None = None) -> str:
     """The card as Markdown."""
     contract = bundle.contract
-    sections = [
-        (None, _network(bundle)),
-        ("Intended use and limits", _limits(bundle)),
-        ("Training", _training(contract.provenance)),
-        ("Errors recorded when trained", _recorded(contract.provenance)),
-        ("Calibrated intervals", _intervals(bundle)),
-        ("Quantization", _quantization(bundle)),
-        ("Licence", [_text(contract.provenance, "licence")]),
+    parts: list[Part] = [
+        Facts(_network(bundle)),
+        Facts(_limits(bundle), "Intended use and limits"),
+        Facts(_training(contract.provenance), "Training"),
+        "## Errors recorded when trained",
+        _recorded(contract.provenance),
+        *_evaluated(evaluation),
+        "## Calibrated intervals",
+        *_intervals(bundle),
+        "## Quantization",
+        *_quantization(bundle),
+        "## Licence",
+        _text(contract.provenance, "licence"),
     ]
-    lines = [f"# Model card: {contract.name}"]
-    for heading, body in sections:
-        lines += ["", *([f"## {heading}", ""] if heading else []), *body]
-        if heading and heading.startswith("Errors recorded"):
-            lines += ["", *_evaluated(evaluation)]
-    return "\n".join(lines) + "\n"
+    return Report(f"Model card: {contract.name}", parts, None).markdown()
 
 
 def _network(bundle: Bundle) -> list[str]:
@@ -69,32 +69,33 @@ def _network(bundle: Bundle) -> list[str]:
     margin = " x ".join(f"{m:g}" for m in crop.margin)
     what = "age in years" if output.unit == "years" else f"{output.unit} of {output.name}"
     return [
-        f"- network: SSR-Net (Yang et al., IJCAI 2018), stages {list(architecture.stages)}, V = "
+        f"network: SSR-Net (Yang et al., IJCAI 2018), stages {list(architecture.stages)}, V = "
         f"{architecture.value_range:g}",
-        f"- answers: {what}, clipped to {output.clip[0]:g}..{output.clip[1]:g}",
-        f"- input: 64 x 64 {contract.interface.input.colour.upper()} face crops: {crop.box} box + {margin} "
+        f"answers: {what}, clipped to {output.clip[0]:g}..{output.clip[1]:g}",
+        f"input: 64 x 64 {contract.interface.input.colour.upper()} face crops: {crop.box} box + {margin} "
         f"on each side, alignment {crop.alignment}",
-        f"- weights: sha256 `{contract.weights_sha256}`",
-        f"- interface: sha256 `{contract.interface.sha256}`",
+        f"weights: sha256 `{contract.weights_sha256}`",
+        f"interface: sha256 `{contract.interface.sha256}`",
     ]
 
 
 def _training(provenance: Mapping[str, Any]) -> list[str]:
     data = provenance.get("data", provenance.get("training_data"))
     drawn = provenance.get("synthetic")
+    command = _text(provenance, "command")
     synthetic = NOT_RECORDED if not isinstance(drawn, bool) else "yes, drawn faces" if drawn else "no"
     lines = [
-        f"- data: {_plain(data)}",
-        f"- synthetic: {synthetic}",
-        f"- protocol: {_text(provenance, 'split')}",
-        f"- identity {leak if (leak := _text(provenance, 'leak')).startswith('leak') else f'leak: {leak}'}",
-        f"- weights chosen: {_text(provenance, 'weights')}",
-        f"- started from: {_initial(provenance)}",
-        f"- command: {_code(_text(provenance, 'command'))}",
-        f"- versions: {_plain(provenance.get('versions'))}",
+        f"data: {_plain(data)}",
+        f"synthetic: {synthetic}",
+        f"protocol: {_text(provenance, 'split')}",
+        f"identity {leak if (leak := _text(provenance, 'leak')).startswith('leak') else f'leak: {leak}'}",
+        f"weights chosen: {_text(provenance, 'weights')}",
+        f"started from: {_initial(provenance)}",
+        f"command: {command if command == NOT_RECORDED else f'`{command}`'}",
+        f"versions: {_plain(provenance.get('versions'))}",
     ]
     if "source" in provenance:
-        lines.append(f"- source: {_text(provenance, 'source')}")
+        lines.append(f"source: {_text(provenance, 'source')}")
     return lines
 
 
@@ -105,29 +106,27 @@ def _initial(provenance: Mapping[str, Any]) -> str:
     return "random weights" if initial is None else f"weights sha256 `{initial}`"
 
 
-def _recorded(provenance: Mapping[str, Any]) -> list[str]:
+def _recorded(provenance: Mapping[str, Any]) -> Part:
     metrics = provenance.get("metrics")
     if not isinstance(metrics, Mapping) or not metrics:
-        return [NOT_RECORDED]
+        return NOT_RECORDED
     unit = metrics.get("unit", "")
     rows = [(str(name), f"{value} {unit}".strip()) for name, value in metrics.items() if name != "unit"]
-    return [markdown(("measure", "value"), rows)]
+    return Table("", ("measure", "value"), rows)
 
 
 def _evaluated(evaluation: Evaluation | None) -> list[str]:
     if evaluation is None:
         return [
             "## Errors by age, sex and group",
-            "",
             f"{NOT_RECORDED}: this card was written without an evaluation (`--data` or `--evaluate`).",
         ]
-    lines = evaluation.report().markdown(2, picture=False).rstrip("\n").split("\n")
-    parts = evaluation.judged[0].metrics.parts
-    missing = [name for name in ("sex", "group") if name not in parts]
-    return lines + (["", f"Errors by {' and '.join(missing)}: the labels do not give it."] if missing else [])
+    found = evaluation.report().markdown(2, picture=False).rstrip("\n")
+    missing = [name for name in ("sex", "group") if name not in evaluation.judged[0].metrics.parts]
+    return [found, *([f"Errors by {' and '.join(missing)}: the labels do not give it."] if missing else [])]
 
 
-def _intervals(bundle: Bundle) -> list[str]:
+def _intervals(bundle: Bundle) -> list[Part]:
     interval, record = bundle.contract.interval, bundle.contract.provenance.get(RECORD, {})
     if interval is None:
         return ["none: the answers carry no uncertainty (`ssr-train calibrate`)"]
@@ -147,10 +146,10 @@ def _intervals(bundle: Bundle) -> list[str]:
         (band, f"{width:.2f}", share)
         for band, width, share in zip(band_names(interval), interval.half_widths, found, strict=True)
     ]
-    return [*lines, "", markdown(("answer", "+- years", "measured coverage"), rows)]
+    return ["\n".join(lines), Table("", ("answer", "+- years", "measured coverage"), rows)]
 
 
-def _quantization(bundle: Bundle) -> list[str]:
+def _quantization(bundle: Bundle) -> list[Part]:
     contract = bundle.contract
     if contract.quantization is None:
         return ["none: served in fp32 only (`ssr-train quantize`)"]
@@ -159,29 +158,24 @@ def _quantization(bundle: Bundle) -> list[str]:
         return [f"bf16 and int8; their drift from fp32: {NOT_RECORDED}"]
     unit = contract.interface.output.unit
     header = ("precision", "crops", "mean drift", "signed", "99 %", "max", "MAE")
-    return [f"Drift of the answers from fp32's, in {unit}:", "", markdown(header, rows)]
+    return [f"Drift of the answers from fp32's, in {unit}:", Table("", header, rows)]
 
 
 def _limits(bundle: Bundle) -> list[str]:
-    contract = bundle.contract
-    lines = []
-    if contract.provenance.get("synthetic"):
-        lines.append(
-            "- **Learned from drawn faces (synthetic): for trying the system out. Its answers say nothing of "
-            "people.**"
-        )
-    else:
-        lines.append(
-            "- An estimate of how old a face looks, for statistics over many faces; a single answer is often "
-            "years off (see the errors)."
-        )
+    use = (
+        "**Learned from drawn faces (synthetic): for trying the system out. Its answers say nothing of "
+        "people.**"
+        if bundle.contract.provenance.get("synthetic")
+        else "An estimate of how old a face looks, for statistics over many faces; a single answer is often "
+        "years off (see the errors)."
+    )
     return [
-        *lines,
-        "- Not evidence of a person's age, and not to be the only ground of a decision about a person. For "
-        "an age gate, choose the threshold by `ssr-train gate` on faces like those at the gate.",
-        "- Errors and intervals hold for faces like those measured: camera, light, crop and the mix of ages "
+        use,
+        "Not evidence of a person's age, and not to be the only ground of a decision about a person. For an "
+        "age gate, choose the threshold by `ssr-train gate` on faces like those at the gate.",
+        "Errors and intervals hold for faces like those measured: camera, light, crop and the mix of ages "
         "and groups decide. Groups that are not listed under the errors were not measured.",
-        "- It answers for anything cut as a face. Crops that are cut in another way than the input says move "
+        "It answers for anything cut as a face. Crops that are cut in another way than the input says move "
         "the answers by years.",
     ]
 
@@ -198,7 +192,3 @@ def _plain(value: Any) -> str:
     if value is None or value == "":
         return NOT_RECORDED
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _code(text: str) -> str:
-    return text if text == NOT_RECORDED else f"`{text}`"

@@ -8,15 +8,23 @@ from typing import Annotated
 
 import typer
 
+Data = Annotated[
+    str, typer.Option(help="synthetic or synthetic-persons (drawn faces), or a folder made by `prepare`.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Faces a step; without it 50, or 128 on IMDB.", show_default=False)
+]
+Seed = Annotated[int, typer.Option(help="Decides data, split, order, weights, augmentation.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:N; auto takes a GPU where torch sees one.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of torch on the CPU; without it, one a core.")]
+
 
 @dataclass(frozen=True)
 class Budget:
     """On what and how much is trained; what is None follows the paper on real faces, and is small on drawn
     ones. ``pretrain``: prepared sets to train on before, in order."""
 
-    data: Annotated[
-        str, typer.Option(help="synthetic or synthetic-persons (drawn faces), or a folder made by `prepare`.")
-    ] = "synthetic"
+    data: Data = "synthetic"
     pretrain: Annotated[
         list[Path] | None,
         typer.Option(help="Prepared set to train on before, such as IMDB's, then WIKI's: once for each."),
@@ -36,14 +44,8 @@ class Budget:
             help="Passes over the training faces; without it 90, on drawn faces 6.", show_default=False
         ),
     ] = None
-    batch_size: Annotated[
-        int | None, typer.Option(help="Faces a step; without it 50, or 128 on IMDB.", show_default=False)
-    ] = None
-    seed: Annotated[int, typer.Option(help="Decides data, split, order, weights, augmentation.")] = 0
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N; auto takes a GPU where torch sees one.")] = (
-        "auto"
-    )
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of torch on the CPU; without it, one a core.")
-    ] = None
+    batch_size: BatchSize = None
+    seed: Seed = 0
+    device: Device = "auto"
+    threads: Threads = None
     workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2

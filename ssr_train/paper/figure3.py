@@ -24,6 +24,8 @@ CLASSES = (9, 16, 27, 64, 81, 101, 125, 256)
 LARGEST = 256
 """The most bins that a stage can have, so the most classes of a single one."""
 
+_RANGE = range(2, LARGEST + 1)
+
 STAGES = (1, 2, 3, 4)
 MULTIPLE = STAGES[1:]
 
@@ -33,11 +35,16 @@ _HEADS = ("heads", "single_heads")
 
 def figure3(classes: Sequence[int] = CLASSES) -> Report:
     """Count for each of ``classes``; :class:`SsrError` unless they lie in 2..256."""
-    if foreign := [value for value in classes if not 2 <= value <= LARGEST]:
+    if foreign := [value for value in classes if value not in _RANGE]:
         raise SsrError(
             f"--classes {foreign[0]}: expected 2 to {LARGEST}, the most bins that a single stage can have"
         )
-    configurations = [_configuration(stages) for stages in _configurations()]
+    configurations = [  # wherever one stage can tell as many classes apart
+        _configuration((bins,) * stages)
+        for stages in MULTIPLE
+        for bins in range(2, LARGEST)
+        if bins**stages <= LARGEST
+    ]
     ranges = [_range(value) for value in sorted(set(classes))]
     fewer = {stages: _fewer_than_single_from(stages) for stages in MULTIPLE}
     below_orcnn = {stages: _fewer_than_orcnn_up_to(stages) for stages in STAGES}
@@ -99,11 +106,6 @@ def _against_single(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (_name(row["stages"]), f"{row['classes']}", *counts, *(f"{row[h]:,}" for h in _HEADS))
 
 
-def _configurations() -> list[tuple[int, ...]]:
-    """Equal bins in several stages, wherever one stage can tell as many classes apart."""
-    return [(bins,) * stages for stages in MULTIPLE for bins in range(2, LARGEST) if bins**stages <= LARGEST]
-
-
 def _configuration(stages: tuple[int, ...]) -> dict[str, Any]:
     single = (prod(stages),)
     return {
@@ -131,29 +133,24 @@ def _numbers(classes: int, stages: int, count: Callable[[Sequence[int]], Count] 
 
 def _fewer_than_single_from(stages: int) -> int:
     """The least number of classes from which on, to the largest, ``stages`` stages need fewer than one."""
-    classes = LARGEST
-    while classes >= 2 and _numbers(classes, stages) < _numbers(classes, 1):
-        classes -= 1
-    return classes + 1
+    more = [value for value in _RANGE if _numbers(value, stages) >= _numbers(value, 1)]
+    return max(more, default=1) + 1
 
 
 def _fewer_than_orcnn_up_to(stages: int) -> int:
     """The most classes up to which ``stages`` stages always need fewer numbers than ORCNN."""
-    classes = 2
-    while classes <= LARGEST and _numbers(classes, stages) < orcnn(classes).trainable:
-        classes += 1
-    return classes - 1
+    more = (value for value in _RANGE if _numbers(value, stages) >= orcnn(value).trainable)
+    return next(more, LARGEST + 1) - 1
 
 
 def _draw(figure: Figure) -> None:
     whole, heads = figure.subplots(1, 2)
-    classes = range(2, LARGEST + 1)
     for axes, count, title in ((whole, ssrnet, "whole network"), (heads, ssrnet_heads, "heads alone")):
         for stages in STAGES:
-            numbers = [_numbers(value, stages, count) for value in classes]
-            axes.plot(classes, numbers, label=f"SSR-Net, K = {stages}")
+            numbers = [_numbers(value, stages, count) for value in _RANGE]
+            axes.plot(_RANGE, numbers, label=f"SSR-Net, K = {stages}")
         axes.set(xlabel="classes (V)", ylabel="trained numbers", title=title, yscale="log")
-    whole.plot(classes, [orcnn(value).trainable for value in classes], "k--", label="ORCNN")
+    whole.plot(_RANGE, [orcnn(value).trainable for value in _RANGE], "k--", label="ORCNN")
     whole.legend()
 
 

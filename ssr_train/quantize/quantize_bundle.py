@@ -168,20 +168,17 @@ def _measure(bundle: Bundle, given: Part, held_out: Part | None, console: Consol
     with bar(console, "measuring the drift", total) as tick:
         for name, part in sets.items():
             images = part.crops.images
-            real, _ = answers(bundle, "fp32", images, tick)
-            if part.labels is not None:
-                record[name]["mae"] = {"fp32": _mae(real, part.labels)}
-            for precision in PRECISIONS:
+            for precision in ("fp32", *PRECISIONS):
                 found, engine = answers(bundle, precision, images, tick)
-                record["engines"][precision] = engine
-                record["drift"][precision][name] = Drift.of(found, real).to_json()
+                if precision == "fp32":
+                    real = found
+                else:
+                    record["engines"][precision] = engine
+                    record["drift"][precision][name] = Drift.of(found, real).to_json()
                 if part.labels is not None:
-                    record[name]["mae"][precision] = _mae(found, part.labels)
+                    error = round(float(np.abs(found - part.labels).mean()), 4)
+                    record[name].setdefault("mae", {})[precision] = error
     return record
-
-
-def _mae(found: Floats, labels: Floats) -> float:
-    return round(float(np.abs(found - labels).mean()), 4)
 
 
 def _source(source: CropSource) -> dict[str, Any]:
