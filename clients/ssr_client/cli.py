@@ -5,32 +5,63 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ssr_bundle.commandline import Header, headers_of, run
-from ssr_bundle.errors import SsrError
+from ssr_bundle.commandline import Application, Header, headers_of, run, unfolded
+from ssr_bundle.errors import SsrError, UsageError
 
 if TYPE_CHECKING:
     from ssr_client.client import AgeClient
 
-app = typer.Typer(
-    help="Ask a served SSR-Net.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-)
+app = Application(help="Ask a served SSR-Net.", no_args_is_help=True)
 
-Url = Annotated[str, typer.Option(help="host:port of the server's gRPC.", envvar="SSR_URL")]
-Model = Annotated[str, typer.Option(help="Name of the served model.")]
-Version = Annotated[str, typer.Option(help="A version's number; the newest by default.")]
-Timeout = Annotated[float, typer.Option(help="Seconds for one answer, retries included.")]
-Wait = Annotated[float, typer.Option(help="Seconds to wait for the server to be ready.")]
-Tls = Annotated[bool, typer.Option("--tls", help="Use TLS.")]
-RootCertificates = Annotated[Path | None, typer.Option(help="PEM file of root certificates, with --tls.")]
-Token = Annotated[str | None, typer.Option(help="Sent as a bearer token.", envvar="SSR_TOKEN")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Whom the client asks, and how: options of both commands."""
+
+    url: Annotated[str, typer.Option(help="host:port of the server's gRPC.", envvar="SSR_URL")] = (
+        "localhost:8001"
+    )
+    model: Annotated[str, typer.Option(help="Name of the served model.")] = "ssrnet"
+    version: Annotated[str, typer.Option(help="A version's number; the newest by default.")] = ""
+    timeout: Annotated[float, typer.Option(help="Seconds for one answer, retries included.")] = 30.0
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the server to be ready.")] = 10.0
+    tls: Annotated[bool, typer.Option("--tls", help="Use TLS.")] = False
+    root_certificates: Annotated[
+        Path | None, typer.Option(help="PEM file of root certificates, with --tls.")
+    ] = None
+    token: Annotated[str | None, typer.Option(help="Sent as a bearer token.", envvar="SSR_TOKEN")] = None
+    header: Header = None
+
+    def client(self, **options: Any) -> AgeClient:
+        """A client, not opened yet. What it refuses before it asks anybody is an option's fault."""
+        from ssr_client.client import AgeClient
+        from ssr_client.errors import BadInput
+
+        certificates = None if self.root_certificates is None else str(self.root_certificates)
+        try:
+            return AgeClient(
+                self.url,
+                self.model,
+                self.version,
+                timeout=self.timeout,
+                wait=self.wait,
+                ssl=self.tls,
+                root_certificates=certificates,
+                token=self.token,
+                headers=headers_of(self.header),
+                **options,
+            )
+        except BadInput as error:
+            raise UsageError(str(error)) from None
+
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -42,26 +73,20 @@ SYNTHETIC = (
 
 
 @app.command()
+@unfolded
 def image(
     photos: Annotated[
         list[Path],
         # Not readable=True, typer's default: one file that is not would be the end of all of them.
         typer.Argument(metavar="PHOTO...", help="Image files.", readable=False),
     ],
+    *,
     out: Annotated[
         Path | None,
         typer.Option(help="Write the annotated picture here; a folder if there are several photos."),
     ] = None,
-    url: Url = "localhost:8001",
-    model: Model = "ssrnet",
-    version: Version = "",
     detector: Annotated[str, typer.Option(help="auto, yunet or haar.")] = "auto",
-    timeout: Timeout = 30.0,
-    wait: Wait = 10.0,
-    tls: Tls = False,
-    root_certificates: RootCertificates = None,
-    token: Token = None,
-    header: Header = None,
+    server: Connection,
     as_json: Json = False,
 ) -> None:
     """Print the age of every face in each photo, one line a face, left to right.
@@ -74,10 +99,7 @@ def image(
     from ssr_client.errors import BadInput
     from ssr_client.preprocess import read_picture
 
-    with _usage():
-        opened = _client(
-            url, model, version, timeout, wait, tls, root_certificates, token, header, detector=detector
-        )
+    opened = server.client(detector=detector)
     targets = _targets(photos, out)
     results: list[dict[str, Any]] = []
     failure: SsrError | None = None
@@ -114,7 +136,7 @@ def image(
         last = client.last
     if as_json:
         summary = {
-            "model": model,
+            "model": server.model,
             "version": last.model_version if last else None,
             "weights_sha256": last.weights_sha256 if last else None,
             "synthetic": last.synthetic if last else None,
@@ -130,10 +152,9 @@ def image(
 
 
 @app.command()
+@unfolded
 def bench(
-    url: Url = "localhost:8001",
-    model: Model = "ssrnet",
-    version: Version = "",
+    *,
     concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Requests at once, closed loop.")] = 4,
     rate: Annotated[
         float,
@@ -149,12 +170,7 @@ def bench(
             "--shared-memory", help="Send crops through memory that a server of this machine shares."
         ),
     ] = False,
-    timeout: Timeout = 30.0,
-    wait: Wait = 10.0,
-    tls: Tls = False,
-    root_certificates: RootCertificates = None,
-    token: Token = None,
-    header: Header = None,
+    server: Connection,
     as_json: Json = False,
 ) -> None:
     """Load the server and print images a second, latencies and the batches that it made.
@@ -171,28 +187,20 @@ def bench(
     """
     from ssr_client.bench import bench as measure
     from ssr_client.bench import check_settings
+    from ssr_client.errors import BadInput
 
-    with _usage():
+    try:
         check_settings(concurrency, batch, duration, warm_up, rate)
-        opened = _client(
-            url,
-            model,
-            version,
-            timeout,
-            wait,
-            tls,
-            root_certificates,
-            token,
-            header,
-            shared_memory=shared_memory,
-        )
+    except BadInput as error:
+        raise UsageError(str(error)) from None
+    opened = server.client(shared_memory=shared_memory)
     with opened as client:
         result = measure(client, concurrency, batch, duration, warm_up, rate=rate, seed=seed)
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
         return
     engine = f", {result.engine}" if result.engine else ""
-    print(f"{model} at {url}, weights {result.weights_sha256[:12]}{engine}; {result.machine}")
+    print(f"{server.model} at {server.url}, weights {result.weights_sha256[:12]}{engine}; {result.machine}")
     print("answers validated: finite, in range, the same bits alone and in a batch")
     wire = "shared memory" if shared_memory else "gRPC"
     loop = f"open loop, {rate:g} requests/s" if rate else f"closed loop, {concurrency} at once"
@@ -203,46 +211,6 @@ def bench(
     print(f"client CPU      {result.client_cpu:.2f} cores, on the same machine not left to a local server")
     if rate:
         print(f"client sent     {result.late_p99_ms:.2f} ms late at p99, which the latencies contain")
-
-
-@contextmanager
-def _usage() -> Iterator[None]:
-    """What the client refuses before it asks anybody is an option's fault: exit status 2."""
-    from ssr_client.errors import BadInput
-
-    try:
-        yield
-    except BadInput as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _client(
-    url: str,
-    model: str,
-    version: str,
-    timeout: float,
-    wait: float,
-    tls: bool,
-    root_certificates: Path | None,
-    token: str | None,
-    header: list[str] | None,
-    **options: Any,
-) -> AgeClient:
-    """A client, not opened yet, from the options that both commands take."""
-    from ssr_client.client import AgeClient
-
-    return AgeClient(
-        url,
-        model,
-        version,
-        timeout=timeout,
-        wait=wait,
-        ssl=tls,
-        root_certificates=None if root_certificates is None else str(root_certificates),
-        token=token,
-        headers=headers_of(header),
-        **options,
-    )
 
 
 def _targets(photos: list[Path], out: Path | None) -> list[Path | None]:
