@@ -7,20 +7,11 @@
 namespace ssr::cpu {
 namespace {
 
-struct Float8 {
-  using T = float;
-  using Reg = __m256;
+struct Float8 : Lanes<float, 32> {
   using Index = __m256i;
-  static constexpr int kLanes = 8;
-  static Reg Load(const T* from) { return _mm256_loadu_ps(from); }
-  static void Store(T* to, Reg value) { _mm256_storeu_ps(to, value); }
-  static Reg Set1(T value) { return _mm256_set1_ps(value); }
   static Index MakeIndex(const int* lanes) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes));
   }
-  static Reg Mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
-  static Reg Add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
-  static Reg Div(Reg a, Reg b) { return _mm256_div_ps(a, b); }
   static Reg Max(Reg a, Reg b) { return _mm256_max_ps(a, b); }  // b where either is NaN
   static Reg Fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_ps(a, b, c); }
   template <unsigned kMask>
@@ -33,22 +24,13 @@ struct Float8 {
   }
 };
 
-struct Double4 {
-  using T = double;
-  using Reg = __m256d;
+struct Double4 : Lanes<double, 32> {
   using Index = __m256i;  // as pairs of 32-bit lanes: AVX2 permutes no 64-bit lanes by a variable
-  static constexpr int kLanes = 4;
-  static Reg Load(const T* from) { return _mm256_loadu_pd(from); }
-  static void Store(T* to, Reg value) { _mm256_storeu_pd(to, value); }
-  static Reg Set1(T value) { return _mm256_set1_pd(value); }
   static Index MakeIndex(const int* lanes) {
     int halves[8];
     for (int j = 0; j < 8; ++j) halves[j] = 2 * lanes[j / 2] + j % 2;
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(halves));
   }
-  static Reg Mul(Reg a, Reg b) { return _mm256_mul_pd(a, b); }
-  static Reg Add(Reg a, Reg b) { return _mm256_add_pd(a, b); }
-  static Reg Div(Reg a, Reg b) { return _mm256_div_pd(a, b); }
   static Reg Max(Reg a, Reg b) { return _mm256_max_pd(a, b); }
   static Reg Fma(Reg a, Reg b, Reg c) { return _mm256_fmadd_pd(a, b, c); }
   template <unsigned kMask>

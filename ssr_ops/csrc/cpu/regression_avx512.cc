@@ -7,18 +7,9 @@
 namespace ssr::cpu {
 namespace {
 
-struct Float16 {
-  using T = float;
-  using Reg = __m512;
+struct Float16 : Lanes<float, 64> {
   using Index = __m512i;
-  static constexpr int kLanes = 16;
-  static Reg Load(const T* from) { return _mm512_loadu_ps(from); }
-  static void Store(T* to, Reg value) { _mm512_storeu_ps(to, value); }
-  static Reg Set1(T value) { return _mm512_set1_ps(value); }
   static Index MakeIndex(const int* lanes) { return _mm512_loadu_si512(lanes); }
-  static Reg Mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
-  static Reg Add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
-  static Reg Div(Reg a, Reg b) { return _mm512_div_ps(a, b); }
   static Reg Max(Reg a, Reg b) { return _mm512_max_ps(a, b); }  // b where either is NaN
   static Reg Fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
   template <unsigned kMask>
@@ -31,20 +22,11 @@ struct Float16 {
   }
 };
 
-struct Double8 {
-  using T = double;
-  using Reg = __m512d;
+struct Double8 : Lanes<double, 64> {
   using Index = __m512i;
-  static constexpr int kLanes = 8;
-  static Reg Load(const T* from) { return _mm512_loadu_pd(from); }
-  static void Store(T* to, Reg value) { _mm512_storeu_pd(to, value); }
-  static Reg Set1(T value) { return _mm512_set1_pd(value); }
   static Index MakeIndex(const int* lanes) {
     return _mm512_cvtepi32_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes)));
   }
-  static Reg Mul(Reg a, Reg b) { return _mm512_mul_pd(a, b); }
-  static Reg Add(Reg a, Reg b) { return _mm512_add_pd(a, b); }
-  static Reg Div(Reg a, Reg b) { return _mm512_div_pd(a, b); }
   static Reg Max(Reg a, Reg b) { return _mm512_max_pd(a, b); }
   static Reg Fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_pd(a, b, c); }
   template <unsigned kMask>

@@ -3,9 +3,8 @@
 // kLanes groups of three neighbours ("flat"); since 3 and kLanes share no factor, splitting it into the
 // groups' first, second and third members takes blends by lane and one permutation each.
 //
-// V (one per instruction set and precision): T, kLanes, Reg, Index; Load, Store (unaligned), Set1,
-// MakeIndex, Mul, Add, Div, Fma, Blend<mask>(a, b): b in the lanes of mask, Permute, and
-// ZeroWhereLess(value, a, b): 0 where a < b.
+// V (one per instruction set and precision): Lanes, with Index, MakeIndex, Max, Fma, Blend<mask>(a, b): b in
+// the lanes of mask, Permute, and ZeroWhereLess(value, a, b): 0 where a < b.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +17,21 @@ namespace ssr::cpu {
 namespace {
 
 constexpr int kStages = 3, kBins = 3, kColumns = kStages * kBins;
+
+// What the compiler's own vector types do in one instruction each.
+template <typename Element, int kBytes>
+struct Lanes {
+  using T = Element;
+  typedef T Reg __attribute__((vector_size(kBytes)));
+  typedef T Unaligned __attribute__((vector_size(kBytes), aligned(sizeof(T)), may_alias));
+  static constexpr int kLanes = kBytes / sizeof(T);
+  static Reg Load(const T* from) { return *reinterpret_cast<const Unaligned*>(from); }
+  static void Store(T* to, Reg value) { *reinterpret_cast<Unaligned*>(to) = value; }
+  static Reg Set1(T value) { return value - Reg{}; }
+  static Reg Mul(Reg a, Reg b) { return a * b; }
+  static Reg Add(Reg a, Reg b) { return a + b; }
+  static Reg Div(Reg a, Reg b) { return a / b; }
+};
 
 template <class V>
 struct Threes {
