@@ -374,7 +374,7 @@ def test_mobilenet_is_the_published_network(alpha: float, published: int) -> Non
 )
 def test_sizes_come_near_the_papers(name: str, options: dict[str, Any], within: float) -> None:
     """float32 numbers in units of 10^6 bytes against Table 1; docs/zoo.md says where the rest comes from."""
-    paper = zoo.describe(name).paper_megabytes
+    paper = zoo.describe(name).paper.megabytes
     assert paper is not None
     with torch.device("meta"):
         assert zoo.build(name, **options).count().megabytes == pytest.approx(paper, rel=within)

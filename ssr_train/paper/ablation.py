@@ -31,7 +31,7 @@ def ablation(runs: Runs) -> Report:
         "trained with, then switched off": _errors(runs, on, switched_off=True),
     }
     without = f"{PAPER_MAE_WITHOUT:.2f} (which of the two is not said)"
-    paper = (f"{zoo.describe('ssrnet').paper_mae:.2f}", without, without)
+    paper = (f"{zoo.describe('ssrnet').paper.mae:.2f}", without, without)
     constant = runs.constant().mae
     return page(
         name="ablation",
@@ -57,7 +57,7 @@ def ablation(runs: Runs) -> Report:
         numbers={
             **runs.numbers(),
             "paper_data": PAPER_DATA,
-            "paper_mae": {"with": zoo.describe("ssrnet").paper_mae, "without": PAPER_MAE_WITHOUT},
+            "paper_mae": {"with": zoo.describe("ssrnet").paper.mae, "without": PAPER_MAE_WITHOUT},
             "rows": {
                 name: {"best": best.to_json(), "last": last.to_json()} for name, (best, last) in rows.items()
             },

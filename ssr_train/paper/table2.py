@@ -52,7 +52,7 @@ def table2(runs: Runs, systems: Sequence[str]) -> Report:
         numbers={
             **runs.numbers(),
             "paper_data": PAPER_DATA,
-            "systems": [{**one.to_json(), "paper": {"ca": dict(one.about.paper_ca)}} for one in measured],
+            "systems": [{**one.to_json(), "paper": {"ca": dict(one.about.paper.ca)}} for one in measured],
         },
         draw=lambda figure: _draw(figure, measured),
         synthetic=runs.synthetic,
@@ -60,7 +60,7 @@ def table2(runs: Runs, systems: Sequence[str]) -> Report:
 
 
 def _rows(one: Measured) -> list[tuple[str, ...]]:
-    paper = [f"{100 * one.about.paper_ca[n]:.1f}" if n in one.about.paper_ca else "-" for n in YEARS]
+    paper = [f"{100 * one.about.paper.ca[n]:.1f}" if n in one.about.paper.ca else "-" for n in YEARS]
     best = f"{one.run.best_row['epoch']} (best)"
     last = f"{one.run.history[-1]['epoch']} (last)"
     return [

@@ -105,7 +105,7 @@ class Measured:
     @property
     def title(self) -> str:
         """Its name in tables, which says where a bulky method is made small."""
-        small = self.about.paper_input != self.run.system().input_size
+        small = self.about.paper.input != self.run.system().input_size
         return f"{self.about.title}, made small" if small else self.about.title
 
     def to_json(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from ssr_train.zoo.heads.classification import Dex, LabelDistribution
 from ssr_train.zoo.heads.ordinal import OrdinalRegression, Posterior, Ranking
 from ssr_train.zoo.heads.regression import Regression
 from ssr_train.zoo.heads.support_vectors import SupportVectors
-from ssr_train.zoo.system import Description, Method, System
+from ssr_train.zoo.system import Description, Method, Paper, System
 
 
 def _mobilenet(*, alpha: float = 0.25, dropout: float = 0.2) -> Composed:
@@ -77,8 +77,8 @@ _NIU = "Niu et al., Ordinal Regression with Multiple Output CNN for Age Estimati
 _MIDDLE = "reads the middle 60x60, the source's input size"
 _STREAMS = "on SSR-Net's streams at 64x64 unless built with backbone vgg16"
 
-_bulky = partial(Description, paper_input=224, paper_megabytes=500, paper_options={"backbone": "vgg16"})
-"""Of Table 1, by VGG-16 there."""
+_vgg16 = partial(Paper, megabytes=500, input=224, options={"backbone": "vgg16"})
+"""Of a bulky method of Table 1, which is by VGG-16 there."""
 
 METHODS = (
     Description(
@@ -86,11 +86,7 @@ METHODS = (
         "SSR-Net",
         "Yang et al., SSR-Net, IJCAI 2018: sections 3.2 to 3.5, Equations 1 and 7",
         ssrnet.build,
-        paper_parameters=40_915,
-        paper_megabytes=0.32,
-        paper_mae=3.16,
-        paper_ca={3: 0.549, 5: 0.741},
-        paper_milliseconds={"gpu": 0.17, "cpu": 2.69},
+        Paper(megabytes=0.32, mae=3.16, ca={3: 0.549, 5: 0.741}, milliseconds={"gpu": 0.17, "cpu": 2.69}),
         note="0.32 MB is the size of the released .h5 file; its numbers take 0.16 MB",
     ),
     Description(
@@ -98,10 +94,7 @@ METHODS = (
         "MobileNet",
         "Howard et al., MobileNets, arXiv 1704.04861, 2017: Table 1; head of the public SSR-Net code",
         _mobilenet,
-        paper_megabytes=1.0,
-        paper_mae=6.50,
-        paper_ca={3: 0.440, 5: 0.606},
-        paper_milliseconds={"gpu": 0.10, "cpu": 1.07},
+        Paper(megabytes=1.0, mae=6.50, ca={3: 0.440, 5: 0.606}, milliseconds={"gpu": 0.10, "cpu": 1.07}),
         note="alpha 0.25 is the one whose size and error the paper's table gives",
     ),
     Description(
@@ -110,10 +103,7 @@ METHODS = (
         "Huang et al., Densely Connected Convolutional Networks, CVPR 2017: section 3; head of the "
         "public SSR-Net code",
         _densenet,
-        paper_megabytes=1.1,
-        paper_mae=5.05,
-        paper_ca={3: 0.517, 5: 0.694},
-        paper_milliseconds={"gpu": 0.75, "cpu": 28.8},
+        Paper(megabytes=1.1, mae=5.05, ca={3: 0.517, 5: 0.694}, milliseconds={"gpu": 0.75, "cpu": 28.8}),
         note="the public code trains depths 13 and 19",
     ),
     Description(
@@ -121,8 +111,7 @@ METHODS = (
         "MRCNN",
         f"{_NIU}: the metric regression it is compared with",
         _mrcnn,
-        paper_megabytes=1.7,
-        paper_mae=3.42,
+        Paper(megabytes=1.7, mae=3.42),
         note=_MIDDLE,
     ),
     Description(
@@ -130,42 +119,40 @@ METHODS = (
         "ORCNN",
         _NIU,
         _orcnn,
-        paper_megabytes=1.7,
-        paper_mae=3.27,
-        paper_options={"low": 16, "high": 77},
+        Paper(megabytes=1.7, mae=3.27, options={"low": 16, "high": 77}),
         note=_MIDDLE,
     ),
-    _bulky(
+    Description(
         "dex",
         "DEX",
         "Rothe et al., Deep expectation of real and apparent age, IJCV 2016; SSR-Net paper, Equation 2",
         _headed(Dex),
-        paper_mae=2.68,
+        _vgg16(mae=2.68),
         note=f"{_STREAMS}; 2.68 is with IMDB-WIKI pre-training, 3.25 without",
     ),
-    _bulky(
+    Description(
         "arn",
         "ARN",
         "Agustsson et al., Anchored Regression Networks applied to Age Estimation and Super "
         "Resolution, ICCV 2017",
         _headed(Anchored),
-        paper_mae=3.00,
+        _vgg16(mae=3.00),
         note=f"{_STREAMS}; learnt end to end, not by the source's closed form for fixed anchors",
     ),
-    _bulky(
+    Description(
         "ap",
         "AP",
         "Zhang et al., Quantifying Facial Age by Posterior of Age Comparisons, BMVC 2017",
         _headed(Posterior),
-        paper_mae=2.52,
+        _vgg16(mae=2.52),
         note=f"{_STREAMS}; posteriors follow from known ages, not from people's comparisons",
     ),
-    _bulky(
+    Description(
         "hot",
         "Hot",
         "Rothe et al., Some like it hot: visual guidance for preference prediction, CVPR 2016",
         _headed(SupportVectors),
-        paper_mae=3.45,
+        _vgg16(mae=3.45),
         note=f"{_STREAMS}; features are trained on the faces, not on ImageNet",
     ),
     Description(
@@ -173,10 +160,7 @@ METHODS = (
         "Ranking-CNN",
         "Chen et al., Using Ranking-CNN for Age Estimation, CVPR 2017",
         _ranking_cnn,
-        paper_input=224,
-        paper_megabytes=2200,
-        paper_mae=2.96,
-        paper_options={"full": True, "low": 16, "high": 66, "step": 1},
+        Paper(megabytes=2200, mae=2.96, input=224, options={"full": True, "low": 16, "high": 66, "step": 1}),
         note="fifty small networks at 64x64, two years apart, unless built full; no pre-training",
     ),
     Description(

@@ -18,28 +18,34 @@ Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 
 
 @dataclass(frozen=True)
+class Paper:
+    """What the SSR-Net paper reports of a system; None where it reports nothing.
+
+    ``megabytes`` and ``mae`` (years, MORPH2): Table 1; ``ca``: shares of test faces with an error below 3 and
+    5 years, MegaAge-Asian: Table 2; ``milliseconds`` of an inference on its ``gpu`` and ``cpu``: Table 1;
+    ``input``: side of the input there, pixels; ``options``: those that build it at the table's size.
+    """
+
+    megabytes: float | None = None
+    mae: float | None = None
+    ca: Mapping[int, float] = field(default_factory=dict)
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+    input: int = IMAGE_SIZE
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Description:
-    """Where a system comes from and what the SSR-Net paper reports of it; None where it reports nothing.
+    """Where a system comes from. ``note``: what differs here from the source.
 
     ``build`` makes a new one; its keywords with their defaults are the system's options.
-    ``paper_parameters``: numbers (counted exactly from the network the source describes, where the paper
-    gives a size only); ``paper_megabytes`` and ``paper_mae`` (years, MORPH2): Table 1; ``paper_ca``:
-    shares of test faces with an error below 3 and 5 years, MegaAge-Asian: Table 2; ``paper_milliseconds``:
-    of an inference on its ``gpu`` and ``cpu``: Table 1; ``paper_input``: side of the input there, pixels;
-    ``paper_options``: those that build it at the table's size; ``note``: what differs here from the source.
     """
 
     name: str
     title: str
     source: str
     build: Callable[..., System]
-    paper_input: int = IMAGE_SIZE
-    paper_parameters: int | None = None
-    paper_megabytes: float | None = None
-    paper_mae: float | None = None
-    paper_ca: Mapping[int, float] = field(default_factory=dict)
-    paper_milliseconds: Mapping[str, float] = field(default_factory=dict)
-    paper_options: Mapping[str, Any] = field(default_factory=dict)
+    paper: Paper = Paper()
     note: str = ""
 
 
