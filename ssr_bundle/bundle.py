@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from ssr_bundle.contract import Contract, ContractError, File
-from ssr_bundle.disk import new_folder, replace_file, sha256_of, temporary_folder
+from ssr_bundle.disk import need_folder, new_folder, replace_file, sha256_of, temporary_folder
 from ssr_bundle.errors import SsrError
 
 CONTRACT_FILE = "contract.json"
@@ -64,9 +64,7 @@ def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ())
     Raises :class:`BundleError` naming the file that is missing, truncated, altered or foreign.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise BundleError(f"{folder}: {what}, expected a bundle folder with {CONTRACT_FILE}")
+    need_folder(folder, f"a bundle folder with {CONTRACT_FILE}", BundleError)
     contract = _read_contract(folder)
     for required in (MODEL_FILE, GOLDEN_FILE):
         if required not in contract.files:

@@ -421,11 +421,7 @@ class Contract:
     files: dict[str, File] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
-            raise ContractError(
-                f"name: {self.name!r} cannot name a model, "
-                "expected letters, digits, '_', '.', '-' (at most 64)"
-            )
+        check_model_name(self.name)
 
     @property
     def weights_sha256(self) -> str:
@@ -499,6 +495,14 @@ class Contract:
             interval=Interval.from_json(block["interval"]),
             files={name: _file(name, entry) for name, entry in files.items()},
         )
+
+
+def check_model_name(name: str, error: type[SsrError] = ContractError) -> str:
+    """``name``, if a model folder, a URL and a shell can carry it; else ``error``."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        told = "cannot name a model, expected letters, digits, '_', '.', '-' (at most 64)"
+        raise error(f"name: {name!r} {told}")
+    return name
 
 
 def canonical_json(value: Any) -> str:

@@ -117,8 +117,18 @@ def check_folder(path: Path | None, what: str = "the report") -> None:
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not nearest.is_dir():
         raise SsrError(f"{nearest}: is a file, expected a folder for {what}")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise SsrError(f"{nearest}: cannot be written to, expected a folder for {what}")
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:
+        told = f"cannot be written to ({error.strerror}), expected a folder for {what}"
+        raise SsrError(f"{nearest}: {told}") from None
+
+
+def need_folder(path: Path, expected: str, error: type[SsrError] = SsrError) -> None:
+    """Raise ``error`` with what is ``expected`` there unless ``path`` is a folder."""
+    if not path.is_dir():
+        found = "is a file" if path.exists() else "does not exist"
+        raise error(f"{path}: {found}, expected {expected}")
 
 
 def exchange(one: Path, other: Path) -> bool:

@@ -60,57 +60,51 @@ class Asset:
     about: str
 
 
-def _released(name: str, sha256: str, about: str) -> Asset:
-    path = f"pre-trained/{name}/ssrnet_3_3_3_64_1.0_1.0/ssrnet_3_3_3_64_1.0_1.0.h5"
-    return Asset(name, "weights", f"ssrnet_{name}.h5", _AUTHORS + path, sha256, about)
+_WEIGHTS = {
+    "imdb": (
+        "f51ac230a68bafdcd9699160f01e4d67a78232419ebcfae8622e0638e6dd4ca3",
+        "age, in-the-wild pictures (IMDB)",
+    ),
+    "wiki": (
+        "f8b677f1a61fcf1233de0bd942f3172b1397fcbfe0f2784220154af1faf833e0",
+        "age, in-the-wild pictures (WIKI)",
+    ),
+    "morph2": (
+        "0ad001c42cc2425ffaebd7d374983eba5c89e4f695ab10431c4c95573dc69f4d",
+        "age, controlled portraits (MORPH2)",
+    ),
+    "megaface_asian": (
+        "4bc9348a8ee89dc21d16a4e06a994e287650d068eb9f789578698c7377a07ef7",
+        "age, Asian faces (MegaAge-Asian)",
+    ),
+    "imdb_gender_models": (
+        "e295148efe9c282a27ebd69a64f6495b1b280728141047866ff81001089b1767",
+        "probability of male, in-the-wild pictures (IMDB)",
+    ),
+    "wiki_gender_models": (
+        "2d15bfa72869526d1e2b80385157e34a55fb5a4b184bbac5ea56d623141d7e8c",
+        "probability of male, in-the-wild pictures (WIKI)",
+    ),
+    "morph_gender_models": (
+        "da8f77eadb15653360bde466691eb77516e4c5e0ba5b603959b4c27aa86eeff5",
+        "probability of male, controlled portraits (MORPH2)",
+    ),
+}
+"""The authors' networks: sha256, and what they answer."""
 
+_WEIGHTS_PATH = "pre-trained/{0}/ssrnet_3_3_3_64_1.0_1.0/ssrnet_3_3_3_64_1.0_1.0.h5"
 
-ASSETS: dict[str, Asset] = {
-    asset.name: asset
-    for asset in (
-        _released(
-            "imdb",
-            "f51ac230a68bafdcd9699160f01e4d67a78232419ebcfae8622e0638e6dd4ca3",
-            "age, in-the-wild pictures (IMDB)",
-        ),
-        _released(
-            "wiki",
-            "f8b677f1a61fcf1233de0bd942f3172b1397fcbfe0f2784220154af1faf833e0",
-            "age, in-the-wild pictures (WIKI)",
-        ),
-        _released(
-            "morph2",
-            "0ad001c42cc2425ffaebd7d374983eba5c89e4f695ab10431c4c95573dc69f4d",
-            "age, controlled portraits (MORPH2)",
-        ),
-        _released(
-            "megaface_asian",
-            "4bc9348a8ee89dc21d16a4e06a994e287650d068eb9f789578698c7377a07ef7",
-            "age, Asian faces (MegaAge-Asian)",
-        ),
-        _released(
-            "imdb_gender_models",
-            "e295148efe9c282a27ebd69a64f6495b1b280728141047866ff81001089b1767",
-            "probability of male, in-the-wild pictures (IMDB)",
-        ),
-        _released(
-            "wiki_gender_models",
-            "2d15bfa72869526d1e2b80385157e34a55fb5a4b184bbac5ea56d623141d7e8c",
-            "probability of male, in-the-wild pictures (WIKI)",
-        ),
-        _released(
-            "morph_gender_models",
-            "da8f77eadb15653360bde466691eb77516e4c5e0ba5b603959b4c27aa86eeff5",
-            "probability of male, controlled portraits (MORPH2)",
-        ),
-        Asset(
-            "yunet",
-            "detector",
-            "yunet_n_640_640.onnx",
-            _YUNET,
-            "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31",
-            "YuNet face detector (OpenCV FaceDetectorYN)",
-        ),
+ASSETS = {
+    name: Asset(name, "weights", f"ssrnet_{name}.h5", _AUTHORS + _WEIGHTS_PATH.format(name), sha256, about)
+    for name, (sha256, about) in _WEIGHTS.items()
+} | {
+    "yunet": Asset(
+        "yunet",
+        "detector",
+        "yunet_n_640_640.onnx",
+        _YUNET,
+        "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31",
+        "YuNet face detector (OpenCV FaceDetectorYN)",
     )
 }
 

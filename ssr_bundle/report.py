@@ -107,6 +107,12 @@ class Report:
             self._print()
         sys.stdout.flush()
 
+    def deliver(self, as_json: bool, folder: Path | None) -> None:
+        """:meth:`show` it, and :meth:`write` it where a ``folder`` is given."""
+        self.show(as_json)
+        if folder is not None:
+            self.write(folder)
+
     def dumps(self) -> str:
         return json.dumps(self.numbers, indent=2, ensure_ascii=False) + "\n"
 

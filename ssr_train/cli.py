@@ -31,10 +31,8 @@ _of_run = partial(typer.Option, rich_help_panel="Run")
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
-app = typer.Typer(
+app = command.Application(
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Train, import and inspect SSR-Net model bundles.\n\n"
     "A [bold]bundle[/bold] is the one folder that travels from here to the server: weights, the contract "
@@ -258,8 +256,10 @@ def fit(
         typer.Option(help="Validate and save an exponential average of the weights, such as 0.999."),
     ] = None,
     log: Annotated[str, _of_run(help="csv, or tensorboard for event files in OUT/logs as well.")] = "csv",
-    workers: Annotated[int, _of_run(help="Processes that draw.")] = 2,
-    checkpoint_every: Annotated[int, _of_run(help="Steps between checkpoints, besides every epoch's.")] = 200,
+    workers: Annotated[int, _of_run(min=1, help="Processes that draw.")] = 2,
+    checkpoint_every: Annotated[
+        int, _of_run(min=1, help="Steps between checkpoints, besides every epoch's.")
+    ] = 200,
     resume: Annotated[bool, _of_run("--resume", help="Go on with the run in --out.")] = False,
     force: Annotated[bool, _of_run("--force", help="Start anew in the place of a run.")] = False,
 ) -> None:
@@ -292,8 +292,6 @@ def fit(
     }
     if resume and force:
         raise typer.BadParameter("--resume and --force contradict each other")
-    if workers < 1 or checkpoint_every < 1:
-        raise typer.BadParameter("--workers and --checkpoint-every must be at least 1")
     best = (
         service.resume(out, options, given & options.keys(), workers, checkpoint_every, log)
         if resume

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_sessionfinish() -> None:
     if programs := sys.modules.get("native_programs"):
         programs.stop_building()
+
+
+def unwritable(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let nothing be made in ``folder`` by ``tempfile``, for root as well."""
+    made = tempfile.TemporaryFile
+
+    def make(*arguments: Any, dir: Path, **keywords: Any) -> Any:
+        if dir == folder:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(dir))
+        return made(*arguments, dir=dir, **keywords)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", make)
 
 
 def material(relative: str) -> Path:

@@ -461,7 +461,7 @@ def test_file_names_stand_in_for_cacds_broken_mat(tmp_path: Path) -> None:
 
 @EVERY
 def test_a_missing_root(name: str, tmp_path: Path) -> None:
-    with pytest.raises(SsrError, match=f"{tmp_path}/absent: no such folder, expected .* there"):
+    with pytest.raises(SsrError, match=f"{tmp_path}/absent: does not exist, expected the unpacked folder of"):
         distributions.scan(name, tmp_path / "absent")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import resource
 import socket
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Serve, material
+from conftest import Serve, material, unwritable
 from random_bundles import random_parameters
 from test_cli_train import refused, ssr_train
 from tolerances import required
@@ -639,8 +638,8 @@ def test_where_nothing_can_be_written_is_said_first(
         result = CliRunner().invoke(app, [*map(str, command), "--out", str(under)])
         assert isinstance(result.exception, SsrError)
         assert f"{tmp_path / 'file'}: is a file, expected a folder for the" in str(result.exception)
-    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)
-    with pytest.raises(SsrError, match="cannot be written to, expected a folder for the report"):
+    unwritable(monkeypatch, tmp_path)
+    with pytest.raises(SsrError, match=r"cannot be written to \(Read-only .*a folder for the report"):
         check_folder(tmp_path / "new")
 
 

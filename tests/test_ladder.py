@@ -517,7 +517,11 @@ def test_a_repository_that_no_tensorrt_serves(default: Bundle, tmp_path: Path) -
         (["default", "--rungs", "native", "--detector", "haar"], 2, "--detector says how faces are cut"),
         (["default", "--rungs", "native", "--jitter", "7"], 2, "from --images DIR, which is not given"),
         (["default", "--images", "{tmp}", "--rungs", "native"], 1, "no pictures in it"),
-        (["default", "--images", "{tmp}/none", "--rungs", "native"], 1, "no such folder"),
+        (
+            ["default", "--images", "{tmp}/none", "--rungs", "native"],
+            1,
+            "none: does not exist, expected a folder",
+        ),
     ],
 )
 def test_bad_input(arguments: list[str], status: int, words: str, tmp_path: Path) -> None:

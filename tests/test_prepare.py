@@ -467,7 +467,7 @@ def test_refused_places(tmp_path: Path) -> None:
         assert not (tmp_path / "new").exists()
     with pytest.raises(SsrError, match="--workers must be at least 1, got 0"):
         diagnose("afad", root, workers=0)
-    with pytest.raises(SsrError, match="no such folder"):
+    with pytest.raises(SsrError, match="nowhere: does not exist, expected the unpacked folder of"):
         prepare("afad", tmp_path / "nowhere", tmp_path / "new", Cut())
     assert not (tmp_path / "new").exists(), "nothing is made for a set that is not there"
     prepare("afad", root, tmp_path / "new", Cut(), workers=1)

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, material
+from conftest import ROOT, material, unwritable
 from ssr_client.gather import LEAST, gather
 from test_cli_train import refused, ssr_train
 from tolerances import required
@@ -254,8 +254,8 @@ def test_a_folder_that_cannot_be_written_is_said_first(
     (tmp_path / "file").touch()
     with pytest.raises(SsrError, match="file: is a file, expected a folder for the bundle"):
         quantize_bundle(bundle, source, tmp_path / "file" / "below")
-    monkeypatch.setattr("os.access", lambda place, mode: place != bundle)
-    with pytest.raises(SsrError, match="b: cannot be written to, expected a folder for the bundle"):
+    unwritable(monkeypatch, bundle)
+    with pytest.raises(SsrError, match=r"b: cannot be written to \(Read-only .*a folder for the bundle"):
         quantize_bundle(bundle, source)
 
 
@@ -342,8 +342,8 @@ def test_bad_folders(tmp_path: Path) -> None:
         with pytest.raises(SsrError, match=message):
             quantize_bundle(bundle, CropSource(**source))
 
-    refuse("absent: no such folder, expected one with photos", images=tmp_path / "absent")
-    refuse("contract.json: not a folder", images=bundle / "contract.json")
+    refuse("absent: does not exist, expected a folder with photos", images=tmp_path / "absent")
+    refuse("contract.json: is a file", images=bundle / "contract.json")
     empty = tmp_path / "empty"
     empty.mkdir()
     refuse("empty: no pictures in it", images=empty)

@@ -17,7 +17,7 @@ from typing import Any
 
 from ssr_bundle import disk
 from ssr_bundle.bundle import Bundle, read_bundle
-from ssr_bundle.contract import Contract
+from ssr_bundle.contract import Contract, check_model_name
 from ssr_bundle.errors import SsrError
 from ssr_ops.shipped import default_bundle
 from triton_repo import artifacts
@@ -71,11 +71,7 @@ def model_folders(repository: Path) -> list[Path]:
 
     A model that a kill left under the name ``.replaced-<model>`` is put back first.
     """
-    if not repository.is_dir():
-        what = "is a file" if repository.exists() else "does not exist"
-        raise RepositoryError(
-            f"{repository}: {what}, expected a model repository (`ssr-serve build` makes one)"
-        )
+    disk.need_folder(repository, "a model repository (`ssr-serve build` makes one)", RepositoryError)
     disk.put_back(repository)
     return sorted(p for p in repository.iterdir() if p.is_dir() and not p.name.startswith("."))
 
@@ -165,8 +161,7 @@ def build(
     """
     options = options or Options()
     root = Path(repository)
-    if root.exists() and not root.is_dir():
-        raise RepositoryError(f"{root}: is a file, expected a folder for the model repository")
+    disk.check_folder(root, "the model repository")
     if not bundles:
         raise RepositoryError("no bundle given")
     disk.put_back(root)
@@ -174,7 +169,8 @@ def build(
     for given, path in bundles:
         bundle = open_bundle(path)
         for flavor in map(named, dict.fromkeys(options.flavors)):
-            name = check_name((given if given is not None else bundle.contract.name) + flavor.suffix)
+            name = (bundle.contract.name if given is None else given) + flavor.suffix
+            check_model_name(name, RepositoryError)
             if name in opened:
                 raise RepositoryError(f"{name}: given twice; name one of them with NAME=BUNDLE")
             if (root / name).exists() and not (root / name).is_dir():
@@ -304,15 +300,6 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     return read_bundle(path)
 
 
-def check_name(name: str) -> str:
-    """A name that a model folder, a URL and a shell can carry."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-        raise RepositoryError(
-            f"{name!r} cannot name a model, expected letters, digits, '_', '.', '-' (at most 64)"
-        )
-    return name
-
-
 def parse_bundle(text: str) -> tuple[str | None, str]:
     """``NAME=BUNDLE`` or ``BUNDLE`` from the command line. A path with '=' that exists is a path."""
     name, equals, path = text.partition("=")
@@ -320,7 +307,7 @@ def parse_bundle(text: str) -> tuple[str | None, str]:
         return None, text
     if not path:
         raise RepositoryError(f"{text}: no bundle after '='")
-    return check_name(name), path
+    return check_model_name(name, RepositoryError), path
 
 
 def summary(contract: Contract) -> Mapping[str, str]:

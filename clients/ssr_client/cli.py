@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssr_bundle.commandline import Application, Header, headers_of, run, unfolded
+from ssr_bundle.disk import check_folder
 from ssr_bundle.errors import SsrError, UsageError
 
 if TYPE_CHECKING:
@@ -223,8 +224,7 @@ def _targets(photos: list[Path], out: Path | None) -> list[Path | None]:
         check_format(out)
         targets = [out]
     else:
-        if out.is_file():
-            raise SsrError(f"{out}: is a file, expected a folder for {len(photos)} annotated pictures")
+        check_folder(out, f"{len(photos)} annotated pictures")
         if out.suffix.lower() in PICTURES and not out.is_dir():
             raise SsrError(f"{out}: names one picture, expected a folder for {len(photos)} of them")
         targets, taken = [], set()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ssr_bundle.contract import IMAGE_SIZE, Interface
 from ssr_bundle.crop import Box
+from ssr_bundle.disk import need_folder
 from ssr_bundle.errors import SsrError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -69,9 +70,7 @@ def gather(
     from ssr_client.photo import Finder
     from ssr_client.preprocess import crop_faces, read_picture
 
-    if not folder.is_dir():
-        what = "not a folder" if folder.exists() else "no such folder"
-        raise SsrError(f"{folder}: {what}, expected one with photos or 64 x 64 face crops")
+    need_folder(folder, "a folder with photos or 64 x 64 face crops")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
         raise SsrError(f"{folder}: no pictures in it (looked for {', '.join(SUFFIXES)})")

@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from ssr_bundle.bundle import hash_file
-from ssr_bundle.disk import held, replace_file, room_for
+from ssr_bundle.disk import check_folder, held, replace_file, room_for
 from ssr_bundle.errors import Interrupted, SsrError, stopped_by
 from ssr_train.data import distributions, prepared
 from ssr_train.data.alignment import TEMPLATE
@@ -268,8 +268,7 @@ def _check_workers(workers: int) -> None:
 
 def _check_out(out: Path, resume: bool, force: bool) -> None:
     """Refuse an ``out`` that is something else, or whose state needs another word from the user."""
-    if out.exists() and not out.is_dir():
-        raise SsrError(f"{out}: is a file, expected a folder for the prepared set")
+    check_folder(out, "the prepared set")
     names = {f.name for f in out.iterdir()} if out.is_dir() else set()
     if foreign := sorted(n for n in names - set(_OWN) if n != ".lock" and not n.startswith(".tmp-")):
         raise SsrError(f"{out}: holds {foreign[0]}, which no prepared set does; choose another --out")

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ssr_bundle.contract import canonical_json
+from ssr_bundle.disk import need_folder
 from ssr_bundle.errors import SsrError
 from ssr_train.data.dataset import SEXES, SPLITS, Dataset
 
@@ -30,10 +31,7 @@ FORMAT = 1
 
 def check(path: Path) -> dict[str, Any]:
     """What prepared.json says, once it and the two files beside it agree; :class:`SsrError` otherwise."""
-    if not path.is_dir():
-        raise SsrError(
-            f"{path}: {'not a folder' if path.exists() else 'no such folder'}, expected a prepared set"
-        )
+    need_folder(path, "a prepared set")
     try:
         about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from ssr_bundle.commandline import unfolded
-from ssr_bundle.report import Report
 from ssr_train.evaluation.asked import Asked, Source, SourceOfBundle
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")]
@@ -49,7 +48,7 @@ def evaluate(
     from ssr_train.evaluation.evaluate import evaluate as judge
 
     check_folder(out)
-    _deliver(judge(what, source, asked).report(), json, out)
+    judge(what, source, asked).report().deliver(json, out)
 
 
 @unfolded
@@ -117,7 +116,7 @@ def gate(
 
     check_folder(out)
     found = measure_gate(bundle, source, age, false_accept, confidence, precision=precision)
-    _deliver(found.report(), json, out)
+    found.report().deliver(json, out)
 
 
 @unfolded
@@ -153,12 +152,6 @@ def card(
         sys.stdout.write(text)
     else:
         typer.echo(out)
-
-
-def _deliver(report: Report, json: bool, out: Path | None) -> None:
-    report.show(json)
-    if out is not None:
-        report.write(out)
 
 
 def register(app: typer.Typer) -> None:

@@ -48,4 +48,4 @@ class Budget:
     seed: Seed = 0
     device: Device = "auto"
     threads: Threads = None
-    workers: Annotated[int, typer.Option(help="Processes that draw.")] = 2
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = 2

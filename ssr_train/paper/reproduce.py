@@ -198,8 +198,6 @@ def _run(out: Path, budget: Budget, protocol: str, force: bool, make: Callable[[
 
     if budget.count is not None and budget.data not in NAMES:
         raise SsrError(f"--count says how many faces to draw, but --data {budget.data} is a prepared set")
-    if budget.workers < 1:
-        raise typer.BadParameter("--workers must be at least 1")
     with (
         joined(device_of(budget)) as processes,
         Reporter(None if processes.first else Console(quiet=True)) as reporter,

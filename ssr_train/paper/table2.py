@@ -61,11 +61,10 @@ def table2(runs: Runs, systems: Sequence[str]) -> Report:
 
 def _rows(one: Measured) -> list[tuple[str, ...]]:
     paper = [f"{100 * one.about.paper.ca[n]:.1f}" if n in one.about.paper.ca else "-" for n in YEARS]
-    best = f"{one.run.best_row['epoch']} (best)"
-    last = f"{one.run.history[-1]['epoch']} (last)"
+    epochs = {"best": (one.run.best_row, one.best), "last": (one.run.history[-1], one.last)}
     return [
-        (one.title, best, *_shares(one.best), *paper),
-        (one.title, last, *_shares(one.last), *paper),
+        (one.title, f"{row['epoch']} ({which})", *_shares(errors), *paper)
+        for which, (row, errors) in epochs.items()
     ]
 
 

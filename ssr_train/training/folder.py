@@ -24,7 +24,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, BinaryIO, get_args, get_origin, get_type_hints
 
 from ssr_bundle.bundle import RUN_BUNDLE, RUN_SETTINGS
-from ssr_bundle.disk import held, replace_file, room_for
+from ssr_bundle.disk import check_folder, held, replace_file, room_for
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import Picture
 
@@ -164,8 +164,7 @@ class RunFolder:
 
         A folder that is no run's is refused before anything is written into it.
         """
-        if self.path.is_file():
-            raise SsrError(f"{self.path}: is a file, expected a folder for the run")
+        check_folder(self.path, "the run")
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.settings_file.exists() and any(
             f.name != ".lock" and not f.name.startswith(".tmp-") for f in self.path.iterdir()

@@ -17,7 +17,7 @@ from safetensors import torch as safetensors
 from torch import Tensor
 
 from ssr_bundle.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, read_bundle
-from ssr_bundle.disk import new_folder
+from ssr_bundle.disk import need_folder, new_folder
 from ssr_bundle.errors import SsrError
 from ssr_train.model import load_model, stored
 from ssr_train.zoo import registry, ssrnet
@@ -87,9 +87,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """``system.json`` of the folder ``path``, checked for its version and its keys."""
     folder = Path(path)
     file = folder / SYSTEM_FILE
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise StorageError(f"{folder}: {what}, expected a folder with {SYSTEM_FILE} or {CONTRACT_FILE}")
+    need_folder(folder, f"a folder with {SYSTEM_FILE} or {CONTRACT_FILE}", StorageError)
     try:
         header = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,12 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ssr_bundle.bundle import Bundle
+from ssr_bundle.disk import check_folder
 from ssr_bundle.report import Facts, Report, Table
 from ssr_ops.export import PRECISIONS
 from triton_repo.compile.builder import Watch
 from triton_repo.compile.compiler import compile_plan
 from triton_repo.compile.gpu import NotRunnable
-from triton_repo.compile.library import ArgumentError, CompileError
+from triton_repo.compile.library import ArgumentError
 from triton_repo.compile.plan import Plan
 from triton_repo.compile.runner import PlanReplay, replay_plan
 
@@ -88,7 +88,7 @@ def compile_all(
     """
     if out is not None:
         for precision in precisions:
-            _check_writable(out / precision)
+            check_folder(out / precision, "the plans")
     outcomes = []
     for precision in precisions:
         with _progress(console) as watch:
@@ -107,17 +107,6 @@ def compile_all(
         path = plan.copy_to(out / precision) if out is not None else plan.path
         outcomes.append(Outcome(plan, path, ran, not_run))
     return outcomes
-
-
-def _check_writable(folder: Path) -> None:
-    """Raise :class:`CompileError` if ``folder`` is none, or files could not be written into it."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise CompileError(f"--out: {there} is a file, expected a folder for the plans")
-    try:
-        tempfile.TemporaryFile(dir=there).close()
-    except OSError as error:
-        raise CompileError(f"--out: {there} cannot be written: {error.strerror}") from None
 
 
 def parse_precisions(text: str, bundle: Bundle) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
+from ssr_bundle.disk import need_folder
 from ssr_bundle.errors import SsrError
 from ssr_train.data.distributions.about import About
 from ssr_train.data.records import Scan
@@ -52,10 +53,7 @@ def scan(name: str, root: str | Path) -> Scan:
     the published one (with the first thing that differs), and a distribution without one usable face.
     """
     known, folder = about(name), Path(root)
-    if not folder.exists():
-        raise SsrError(f"{folder}: no such folder, expected {known.title} there")
-    if not folder.is_dir():
-        raise SsrError(f"{folder}: is a file, expected the unpacked folder of {known.title}")
+    need_folder(folder, f"the unpacked folder of {known.title}")
     result = cast(Scan, _module(name).scan(folder, known))
     if not result.records:
         raise SsrError(f"{result.root}: no usable face of {known.title}; {_first_reasons(result)}")
