@@ -457,7 +457,7 @@ class Contract:
             raise ContractError(f"nested more than {_MAX_DEPTH} deep") from None
         except ValueError as error:
             raise ContractError(f"not JSON: {error}") from None
-        if _nests_deeper(data, _MAX_DEPTH):
+        if isinstance(data, dict | list) and _nests_deeper(data, _MAX_DEPTH):
             raise ContractError(f"nested more than {_MAX_DEPTH} deep")
         try:
             return cls._from_json(data, _numbers_as_text(text))
@@ -515,10 +515,11 @@ def _numbers_as_text(text: str) -> Any:
     return json.loads(text, parse_int=str, parse_float=str)
 
 
-def _nests_deeper(data: Any, levels: int) -> bool:
-    """Whether lists and objects nest more than ``levels`` deep."""
-    items = data.values() if isinstance(data, dict) else data if isinstance(data, list) else None
-    return items is not None and (levels == 0 or any(_nests_deeper(item, levels - 1) for item in items))
+def _nests_deeper(data: dict[str, Any] | list[Any], levels: int) -> bool:
+    """Whether a list or an object nests more than ``levels`` deep."""
+    items = data.values() if isinstance(data, dict) else data
+    inner = [item for item in items if isinstance(item, dict | list)]
+    return levels == 0 or any(_nests_deeper(item, levels - 1) for item in inner)
 
 
 def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
@@ -632,7 +633,7 @@ def _whole(value: Any, where: str) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) in (int, float) and math.isfinite(value)  # not a bool, which is an int too
 
 
 def _rise_in_float32(low: float, high: float) -> bool:
