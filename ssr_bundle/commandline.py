@@ -160,7 +160,7 @@ def run(app: Callable[[], object], name: str) -> None:
             traceback.print_exc()
         if speaks() or isinstance(error, OSError):
             print(f"{name}: {_one_line(error)}", file=sys.stderr)
-        sys.exit(getattr(error, "status", 1))
+        sys.exit(error.status if isinstance(error, SsrError) else 1)  # HTTP's errors have one too
 
 
 def _streams() -> None:

@@ -71,7 +71,7 @@ class Gate:
 
     def report(self) -> Report:
         title = f"Gate at {self.age:g} years, {self.bundle}{self.selection.drawn}"
-        numbers = {"title": title, **plain(self)}
+        numbers = {"title": title, **plain(self), **self.selection.to_json()}
         found = self.held_out
         point = (found.false_accepts.value, 1 - found.false_rejects.value)
         rows = [(name, f"{share.count:,}", str(share)) for name, share in found.accepts_by_true_age.items()]
@@ -82,7 +82,7 @@ class Gate:
             self._caution(),
             Picture("ROC", lambda f: draw_gate(f, found.roc, point, found.reliability), (10, 4.6), title),
         ]
-        return Report(title, parts, numbers | numbers["selection"], "gate")
+        return Report(title, parts, numbers, "gate")
 
     def _lines(self) -> list[str]:
         found, rate = self.held_out, self.false_accept_wanted
