@@ -123,9 +123,7 @@ def image(
                 result["error"] = _reason(photo, error)
             except SsrError as error:
                 failure, result["error"] = error, str(error)
-            for warning in caught:
-                print(f"ssr-client: {warning.message}", file=sys.stderr)
-            caught.clear()
+            _print_warnings(caught)
             if faces is not None:
                 result["faces"] = [_face_json(face) for face in faces]
                 if not as_json:
@@ -168,7 +166,9 @@ def bench(
     shared_memory: Annotated[
         bool,
         typer.Option(
-            "--shared-memory", help="Send crops through memory that a server of this machine shares."
+            "--shared-memory",
+            help="Send crops through memory that a server of this machine shares (ssr-serve run "
+            "--shared-memory).",
         ),
     ] = False,
     server: Connection,
@@ -195,15 +195,18 @@ def bench(
     except BadInput as error:
         raise UsageError(str(error)) from None
     opened = server.client(shared_memory=shared_memory)
-    with opened as client:
+    with warnings.catch_warnings(record=True) as caught, opened as client:
+        warnings.simplefilter("always")
+        _print_warnings(caught)
         result = measure(client, concurrency, batch, duration, warm_up, rate=rate, seed=seed)
+        shares = client.shares_memory
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
         return
     engine = f", {result.engine}" if result.engine else ""
     print(f"{server.model} at {server.url}, weights {result.weights_sha256[:12]}{engine}; {result.machine}")
     print("answers validated: finite, in range, the same bits alone and in a batch")
-    wire = "shared memory" if shared_memory else "gRPC"
+    wire = "shared memory" if shares else "gRPC"
     loop = f"open loop, {rate:g} requests/s" if rate else f"closed loop, {concurrency} at once"
     print(f"{loop}, {batch} crops a request over {wire}, {result.seconds:.1f} s")
     print(f"images/s        {result.images_per_second:,.0f}   ({result.requests} requests)")
@@ -212,6 +215,12 @@ def bench(
     print(f"client CPU      {result.client_cpu:.2f} cores, on the same machine not left to a local server")
     if rate:
         print(f"client sent     {result.late_p99_ms:.2f} ms late at p99, which the latencies contain")
+
+
+def _print_warnings(caught: list[warnings.WarningMessage]) -> None:
+    for warning in caught:
+        print(f"ssr-client: {warning.message}", file=sys.stderr)
+    caught.clear()
 
 
 def _targets(photos: list[Path], out: Path | None) -> list[Path | None]:
