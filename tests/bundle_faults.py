@@ -5,7 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,8 +119,8 @@ OTHER_VALUES = (
 
 def edits_of(text: str, sealed: bool = False, every: int = 1) -> Iterator[Edit]:
     """Every leaf and every branch of a JSON object replaced by :data:`OTHER_VALUES`, removed, twice there,
-    with a foreign key. ``sealed``: with the hash that the interface has then. ``every``: of the values one in so
-    many, others at each place."""
+    with a foreign key. ``sealed``: with the hash that the interface has then. ``every``: of the values one in
+    so many, others at each place."""
     data = json.loads(text)
     for i, place in enumerate(_places(data)):
         for value in OTHER_VALUES[i % every :: every]:
@@ -137,6 +141,54 @@ def edits_of(text: str, sealed: bool = False, every: int = 1) -> Iterator[Edit]:
                 "foreign deep": json.dumps({**parent, "foreign": {"a": [{}]}}),
             }.items():
                 yield Edit(f"{place} {what}", _sealed(_replaced(data, branch, inner), sealed))
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _socket(path: Path) -> None:
+    """Of a short name, for a socket's is at most 108 bytes."""
+    with socket.socket(socket.AF_UNIX) as made, tempfile.TemporaryDirectory() as folder:
+        made.bind(f"{folder}/s")
+        Path(f"{folder}/s").rename(path)
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(1 << 42)
+
+
+def _linked(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    def link(path: Path) -> None:
+        make(path.with_name(f"to-{path.name}"))
+        path.symlink_to(f"to-{path.name}")
+
+    return link
+
+
+NOT_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "pipe": (_pipe, "is a pipe, expected a regular file"),
+    "socket": (_socket, "is a socket, expected a regular file"),
+    "folder": (Path.mkdir, "is a folder, expected a regular file"),
+    "endless device": (lambda path: path.symlink_to("/dev/zero"), "is a device, expected a regular file"),
+    "terminal": (lambda path: path.symlink_to("/dev/ptmx"), "is a device, expected a regular file"),
+    "link to a pipe": (_linked(_pipe), "is a pipe, expected a regular file"),
+    "link to a folder": (_linked(Path.mkdir), "is a folder, expected a regular file"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "too many levels of symbolic links"),
+    "terabytes of nothing": (_sparse, "more than 16,?777,?216 bytes|4398046511104 bytes, the contract says"),
+}
+"""What can stand in a file's place, and what is said of it."""
+
+
+def within(seconds: float, call: Callable[[], str | None]) -> str | None:
+    """What ``call`` returns; a failure where it takes longer, as what waits for a pipe does."""
+    found: list[str | None] = []
+    thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert found, f"not done, or failed, within {seconds} s"
+    return found[0]
 
 
 def changed(text: str, place: Sequence[Any], value: str) -> bytes:

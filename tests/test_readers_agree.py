@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import struct
 from collections.abc import Callable, Iterable
@@ -13,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_faults import Edit, changed, edits_of, refusal_in_cpp, refusal_in_python, texts_of
+from bundle_faults import (
+    NOT_FILES,
+    Edit,
+    changed,
+    edits_of,
+    refusal_in_cpp,
+    refusal_in_python,
+    texts_of,
+    within,
+)
 from random_bundles import random_parameters, random_quantization
 
 from ssr_bundle.bundle import MODEL_FILE, hash_file
@@ -181,6 +191,37 @@ def test_single_edits_of_the_shipped_contract(default: Path) -> None:
     accepted, refused = check_contracts(default, edits)
     assert accepted > 100
     assert refused > 800
+
+
+@pytest.mark.parametrize("name", ["contract.json", MODEL_FILE, "golden.safetensors"])
+@pytest.mark.parametrize("what", NOT_FILES)
+def test_what_is_no_file_is_refused_at_once(full: Path, tmp_path: Path, what: str, name: str) -> None:
+    folder = Path(shutil.copytree(full, tmp_path / "bundle"))
+    (folder / name).unlink()
+    make, message = NOT_FILES[what]
+    make(folder / name)
+    for reader in (refusal_in_python, refusal_in_cpp):
+        told = within(20, lambda reader=reader: reader(folder))  # type: ignore[misc]
+        assert told is not None
+        assert re.search(f"{folder / name}: ({message})", told, re.IGNORECASE), told
+        assert "\n" not in told
+
+
+def test_links_to_files_are_followed(full: Path, tmp_path: Path) -> None:
+    for file in full.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    assert (refusal_in_python(tmp_path), refusal_in_cpp(tmp_path)) == (None, None)
+
+
+def test_names_that_cannot_be(full: Path, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for place, message in (
+        (tmp_path / "loop", "too many levels of symbolic links"),
+        (tmp_path / ("a" * 300), "file name too long"),
+        (tmp_path / "/".join(["a" * 200] * 30), "file name too long"),
+    ):
+        for reader in (refusal_in_python, refusal_in_cpp):
+            assert re.search(message, reader(place) or "", re.IGNORECASE)
 
 
 def test_single_edits_of_a_safetensors_header(full: Path, tmp_path: Path) -> None:
