@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 
 from ssr_bundle import strict_json
 from ssr_bundle.errors import SsrError
-from ssr_bundle.shown import cut, shown
+from ssr_bundle.shown import cut, printable_json, shown
 
 CONTRACT_VERSION = 1
 IMAGE_SIZE = 64
@@ -479,8 +479,9 @@ class Contract:
         }
 
     def dumps(self) -> str:
+        """The text of ``contract.json``, which a terminal can show as it is."""
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        return _NUMBERS_APART.sub(lambda found: " ".join(found[0].split()), text) + "\n"
+        return printable_json(_NUMBERS_APART.sub(lambda found: " ".join(found[0].split()), text)) + "\n"
 
     @classmethod
     def loads(cls, text: str) -> Contract:

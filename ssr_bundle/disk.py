@@ -59,7 +59,7 @@ def copy_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) ->
     try:
         shutil.copy2(source, target, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_full(error):
             raise
         raise SsrError(f"{os.fspath(target)}: {(error.strerror or 'no space').lower()}") from None
 
@@ -208,12 +208,17 @@ def sha256_of(source: Path, copy: BinaryIO | None = None) -> str:
         return digest_of(stream, copy)[0]
 
 
+def is_full(error: OSError) -> bool:
+    """Whether it says "no space left", "quota exceeded" and such."""
+    return error.errno in _FULL
+
+
 @contextmanager
 def room_for(path: Path, what: str) -> Iterator[None]:
     """Turn "no space left", "quota exceeded" and such into an :class:`SsrError` that says ``what``."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_full(error):
             raise
         raise SsrError(f"{path}: {(error.strerror or 'no space').lower()}; {what}") from None

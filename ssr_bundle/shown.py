@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 LONGEST = 160
@@ -32,10 +34,18 @@ def printable(text: str, keep: str = "") -> str:
     """``text`` with what a terminal would obey or hide as escapes (``\\x1b``, ``\\n``, ``\\u202e``), but for
     the characters of ``keep``."""
 
-    def escape(found: re.Match[str]) -> str:
-        character = found[0]
-        if character in keep or unicodedata.category(character) not in _HIDDEN:
-            return character
-        return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return _escaped(text, keep, lambda character: character.encode("unicode_escape").decode("ascii"))
 
-    return _SUSPECT.sub(escape, text)
+
+def printable_json(text: str) -> str:
+    """The JSON ``text``, indented or not, as :func:`printable`; the same value."""
+    return _escaped(text, "\n", lambda character: json.dumps(character)[1:-1])
+
+
+def _escaped(text: str, keep: str, escape: Callable[[str], str]) -> str:
+    def replacement(found: re.Match[str]) -> str:
+        character = found[0]
+        shows = character in keep or unicodedata.category(character) not in _HIDDEN
+        return character if shows else escape(character)
+
+    return _SUSPECT.sub(replacement, text)
