@@ -66,10 +66,11 @@ def size_of(stream: BinaryIO) -> int:
 def read_whole(path: Path, most: int, error: type[SsrError] = SsrError) -> bytes:
     """The content of a regular file, if that is at most ``most`` bytes; else ``error``. As :func:`opened`."""
     with opened(path, error) as stream:
-        size = size_of(stream)
-        data = b"" if size > most else stream.read(most + 1) or b""
-    if max(size, len(data)) > most:
-        raise error(f"{path}: more than {most:,} bytes, which is the most that it may have")
+        if (size := size_of(stream)) > most:
+            raise error(f"{path}: {size:,} bytes, expected at most {most:,}")
+        data = stream.read(size + 1) or b""
+    if len(data) != size:
+        raise error(f"{path}: changed while it was read")
     return data
 
 

@@ -143,6 +143,22 @@ def test_a_bug_shows_its_traceback(error: Exception) -> None:
         run(main, "ssr-x")
 
 
+def test_a_command_that_cannot_be_imported_for_lack_of_memory_says_so_in_one_line() -> None:
+    code = "import ssr_bundle.commandline; raise {}"
+    for error, expected in (
+        ("MemoryError", r"-c: too little memory\n"),
+        (
+            "ImportError('x.so: failed to map segment')",
+            r"-c: too little memory: x.so: failed to map segment\n",
+        ),
+        ("KeyError('a bug')", r"(?s)Traceback .*\nKeyError: 'a bug'\n"),
+    ):
+        command = [sys.executable, "-c", code.format(error)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert re.fullmatch(expected, done.stderr)
+
+
 def test_a_command_without_memory_says_so_in_one_line() -> None:
     """The limit leaves what the interpreter and the libraries need, and nothing for the array."""
     code = (

@@ -1,6 +1,5 @@
 #include "ssr/model.h"
 
-#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <new>
@@ -23,16 +22,15 @@ constexpr size_t kBlockBytes = 1 << 20;
 Status ReadContract(const std::string& path, std::string* text) {
   RegularFile file;
   SSR_RETURN_IF_ERROR(file.Open(path));
-  char block[1 << 16];
+  if (file.size() > kMaxContractBytes) {
+    return {Code::kInvalidArgument, path + ": " + std::to_string(file.size()) + " bytes, expected at most " +
+                                        std::to_string(kMaxContractBytes)};
+  }
+  text->resize(file.size() + 1);
   size_t read = 0;
-  do {
-    if (std::max<uint64_t>(file.size(), text->size()) > kMaxContractBytes) {
-      return {Code::kInvalidArgument, path + ": more than " + std::to_string(kMaxContractBytes) +
-                                          " bytes, which is the most that it may have"};
-    }
-    SSR_RETURN_IF_ERROR(file.Read(block, sizeof(block), &read));
-    text->append(block, read);
-  } while (read > 0);
+  SSR_RETURN_IF_ERROR(file.Read(text->data(), text->size(), &read));
+  if (read != file.size()) return {Code::kInvalidArgument, path + ": changed while it was read"};
+  text->resize(read);
   return {};
 }
 
