@@ -643,7 +643,7 @@ class _Fields:
         if foreign := sorted(set(found.data) - set(names)):
             expected = ", ".join(names)
             raise ContractError(
-                f"{found.where}: {shown(foreign[0])} is not this network's, expected {expected}"
+                f"{found.where}.{cut(repr(foreign[0])[1:-1])}: is not this network's, expected {expected}"
             )
         return _Fields(ordered, found.where)
 

@@ -81,7 +81,7 @@ struct Node {
     if (!value.is_object()) Expected("an object");
     for (const auto& entry : value.items()) {
       if (std::find(names.begin(), names.end(), entry.key()) == names.end()) {
-        Bad(where + ": '" + ShownText(entry.key()) + "' is not this network's");
+        Bad(where + "." + ShownText(entry.key()) + ": is not this network's");
       }
     }
   }
