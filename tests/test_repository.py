@@ -11,7 +11,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from bundle_faults import (
@@ -28,7 +28,7 @@ from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
 import ssr_ops
-from ssr_bundle import commandline, disk
+from ssr_bundle import commandline, regular
 from ssr_bundle.bundle import Bundle, read_bundle, replace_contract
 from ssr_bundle.contract import Crop, Interval
 from ssr_bundle.disk import exchange
@@ -183,13 +183,13 @@ def test_files_are_hashed_once_where_they_are_read_and_once_as_they_are_copied(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[Path] = []
-    sha256_of = disk.sha256_of
+    digest_of = regular.digest_of
 
-    def counted(source: Path, *copy: Any) -> str:
-        hashed.append(source)
-        return sha256_of(source, *copy)
+    def counted(stream: BinaryIO, *copy: Any, **most: Any) -> tuple[str, int]:
+        hashed.append(Path(f"/proc/self/fd/{stream.fileno()}").readlink())
+        return digest_of(stream, *copy, **most)
 
-    monkeypatch.setattr("ssr_bundle.bundle.sha256_of", counted)
+    monkeypatch.setattr("ssr_bundle.bundle.digest_of", counted)
     once = sorted(bundle.path / name for name in bundle.contract.files)
     repository.build([("a", bundle.path)], tmp_path / "repo")
     assert sorted(hashed) == sorted(once * 2)
