@@ -59,6 +59,16 @@ class TritonServer:
             environment["LD_LIBRARY_PATH"] = f"{libraries}:{rest}" if rest else str(libraries)
         return environment
 
+    def knows(self, option: str) -> bool:
+        """Whether ``--help`` names the option."""
+        try:
+            done = subprocess.run(
+                [self.binary, "--help"], env=self.environment(), capture_output=True, timeout=60
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return re.search(rf"--{option}\b".encode(), done.stdout + done.stderr) is not None
+
     def works(self) -> None:
         """Raise :class:`TritonServerError`, with the loader's words, unless the binary starts at all."""
         try:
