@@ -19,7 +19,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from ssr_bundle.errors import SsrError
-from triton_repo import access, keyfile, process
+from triton_repo import access, drain, keyfile, process
 from triton_repo import ports as port_chooser
 from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
 from triton_repo.tritonserver import TritonServer, find
@@ -34,6 +34,7 @@ _MANAGED = (
 """Options of tritonserver that are set here; it takes the beginning of a name for the whole."""
 _BIND_FAILED = re.compile(r"Address already in use|failed to start|Socket '.*' already in use", re.IGNORECASE)
 _POLL_SECONDS = 0.5
+_ASK_SECONDS, _END_SECONDS = 5.0, 3.0
 
 
 class ServerError(SsrError):
@@ -122,9 +123,7 @@ class Server:
             self._watcher.join()
             self._watcher = None
         if self._process is not None and not self._ended.is_set():
-            self._process.send_signal(signal.SIGTERM)
-            if not self._ended.wait(self.exit_timeout + 15):
-                self.kill()
+            self._end(self._process)
         if self._key_file is not None and self._access.key is not None:
             keyfile.remove(self._key_file, self._access.key)
         if self._state is not None:
@@ -132,6 +131,24 @@ class Server:
                 shutil.rmtree(self._state / folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # it is gone, or the log stays in it
                 self._state.rmdir()
+
+    def _end(self, running: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + self.exit_timeout
+
+        def late(seconds: float = 0.0) -> bool:
+            return self._ended.wait(seconds) or time.monotonic() > deadline
+
+        control = Control(self.http_url, headers=self._access.headers, timeout=_ASK_SECONDS)
+        finished = drain.finish(control, late)
+        if not finished and late():
+            self.kill()
+            return
+        running.send_signal(signal.SIGTERM)
+        if not self._ended.wait(_END_SECONDS if finished else self.exit_timeout + 15):
+            ports = [int(url.rpartition(":")[2]) for url in (self.http_url, self.grpc_url)]
+            while finished and drain.has_unsent(ports) and not late(0.05):
+                pass
+            self.kill()  # held up by idle connections
 
     def kill(self) -> None:
         """End the server at once; requests in flight are lost."""
@@ -313,7 +330,7 @@ class Server:
         if error := started.exception():
             raise ServerError(f"{command[0]}: cannot be run ({error})")
         deadline = time.monotonic() + self.startup_timeout
-        quick = Control(self.http_url, headers=self._access.headers, timeout=5)
+        quick = Control(self.http_url, headers=self._access.headers, timeout=_ASK_SECONDS)
         while not self._ended.is_set():
             with contextlib.suppress(ControlError):
                 if quick.metadata().get("name") == identity:
