@@ -263,7 +263,11 @@ def run_command(
         bool, typer.Option("--strict", help="Any model or version that fails stops the server, exit 1.")
     ] = False,
     log: Annotated[
-        str | None, typer.Option("--log-file", help="Where tritonserver's log goes; '-' is standard error.")
+        str | None,
+        typer.Option(
+            "--log-file",
+            help="Where tritonserver's log goes, 16 MiB of it and 16 before; '-' is standard error.",
+        ),
     ] = None,
     log_verbose: Annotated[int, typer.Option(help="tritonserver's log level.")] = 0,
     exit_timeout: Annotated[int, typer.Option(min=0, help="Seconds to let requests finish at the end.")] = 30,

@@ -21,14 +21,19 @@ _VARIABLE = "SSR_SERVE_ARGUMENT_"
 _HIDDEN = "(hidden)"
 
 # Runs the program as a child that the kernel ends when the thread that started it is gone, kill -9 included.
+# It may open as many files as the hard limit says, a million at most: some programs close them all.
 # Says on descriptor ``tell`` whether it lets itself be stopped at the start.
 _GUARD = """
-import ctypes, os, sys
+import ctypes, os, resource, sys
 libc = ctypes.CDLL(None)
 libc.prctl(1, 15)
 parent, tell, *command = sys.argv[1:]
 if os.getppid() != int(parent):
     sys.exit(1)
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+most = hard if 0 <= hard < 1 << 20 else 1 << 20
+if 0 <= soft < most:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 if int(tell) >= 0:
     os.write(int(tell), b"y" if libc.ptrace(0, 0, None, None) == 0 else b"n")
     os.close(int(tell))

@@ -19,7 +19,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from ssr_bundle.errors import SsrError
-from triton_repo import access, drain, keyfile, process
+from triton_repo import access, drain, keyfile, limits, process
 from triton_repo import ports as port_chooser
 from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
 from triton_repo.tritonserver import TritonServer, find
@@ -33,7 +33,7 @@ _MANAGED = (
 )
 """Options of tritonserver that are set here; it takes the beginning of a name for the whole."""
 _BIND_FAILED = re.compile(r"Address already in use|failed to start|Socket '.*' already in use", re.IGNORECASE)
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = _LOG_SECONDS = 0.5
 _ASK_SECONDS, _END_SECONDS = 5.0, 3.0
 
 
@@ -54,9 +54,10 @@ class Server:
     """A tritonserver process over ``repository``; use it as a context manager.
 
     ``http_port`` and the others: 0 takes a free one. ``strict``: any failure stops the server and is
-    raised. ``log``: a file for the server's log, ``"-"`` for standard error; by default a file that is
-    removed with the rest after a clean end. ``arguments`` go to tritonserver as they are. ``watch``:
-    follow publishes and rollbacks in the repository. ``on_event`` is told in one line what changed.
+    raised. ``log``: a file for the server's log, kept below 16 MiB, with the 16 before them as ``<name>.1``;
+    ``"-"`` for standard error; by default a file that is removed with the rest after a clean end.
+    ``arguments`` go to tritonserver as they are. ``watch``: follow publishes and rollbacks in the
+    repository. ``on_event`` is told in one line what changed.
     ``shared_memory``: any local client may register memory, read and overwrite that of the others, and end
     the server with it. ``open``: any client may load and unload models, trace and change the log; else
     those need a key, which ``control`` has and :mod:`triton_repo.keyfile` keeps for this user.
@@ -170,7 +171,7 @@ class Server:
         """The last lines of the server's log (empty when it goes to standard error)."""
         if not isinstance(self.log, Path) or not self.log.is_file():
             return ""
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        return "\n".join(limits.tail(self.log).decode(errors="replace").splitlines()[-lines:])
 
     def _tell(self, text: str) -> None:
         """A listener that fails (standard output is closed, or its disk full) does not stop the watcher."""
@@ -251,6 +252,8 @@ class Server:
 
     def _start(self) -> None:
         self._stopping.clear()
+        if told := limits.check_files():
+            self._tell(told)
         self._binary = self.tritonserver or find()
         self._state = Path(tempfile.mkdtemp(prefix="ssr-serve-"))
         self._view = View(self.repository, self._state / "models", self._binary.backends())
@@ -359,8 +362,18 @@ class Server:
             started.set_exception(error)
             return
         started.set_result(None)
+        if isinstance(self.log, Path):
+            threading.Thread(
+                target=self._bound_log, args=(self.log,), name="ssr-serve-log", daemon=True
+            ).start()
         self.returncode = self._process.wait()
         self._ended.set()
+
+    def _bound_log(self, path: Path) -> None:
+        log = limits.BoundedLog(path, self._tell)
+        while not self._ended.wait(_LOG_SECONDS):
+            with contextlib.suppress(OSError):  # removed, or its disk is full
+                log.check()
 
     def _keep_key(self, port: int) -> None:
         """Let the other commands of this user find the key."""
