@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from ssr_bundle.errors import SsrError
 from ssr_ops.shipped import default_bundle
-from triton_repo import access, cli, keyfile, process, repository
+from triton_repo import access, cli, keyfile, ports, process, repository
+from triton_repo import tritonserver as finder
 from triton_repo.control import Control
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer
@@ -370,10 +371,78 @@ def test_an_operators_key_on_one_protocol(repo: Path, tritonserver: TritonServer
                 raw.get_system_shared_memory_status()
 
 
-@pytest.mark.parametrize("option", ["--http-por=1", "--allow-client-shm=true", "--i=x", "--model-store"])
+@pytest.mark.parametrize(
+    "option", ["--http-por=1", "--allow-client-shm=true", "--allow-sagemaker=true", "--i=x", "--model-store"]
+)
 def test_the_beginning_of_an_option_that_is_set_here(repo: Path, option: str) -> None:
     with pytest.raises(SsrError, match=f"{option}: ssr-serve sets this option itself"):
         Server(repo, arguments=[option])
+
+
+# -- beyond loopback ---------------------------------------------------------------------------
+
+
+@pytest.mark.server
+def test_an_old_server_beyond_loopback_is_told(
+    repo: Path, tritonserver: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no variable of the environment opens a further port on all addresses."""
+    monkeypatch.setenv("AIP_MODE", "PREDICTION")
+    monkeypatch.setenv("AIP_HTTP_PORT", "0")
+    metadata = Control.metadata
+    for host, version, told in (
+        ("0.0.0.0", "2.51.0", True),
+        ("localhost", "2.51.0", False),
+        ("0.0.0.0", "2.71.0", False),
+    ):
+        events: list[str] = []
+        given: dict[str, Any] = {"tritonserver": tritonserver, "watch": False, "startup_timeout": 20}
+        with monkeypatch.context() as patch:
+            patch.setattr(Control, "metadata", lambda self, v=version: {**metadata(self), "version": v})
+            # It listens on loopback only: what is told depends on what was asked for.
+            patch.setattr(Server, "_launch", _on_loopback(Server._launch))
+            with Server(repo, host=host, on_event=events.append, **given):
+                pass
+        assert [e.partition(" has published holes")[0] for e in events] == (
+            [f"tritonserver {version} on {host}"] if told else []
+        )
+
+
+def _on_loopback(launch: Any) -> Any:
+    def run(self: Server, chosen: Any, backends: Path) -> bool:
+        host, self.host = self.host, "127.0.0.1"
+        try:
+            return bool(launch(self, chosen, backends))
+        finally:
+            self.host = host
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("version", "unsafe"),
+    [
+        ("2.51.0", True),
+        ("2.70.3", True),
+        ("2.71.0", False),
+        ("2.75.0dev", False),
+        ("3.0", False),
+        ("?", False),
+    ],
+)
+def test_versions_that_strangers_must_not_reach(version: str, unsafe: bool) -> None:
+    assert finder.is_unsafe(version) is unsafe
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *[(host, True) for host in ("127.0.0.1", "127.8.8.8", "localhost", "::1")],
+        *[(host, False) for host in ("0.0.0.0", "::", "192.0.2.1", "no.such.name.invalid")],
+    ],
+)
+def test_what_loopback_is(host: str, expected: bool) -> None:
+    assert ports.is_loopback(host) is expected
 
 
 # -- starting a program --------------------------------------------------------------------------

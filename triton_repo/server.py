@@ -22,13 +22,13 @@ from ssr_bundle.errors import SsrError
 from triton_repo import access, drain, keyfile, limits, process
 from triton_repo import ports as port_chooser
 from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
-from triton_repo.tritonserver import TritonServer, find
+from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe
 from triton_repo.view import Failure, View
 
 _MANAGED = (
     *("model-repository", "model-store", "model-control-mode", "load-model", "repository-poll-secs"),
     *("id", "exit-on-error", "strict-readiness", "exit-timeout-secs", "log-file", "backend-directory"),
-    *("allow-http", "allow-grpc", "allow-client-shm"),
+    *("allow-http", "allow-grpc", "allow-client-shm", "allow-sagemaker", "allow-vertex-ai"),
     *("http-port", "http-address", "grpc-port", "grpc-address", "metrics-port", "metrics-address"),
 )
 """Options of tritonserver that are set here; it takes the beginning of a name for the whole."""
@@ -288,6 +288,7 @@ class Server:
                     f"tritonserver ended with status {self.returncode} while starting\n{self.log_tail()}"
                 )
         self._keep_key(chosen.http)
+        self._warn_of_holes()
         troubles: list[Failure] = []
         ready = {(s.model, s.version) for s in self.control.index() if s.ready}
         for model, versions in self._view.models.items():
@@ -374,6 +375,14 @@ class Server:
         while not self._ended.wait(_LOG_SECONDS):
             with contextlib.suppress(OSError):  # removed, or its disk is full
                 log.check()
+
+    def _warn_of_holes(self) -> None:
+        version = str(self.control.metadata()["version"])
+        if is_unsafe(version) and not port_chooser.is_loopback(self.host):
+            self._tell(
+                f"tritonserver {version} on {self.host} has published holes and loses memory to compressed "
+                f"requests (docs/operations.md, Security): use a container from {SAFE_RELEASE} on"
+            )
 
     def _keep_key(self, port: int) -> None:
         """Let the other commands of this user find the key."""
