@@ -36,7 +36,7 @@ IMAGES = np.random.default_rng(9).integers(0, 256, (40, 64, 64, 3), np.uint8)
 
 @pytest.fixture(scope="module")
 def url(serve: Serve) -> str:
-    return serve({"ssrnet": default_bundle()}, max_batch=16).grpc_url
+    return serve({"ssrnet": default_bundle()}, max_batch=16, shared_memory=True).grpc_url
 
 
 @pytest.fixture(scope="module")
@@ -199,9 +199,10 @@ def test_a_restart_of_the_server_and_a_restriction(
     tmp_path: Path, tritonserver: TritonServer, expected: Any
 ) -> None:
     build([("ssrnet", default_bundle())], tmp_path / "repository")
-    server = Server(tmp_path / "repository", tritonserver=tritonserver, watch=False).start()
+    given: dict[str, Any] = {"tritonserver": tritonserver, "watch": False, "shared_memory": True}
+    server = Server(tmp_path / "repository", **given).start()
     port = int(server.grpc_url.rsplit(":", 1)[1])
-    again = Server(tmp_path / "repository", tritonserver=tritonserver, watch=False, grpc_port=port)
+    again = Server(tmp_path / "repository", **given, grpc_port=port)
     starting = threading.Timer(0.3, again.start)
     try:
         with AgeClient(server.grpc_url, retries=8, shared_memory=True) as client:

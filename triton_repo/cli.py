@@ -263,10 +263,28 @@ def run_command(
         bool, typer.Option("--strict", help="Any model or version that fails stops the server, exit 1.")
     ] = False,
     log: Annotated[
-        str | None, typer.Option("--log-file", help="Where tritonserver's log goes; '-' is standard error.")
+        str | None,
+        typer.Option(
+            "--log-file",
+            help="Where tritonserver's log goes, 16 MiB of it and 16 before; '-' is standard error.",
+        ),
     ] = None,
     log_verbose: Annotated[int, typer.Option(help="tritonserver's log level.")] = 0,
     exit_timeout: Annotated[int, typer.Option(min=0, help="Seconds to let requests finish at the end.")] = 30,
+    shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--shared-memory",
+            help="Let clients of this machine hand over memory. Any of them can then read and overwrite "
+            "another's, and end the server: for a machine whose every user is trusted.",
+        ),
+    ] = False,
+    open_: Annotated[
+        bool,
+        typer.Option(
+            "--open", help="Let any client load and unload models, trace, and change the log, without a key."
+        ),
+    ] = False,
 ) -> None:
     """Run a real tritonserver over a repository, until SIGINT or SIGTERM.
 
@@ -274,6 +292,8 @@ def run_command(
     Every version is verified first and only good ones are loaded; what fails is listed and does not stop
     the others. Publishes and rollbacks are followed while it runs. A second signal, half a second later or
     more, ends it at once.
+    Loading, tracing and the log need a key that is drawn at each start; the other commands of this user find
+    it. It does not stand in the process list, but what you type after -- does.
     Arguments after -- go to tritonserver.
 
     Examples:
@@ -288,7 +308,9 @@ def run_command(
     from triton_repo.server import Server
 
     given = {k: v for k, v in context.params.items() if k in Server.__dataclass_fields__}
-    server = Server(repo, **given, arguments=context.args, on_event=lambda text: print(text, flush=True))
+    server = Server(
+        repo, **given, open=open_, arguments=context.args, on_event=lambda text: print(text, flush=True)
+    )
     foreground.run(server)
 
 
