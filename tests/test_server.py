@@ -39,6 +39,7 @@ from triton_repo.config import PRECISIONS, Options
 from triton_repo.control import Control
 from triton_repo.ports import PortError, choose
 from triton_repo.server import Server
+from triton_repo.state import remove_abandoned
 from triton_repo.tritonserver import TritonServer
 from triton_repo.versions import list_versions
 
@@ -888,3 +889,37 @@ def test_who_unloads_again_and_again_is_told_of_once(
             until(lambda: not server.control.ready("ssrnet"))
             until(lambda: server.control.ready("ssrnet"))
     assert events == ["ssrnet: version 1 was unloaded by somebody else, put right"]
+
+
+# -- what a kill leaves ------------------------------------------------------------------------------
+
+
+@pytest.mark.server
+def test_the_next_run_removes_what_a_kill_left(
+    repo: Path, tritonserver: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the server of the killed one has ended; what is in use, or no run's, is left alone."""
+    temporary = tmp_path / "temporary"
+    (temporary / "ssr-serve-of-somebody").mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    def folders() -> set[str]:
+        return {path.name for path in temporary.glob("ssr-serve-*")} - {"ssr-serve-of-somebody"}
+
+    with running(repo, tritonserver):
+        [living] = folders()
+        with running(repo, tritonserver) as (process, found):
+            [killed] = folders() - {living}
+            os.kill(int(found["pid"]), signal.SIGSTOP)
+            process.kill()
+            process.wait(10)
+            remove_abandoned()
+            assert folders() == {living, killed}, "its server is still there"
+            os.kill(int(found["pid"]), signal.SIGCONT)
+            os.kill(int(found["pid"]), signal.SIGKILL)
+            until(lambda: not alive(int(found["pid"])))
+        with Server(repo, tritonserver=tritonserver, watch=False) as server:
+            assert folders() == {living, server._state.name}  # type: ignore[union-attr]
+    assert folders() == set()
+    assert (temporary / "ssr-serve-of-somebody").is_dir()

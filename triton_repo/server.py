@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -23,6 +22,7 @@ from ssr_bundle.errors import SsrError
 from triton_repo import ports as port_chooser
 from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
 from triton_repo.loaded import Loaded
+from triton_repo.state import make_state, release
 from triton_repo.tritonserver import TritonServer, find
 from triton_repo.view import Failure, View
 
@@ -98,6 +98,7 @@ class Server:
         self._refreshing = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._state: Path | None = None
+        self._in_use: int | None = None
         self._loaded = Loaded()
         self._troubles: list[Failure] = []
         self._strayed: dict[str, str] = {}
@@ -135,6 +136,9 @@ class Server:
         if self._state is not None:
             for folder in ("models", "backends") if keep_log else ("",):
                 shutil.rmtree(self._state / folder, ignore_errors=True)
+            if self._in_use is not None:
+                release(self._state, self._in_use)
+                self._in_use = None
             with contextlib.suppress(OSError):  # it is gone, or the log stays in it
                 self._state.rmdir()
 
@@ -287,7 +291,7 @@ class Server:
     def _start(self) -> None:
         self._stopping.clear()
         self._binary = self.tritonserver or find()
-        self._state = Path(tempfile.mkdtemp(prefix="ssr-serve-"))
+        self._state, self._in_use = make_state()
         self._view = View(self.repository, self._state / "models", self._binary.backends())
         self._signature = self._view.signature()
         self._view.update()
@@ -381,6 +385,7 @@ class Server:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    pass_fds=() if self._in_use is None else (self._in_use,),
                 )
         except BaseException as error:
             started.set_exception(error)
