@@ -103,6 +103,14 @@ class Control:
         """The configuration that a model is served with."""
         return dict(self._call("GET", f"/v2/models/{quote(model, safe='')}/config"))
 
+    def counts(self) -> dict[tuple[str, int], int]:
+        """Crops answered by each version of every loaded model, since it was loaded."""
+        found = self._call("GET", "/v2/models/stats")
+        return {
+            (str(entry["name"]), int(entry["version"])): int(entry.get("inference_count", 0))
+            for entry in found.get("model_stats", ())
+        }
+
     def load(self, model: str) -> None:
         """Load or reload; returns when the versions are ready. One already served stays up meanwhile."""
         self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/load", {})

@@ -45,13 +45,22 @@ class CannotHide(Exception):
     """This system does not let a process stop its own child (ptrace), as some containers do not."""
 
 
-def start(command: Sequence[str], log: BinaryIO, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start ``command``, its output to ``log``, in a session of its own; it ends with the calling thread."""
-    return _start(command, log, environment, tell=-1)
+def start(
+    command: Sequence[str], log: BinaryIO, environment: Mapping[str, str], inherited: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start ``command``, its output to ``log``, in a session of its own; it ends with the calling thread.
+
+    ``inherited``: descriptors of this program that it has as well.
+    """
+    return _start(command, log, environment, inherited)
 
 
 def start_hidden(
-    command: Sequence[str], secret: Sequence[int], log: BinaryIO, environment: Mapping[str, str]
+    command: Sequence[str],
+    secret: Sequence[int],
+    log: BinaryIO,
+    environment: Mapping[str, str],
+    inherited: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """As :func:`start`; the arguments at the positions ``secret`` are not in the process list at any moment.
 
@@ -62,7 +71,7 @@ def start_hidden(
     reading, tell = os.pipe()
     with open(reading, "rb", buffering=0) as answer:
         try:
-            process = _start(shown, log, {**environment, **kept}, tell)
+            process = _start(shown, log, {**environment, **kept}, inherited, tell)
         finally:
             os.close(tell)
         told = answer.read(1)
@@ -98,7 +107,11 @@ def is_shown(pid: int, arguments: Sequence[str]) -> bool:
 
 
 def _start(
-    command: Sequence[str], log: BinaryIO, environment: Mapping[str, str], tell: int
+    command: Sequence[str],
+    log: BinaryIO,
+    environment: Mapping[str, str],
+    inherited: Sequence[int],
+    tell: int = -1,
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), str(tell), *command],
@@ -107,7 +120,7 @@ def _start(
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        pass_fds=() if tell < 0 else (tell,),
+        pass_fds=[*inherited, *([tell] if tell >= 0 else [])],
     )
 
 

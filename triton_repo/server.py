@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -22,6 +21,8 @@ from ssr_bundle.errors import SsrError
 from triton_repo import access, drain, keyfile, limits, process
 from triton_repo import ports as port_chooser
 from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
+from triton_repo.loaded import Loaded
+from triton_repo.state import make_state, release
 from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe
 from triton_repo.view import Failure, View
 
@@ -35,6 +36,10 @@ _MANAGED = (
 _BIND_FAILED = re.compile(r"Address already in use|failed to start|Socket '.*' already in use", re.IGNORECASE)
 _POLL_SECONDS = _LOG_SECONDS = 0.5
 _ASK_SECONDS, _END_SECONDS = 5.0, 3.0
+_COMPARE_SECONDS = 5.0
+"""How often the server is asked what it has loaded; how long until what failed is tried again."""
+_JOIN_SECONDS = 5.0
+"""How long the end waits for the watcher, which may hang in a filesystem that does not answer."""
 
 
 class ServerError(SsrError):
@@ -98,6 +103,12 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._state: Path | None = None
         self._key_file: Path | None = None
+        self._in_use: int | None = None
+        self._loaded = Loaded()
+        self._troubles: list[Failure] = []
+        self._strayed: dict[str, str] = {}
+        self._changed: set[str] = set()
+        self._gone: set[str] = set()
         self._watcher: threading.Thread | None = None
 
     # -- life ------------------------------------------------------------------------------------
@@ -121,7 +132,7 @@ class Server:
         """Let requests in flight finish, then end the server. Safe to call twice, and when it died."""
         self._stopping.set()
         if self._watcher is not None and self._watcher is not threading.current_thread():
-            self._watcher.join()
+            self._watcher.join(_JOIN_SECONDS)
             self._watcher = None
         if self._process is not None and not self._ended.is_set():
             self._end(self._process)
@@ -130,6 +141,9 @@ class Server:
         if self._state is not None:
             for folder in ("models", "backends") if keep_log else ("",):
                 shutil.rmtree(self._state / folder, ignore_errors=True)
+            if self._in_use is not None:
+                release(self._state, self._in_use)
+                self._in_use = None
             with contextlib.suppress(OSError):  # it is gone, or the log stays in it
                 self._state.rmdir()
 
@@ -184,26 +198,58 @@ class Server:
     def refresh(self) -> None:
         """Bring the running server in step with the repository now (the watcher does it by itself)."""
         with self._refreshing:
-            before = set(self.failures)
             changed, gone = self._view.update()
-            troubles: list[Failure] = []
-            for model in changed:
-                troubles += self._load(model)
-            for model in gone:
-                with contextlib.suppress(ControlError):
-                    self.control.unload(model)
-                self._tell(f"{model}: removed from the repository, unloaded")
-            self._settle(troubles)
-            for failure in self.failures:
-                if failure not in before:
-                    self._tell(f"not served: {failure}")
-            for served in self.served:
-                if served.model in changed:
-                    numbers = ", ".join(map(str, served.versions))
-                    self._tell(f"{served.model}: serves version {numbers}")
+            # What an error keeps from the server now is for the next time.
+            self._changed = {*self._changed, *changed} - set(gone)
+            self._gone = {*self._gone, *gone} - set(changed)
+            self._put_right(sorted(self._changed), sorted(self._gone))
+            self._changed, self._gone = set(), set()
 
-    def _load(self, model: str) -> list[Failure]:
-        """Load a model; versions that the server refuses are taken out, so that the others serve."""
+    def _compare(self) -> None:
+        """Bring the server back to what it was told to load, if somebody else told it otherwise."""
+        with self._refreshing:
+            now = Loaded.look(self.control)
+            if strayed := self._loaded.strayed(now, self._view.models):
+                self._put_right([], [])
+            else:
+                self._loaded = now.settled(self._loaded, self._view.models)
+            self._strayed = strayed
+
+    def _put_right(self, changed: Sequence[str], gone: Sequence[str]) -> None:
+        """Load what ``changed`` and what strayed, unload what is ``gone`` and what nobody asked for."""
+        before = set(self.failures)
+        known = self._view.models
+        strayed = self._loaded.strayed(Loaded.look(self.control), {**known, **dict.fromkeys(gone, ())})
+        troubles = [f for f in self._troubles if f.model not in {*changed, *gone, *strayed}]
+        for model in dict.fromkeys([*changed, *strayed]):
+            if model in known:
+                troubles += self._load(model, anew=model in strayed)
+            else:
+                self._unload(model)
+        for model in gone:
+            self._unload(model)
+            self._tell(f"{model}: removed from the repository, unloaded")
+        self._settle(troubles, [model for model in strayed if model in known])
+        failed = {failure.model for failure in troubles}
+        for model, what in strayed.items():
+            if self._strayed.get(model) != what:
+                done = "not put right" if model in failed else "put right"
+                self._tell(f"{model}: {what}, {done if model in known else 'unloaded'}")
+        for failure in self.failures:
+            if failure not in before:
+                self._tell(f"not served: {failure}")
+        for served in self.served:
+            if served.model in changed:
+                numbers = ", ".join(map(str, served.versions))
+                self._tell(f"{served.model}: serves version {numbers}")
+
+    def _load(self, model: str, *, anew: bool = False) -> list[Failure]:
+        """Load a model; versions that the server refuses are taken out, so that the others serve.
+
+        ``anew``: all of it, though its files are the same as at the last time.
+        """
+        if anew and not self._view.touch(model):
+            self._unload(model)
         while True:
             try:
                 self.control.load(model)
@@ -221,32 +267,47 @@ class Server:
                 if not refused:
                     return [Failure(model, bad[0], states[bad[0]].reason or message)]
 
-    def _settle(self, troubles: Sequence[Failure]) -> None:
+    def _unload(self, model: str) -> None:
+        """Unload a model, and wait until it is gone, if that takes no longer than a few seconds."""
+        deadline = time.monotonic() + _COMPARE_SECONDS
+        with contextlib.suppress(ControlError):
+            self.control.unload(model)
+            while model in Loaded.look(self.control).models and time.monotonic() < deadline:
+                self._ended.wait(0.05)
+
+    def _settle(self, troubles: Sequence[Failure], repaired: Collection[str] = ()) -> None:
         """Take stock: what is ready, what is not."""
-        ready: dict[str, list[int]] = {}
-        for state in self.control.index():
-            if state.ready and state.version is not None:
-                ready.setdefault(state.model, []).append(state.version)
-        self.served = [ReadyModel(m, tuple(sorted(v, reverse=True))) for m, v in sorted(ready.items())]
+        now = Loaded.look(self.control)
+        self.served = [ReadyModel(model, versions) for model, versions in now.versions.items()]
+        self._loaded = now.settled(self._loaded, repaired)
+        self._troubles = list(troubles)
         self.failures = [*dict.fromkeys([*self._view.failures, *troubles])]
 
     def _follow(self) -> None:
         """Poll the repository; a change is taken up once two looks in a row agree, so that half-copied
-        versions are left alone."""
+        versions are left alone. Whatever goes wrong is told once, and tried again."""
         applied = last = self._signature
         told = ""
+        due = again = time.monotonic()
         while not self._stopping.wait(_POLL_SECONDS) and not self._ended.is_set():
             try:
-                now = self._view.signature()
-                if now == last and now != applied:
+                now, time_now = self._view.signature(), time.monotonic()
+                if now != last:
+                    last, again = now, time_now
+                elif (now != applied or self._view.unsettled) and time_now >= again:
+                    again = due = time_now + _COMPARE_SECONDS
                     self.refresh()
-                    applied = now
-                last, told = now, ""
-            except (SsrError, OSError) as error:
-                if not self._stopping.is_set() and not self._ended.is_set():
-                    applied = last
-                    if told != (told := str(error)):
-                        self._tell(f"cannot follow the repository: {error}")
+                    applied, told = now, ""
+                elif time_now >= due:
+                    due = time_now + _COMPARE_SECONDS
+                    self._compare()
+                    told = ""
+            except Exception as error:
+                text = f"cannot follow the repository: {str(error) or type(error).__name__}"
+                if not self._stopping.is_set() and not self._ended.is_set() and told != text:
+                    told = text
+                    with contextlib.suppress(Exception):
+                        self._tell(text)
 
     # -- process ---------------------------------------------------------------------------------
 
@@ -255,7 +316,7 @@ class Server:
         if told := limits.check_files():
             self._tell(told)
         self._binary = self.tritonserver or find()
-        self._state = Path(tempfile.mkdtemp(prefix="ssr-serve-"))
+        self._state, self._in_use = make_state()
         self._view = View(self.repository, self._state / "models", self._binary.backends())
         self._signature = self._view.signature()
         self._view.update()
@@ -355,10 +416,12 @@ class Server:
         try:
             with open(self.log if isinstance(self.log, Path) else os.dup(sys.stderr.fileno()), "ab") as log:
                 environment = self._binary.environment()
+                kept = () if self._in_use is None else (self._in_use,)
                 try:
-                    self._process = process.start_hidden(command, access.holds_key(command), log, environment)
+                    secret = access.holds_key(command)
+                    self._process = process.start_hidden(command, secret, log, environment, kept)
                 except process.CannotHide:
-                    self._process = process.start(command, log, environment)
+                    self._process = process.start(command, log, environment, kept)
         except BaseException as error:
             started.set_exception(error)
             return

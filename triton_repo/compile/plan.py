@@ -18,10 +18,12 @@ from ssr_ops.export.names import network_sha256
 from triton_repo.compile import gpu
 from triton_repo.compile.layers import Layer
 from triton_repo.compile.library import CompileError, NotInstalled, Target, open_library
+from triton_repo.files import check_regular, read_bytes
 
 PLAN_FILE = "model.plan"
 SIDECAR = "model.plan.json"
 FORMAT = 2
+_MOST_BYTES, _MOST_SIDECAR_BYTES = 1 << 30, 16 << 20  # some MB and some 10 KB are usual
 
 
 class PlanError(SsrError):
@@ -144,13 +146,17 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     file = Path(path)
     file = file / PLAN_FILE if file.is_dir() else file
     sidecar = file.with_name(SIDECAR)
-    if not file.is_file():
-        raise PlanError(f"{file}: missing; `ssr-serve compile` writes it")
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
+        size = check_regular(file, _MOST_BYTES, PlanError)
+    except FileNotFoundError:
+        raise PlanError(f"{file}: missing; `ssr-serve compile` writes it") from None
+    try:
+        data = read_bytes(sidecar, _MOST_SIDECAR_BYTES, PlanError)
     except FileNotFoundError:
         raise PlanError(f"{file}: no {SIDECAR} beside it, so nothing says what it was built for") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise PlanError(f"{sidecar}: not JSON ({error})") from None
     try:
         if content["format"] != FORMAT:
@@ -166,13 +172,13 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
             seconds=float(content["seconds"]),
         )
         _ = plan.targets
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, PlanError):
             raise
         raise PlanError(f"{sidecar}: not a plan's sidecar ({type(error).__name__}: {error})") from None
+    if size != plan.bytes:
+        raise PlanError(f"{file}: {size} bytes, its sidecar says {plan.bytes}: truncated or altered")
     found = hash_file(file)
-    if found.bytes != plan.bytes:
-        raise PlanError(f"{file}: {found.bytes} bytes, its sidecar says {plan.bytes}: truncated or altered")
     if found.sha256 != plan.sha256:
         raise PlanError(f"{file}: sha256 {found.sha256}, its sidecar says {plan.sha256}: altered")
     return plan
