@@ -31,7 +31,7 @@ import ssr_ops
 from ssr_bundle import commandline, regular
 from ssr_bundle.bundle import Bundle, read_bundle, replace_contract
 from ssr_bundle.contract import Crop, Interval
-from ssr_bundle.disk import exchange
+from ssr_bundle.disk import exchange, replace_file
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_ops import replay
 from ssr_ops.golden import write_bundle
@@ -872,7 +872,7 @@ def test_an_error_of_the_machine_is_made_good(
         def fail(path: Path, data: bytes) -> None:
             if path.parent.name == "other":
                 raise OSError(28, "No space left on device", str(path))
-            disk.replace_file(path, data)
+            replace_file(path, data)
 
         full.setattr("triton_repo.view.replace_file", fail)
         assert view.update() == (["ssrnet", "third"], [])
