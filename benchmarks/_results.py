@@ -25,8 +25,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return markdown(header, [list(map(str, row)) for row in rows], numbers=True)
 
 
-def write(question: str, text: str, folder: Path = RESULTS) -> Path:
-    """Store ``text`` as QUESTION-CPU.md in ``folder`` and return the path."""
+def write(question: str, text: str, folder: Path | None = None) -> Path:
+    """Store ``text`` as QUESTION-CPU.md in ``folder``, by default results/, and return the path."""
+    folder = folder or RESULTS
     folder.mkdir(exist_ok=True)
     path = folder / f"{question}-{cpu_slug()}.md"
     path.write_text(text.rstrip() + "\n")

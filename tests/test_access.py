@@ -275,7 +275,7 @@ def test_no_runtime_folder(
 ) -> None:
     """In the temporary directory then; where a stranger's folder stands in the way, the server serves on."""
     monkeypatch.delenv("XDG_RUNTIME_DIR")
-    folder = tmp_path / f"ssr-serve-{os.getuid()}"
+    folder = tmp_path / f"ssr-serve.{os.getuid()}"
     with Server(repo, tritonserver=tritonserver, watch=False) as server:
         assert [p.suffix for p in folder.iterdir()] == [".key"]
         assert folder.stat().st_mode & 0o777 == 0o700

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import inspect
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -90,6 +92,15 @@ def test_limits_and_refusals_are_usage_errors() -> None:
         status, text = ask("card", "--count", count)
         assert status == 2
         assert words in " ".join(text.split())
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """A command takes them for itself."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def told(capsys: pytest.CaptureFixture[str], error: BaseException) -> str:

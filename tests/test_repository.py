@@ -636,7 +636,7 @@ ODD_FILES = [
     (make_pipe, "is a pipe, expected a regular file"),
     (make_folder, "is a folder, expected a regular file"),
     (make_endless, "is a device, expected a regular file"),
-    (make_sparse, "1099511627776 bytes, expected at most"),
+    (make_sparse, "1,099,511,627,776 bytes, expected at most"),
     (make_loop, "symbolic links"),
 ]
 

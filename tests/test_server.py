@@ -861,7 +861,7 @@ def test_what_somebody_else_loaded_is_put_right(
     told: str,
 ) -> None:
     other = changed_weights(bundle, tmp_path / "other")
-    with Server(repo, tritonserver=tritonserver, on_event=events.append) as server:
+    with Server(repo, tritonserver=tritonserver, open=True, on_event=events.append) as server:
         before = server.control.config("ssrnet")
         with client_of(server) as client:
             ages, _, weights = ask(client)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ssr_bundle.contract import IMAGE_SIZE, Contract, canonical_json
 from ssr_bundle.errors import SsrError, UsageError
-from triton_repo.files import read_bytes
+from ssr_bundle.regular import read_whole
 from triton_repo.flavors import SSR, TENSORRT, Flavor, named
 
 CONFIG_FILE = "config.pbtxt"
@@ -208,7 +208,7 @@ def read_text(model_folder: Path) -> str:
     """The text of a model folder's config.pbtxt; raises :class:`ConfigError` if that is no file of text."""
     path = model_folder / CONFIG_FILE
     try:
-        return read_bytes(path, _MOST_BYTES, ConfigError).decode("utf-8")
+        return read_whole(path, _MOST_BYTES, ConfigError).decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: missing, so this is not a served model") from None
     except UnicodeDecodeError:

@@ -42,14 +42,15 @@ def find(host: str, port: int) -> str | None:
 
 def _own_folder() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and _is_mine(Path(runtime)):
-        folder = Path(runtime) / _FOLDER
-    else:
-        folder = Path(tempfile.gettempdir()) / f"{_FOLDER}-{os.getuid()}"
+    folder = Path(runtime) / _FOLDER if runtime and _is_mine(Path(runtime)) else _in_temporary()
     folder.mkdir(mode=0o700, exist_ok=True)
     if not _is_mine(folder):
         raise PermissionError(1, "is not a folder of this user's alone", str(folder))
     return folder
+
+
+def _in_temporary() -> Path:
+    return Path(tempfile.gettempdir()) / f"{_FOLDER}.{os.getuid()}"
 
 
 def _places(port: int) -> list[Path]:
@@ -57,7 +58,7 @@ def _places(port: int) -> list[Path]:
     user = os.getuid()
     runtimes = [Path(text) for text in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{user}") if text]
     folders = [runtime / _FOLDER for runtime in runtimes]
-    folders.append(Path(tempfile.gettempdir()) / f"{_FOLDER}-{user}")
+    folders.append(_in_temporary())
     return [folder / f"{port}.key" for folder in dict.fromkeys(folders) if _is_mine(folder)]
 
 

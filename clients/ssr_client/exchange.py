@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.contract import ContractError, Interface
+from ssr_bundle.shown import cut, printable
 from ssr_client.crops import Picture, in_colour
 from ssr_client.errors import BadInput, ClientError, DeadlineExceeded, ModelNotFound, ServerUnavailable
 from ssr_client.shared_memory import Region, left_behind
@@ -273,10 +274,8 @@ def _told(error: Exception) -> tuple[str, str]:
 
 
 def short(text: object) -> str:
-    """What a server said, on one line that a terminal can show, its end cut off where it is long."""
-    line = " ".join(str(text)[: 2 * LONGEST_TOLD].split())
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    return shown if len(shown) <= LONGEST_TOLD else f"{shown[:LONGEST_TOLD]} ... (cut off)"
+    """What a server said, on one line that a terminal can show, cut where it is long."""
+    return cut(printable(" ".join(str(text).split())), LONGEST_TOLD)
 
 
 def told(error: Exception) -> str:

@@ -14,11 +14,11 @@ from ssr_bundle.bundle import Bundle, hash_file
 from ssr_bundle.contract import canonical_json
 from ssr_bundle.disk import replace_file
 from ssr_bundle.errors import SsrError
+from ssr_bundle.regular import opened, read_whole, size_of
 from ssr_ops.export.names import network_sha256
 from triton_repo.compile import gpu
 from triton_repo.compile.layers import Layer
 from triton_repo.compile.library import CompileError, NotInstalled, Target, open_library
-from triton_repo.files import check_regular, read_bytes
 
 PLAN_FILE = "model.plan"
 SIDECAR = "model.plan.json"
@@ -147,11 +147,14 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     file = file / PLAN_FILE if file.is_dir() else file
     sidecar = file.with_name(SIDECAR)
     try:
-        size = check_regular(file, _MOST_BYTES, PlanError)
+        with opened(file, PlanError) as stream:
+            size = size_of(stream)
     except FileNotFoundError:
         raise PlanError(f"{file}: missing; `ssr-serve compile` writes it") from None
     try:
-        data = read_bytes(sidecar, _MOST_SIDECAR_BYTES, PlanError)
+        if size > _MOST_BYTES:
+            raise PlanError(f"{file}: {size:,} bytes, expected at most {_MOST_BYTES:,}")
+        data = read_whole(sidecar, _MOST_SIDECAR_BYTES, PlanError)
     except FileNotFoundError:
         raise PlanError(f"{file}: no {SIDECAR} beside it, so nothing says what it was built for") from None
     try:
