@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import unicodedata
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +36,11 @@ def printable(text: str, keep: str = "") -> str:
     the characters of ``keep``."""
 
     return _escaped(text, keep, lambda character: character.encode("unicode_escape").decode("ascii"))
+
+
+def say(text: str, *, to_stderr: bool = False) -> None:
+    """Print ``text``, which may hold what strangers wrote, as :func:`printable` lines, at once."""
+    print(printable(text, keep="\n"), file=sys.stderr if to_stderr else sys.stdout, flush=True)
 
 
 def printable_json(text: str) -> str:

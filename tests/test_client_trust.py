@@ -238,3 +238,15 @@ def test_short_keeps_what_is_short() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert short("é" * 10_000) == "é" * LONGEST_TOLD + "... (10,000 characters)"
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["lines", "json"])
+def test_names_of_photos_reach_the_terminal_as_text(url: str, form: list[str]) -> None:
+    name = "a\x1b[2K\u202eb.jpg"
+    code = "from ssr_client.cli import main; main()"
+    arguments = ("image", name, "--url", url, "--detector", "haar", *form)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert r"a\x1b[2K\u202eb.jpg: No such file" in done.stderr
+    assert not set(done.stdout + done.stderr) & {"\x1b", "\u202e"}

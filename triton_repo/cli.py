@@ -14,6 +14,7 @@ from rich.console import Console
 from ssr_bundle import commandline as command
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_bundle.report import State, table
+from ssr_bundle.shown import printable, say
 
 if TYPE_CHECKING:
     from triton_repo.control import Control
@@ -134,7 +135,7 @@ def build_command(
         contract = model.versions[0].contract
         assert contract is not None
         facts = summary(contract)
-        print(
+        say(
             f"{model.path}: version 1 in {precision}, weights {facts['weights'][:12]}, "
             f"learned from {facts['data']}"
         )
@@ -172,7 +173,7 @@ def publish_command(
     control = _control(url, header)
     version = publish(bundle, repo, model, say=_say)
     name = version.path.parent.name
-    print(f"{name}: published as version {version.number}")
+    say(f"{name}: published as version {version.number}")
     _follow(control, name, version.number, wait)
 
 
@@ -197,7 +198,7 @@ def rollback_command(
     control = _control(url, header)
     version, moved = rollback(repo, model, to)
     aside = ", ".join(map(str, moved))
-    print(f"{model}: version {version.number} serves again; set aside as .withdrawn-N: {aside}")
+    say(f"{model}: version {version.number} serves again; set aside as .withdrawn-N: {aside}")
     _follow(control, model, version.number, wait, moved)
 
 
@@ -223,7 +224,7 @@ def _control(url: str | None, header: list[str] | None, *, to_change: bool = Tru
 def _follow(control: Control | None, model: str, version: int, wait: float, gone: Sequence[int] = ()) -> None:
     if control:
         control.follow(model, version, wait, gone)
-        print(f"{model}: version {version} serves at {control.url}")
+        say(f"{model}: version {version} serves at {control.url}")
 
 
 @app.command("versions")
@@ -308,9 +309,7 @@ def run_command(
     from triton_repo.server import Server
 
     given = {k: v for k, v in context.params.items() if k in Server.__dataclass_fields__}
-    server = Server(
-        repo, **given, open=open_, arguments=context.args, on_event=lambda text: print(text, flush=True)
-    )
+    server = Server(repo, **given, open=open_, arguments=context.args, on_event=say)
     foreground.run(server)
 
 
@@ -544,7 +543,7 @@ def doctor_command() -> None:
 
 def _say(line: str) -> None:
     """Progress, for a person: to standard error."""
-    Console(stderr=True, highlight=False).print(line, markup=False, style="dim")
+    Console(stderr=True, highlight=False).print(printable(line), markup=False, style="dim")
 
 
 def main() -> None:

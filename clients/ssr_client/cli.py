@@ -14,6 +14,7 @@ import typer
 from ssr_bundle.commandline import Application, Header, headers_of, run, unfolded
 from ssr_bundle.disk import check_folder
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_bundle.shown import printable_json, say
 
 if TYPE_CHECKING:
     from ssr_client.client import AgeClient
@@ -129,9 +130,9 @@ def image(
                 if not as_json:
                     _print_faces(photo, faces, client.interface.output.unit)
             if "annotated" in result and not as_json:
-                print(f"{photo}: annotated picture in {target}")
+                say(f"{photo}: annotated picture in {target}")
             if result["error"] and failure is None:
-                print(f"ssr-client: {result['error']}", file=sys.stderr)
+                say(f"ssr-client: {result['error']}", to_stderr=True)
         last = client.last
     if as_json:
         summary = {
@@ -141,7 +142,7 @@ def image(
             "synthetic": last.synthetic if last else None,
             "photos": results,
         }
-        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        print(printable_json(json.dumps(summary, indent=2, ensure_ascii=False)))
     if last is not None and last.synthetic:
         print(f"ssr-client: {SYNTHETIC}", file=sys.stderr)
     if failure is not None:
@@ -204,7 +205,7 @@ def bench(
         print(json.dumps(result.to_json(), indent=2))
         return
     engine = f", {result.engine}" if result.engine else ""
-    print(f"{server.model} at {server.url}, weights {result.weights_sha256[:12]}{engine}; {result.machine}")
+    say(f"{server.model} at {server.url}, weights {result.weights_sha256[:12]}{engine}; {result.machine}")
     print("answers validated: finite, in range, the same bits alone and in a batch")
     wire = "shared memory" if shares else "gRPC"
     loop = f"open loop, {rate:g} requests/s" if rate else f"closed loop, {concurrency} at once"
@@ -219,7 +220,7 @@ def bench(
 
 def _print_warnings(caught: list[warnings.WarningMessage]) -> None:
     for warning in caught:
-        print(f"ssr-client: {warning.message}", file=sys.stderr)
+        say(f"ssr-client: {warning.message}", to_stderr=True)
     caught.clear()
 
 
@@ -251,12 +252,10 @@ def _targets(photos: list[Path], out: Path | None) -> list[Path | None]:
 
 def _print_faces(photo: Path, faces: list[Any], unit: str) -> None:
     if not faces:
-        print(f"{photo}: no face found")
+        say(f"{photo}: no face found")
     for number, face in enumerate(faces, 1):
         x, y, w, h = face.box
-        print(
-            f"{photo}: face {number} at x {x:.0f} y {y:.0f}, {w:.0f} x {h:.0f} pixels: {answer(face, unit)}"
-        )
+        say(f"{photo}: face {number} at x {x:.0f} y {y:.0f}, {w:.0f} x {h:.0f} pixels: {answer(face, unit)}")
 
 
 def answer(face: Any, unit: str) -> str:
