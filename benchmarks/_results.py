@@ -25,9 +25,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return markdown(header, [list(map(str, row)) for row in rows], numbers=True)
 
 
-def write(question: str, text: str) -> Path:
-    """Store ``text`` as results/QUESTION-CPU.md and return the path."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{question}-{cpu_slug()}.md"
+def write(question: str, text: str, folder: Path | None = None) -> Path:
+    """Store ``text`` as QUESTION-CPU.md in ``folder``, by default results/, and return the path."""
+    folder = folder or RESULTS
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{question}-{cpu_slug()}.md"
     path.write_text(text.rstrip() + "\n")
     return path

@@ -110,7 +110,7 @@ def measure(bundle: Bundle, precision: str, implementation: str, seconds: float,
         engine = Engine(bundle, precision=precision)
         options = Options(instances=1, threads=1, max_batch=BATCH, precision=precision)
         build([("ssrnet", bundle.path)], folder, options)
-        server = stack.enter_context(Server(folder, watch=False))
+        server = stack.enter_context(Server(folder, watch=False, shared_memory=True))
         clients = {
             wire: stack.enter_context(AgeClient(server.grpc_url, shared_memory=wire != "gRPC"))
             for wire in WIRES

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +19,19 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
-from ssr_bundle.contract import Contract, ContractError, File
-from ssr_bundle.disk import need_folder, new_folder, replace_file, sha256_of, temporary_folder
+from ssr_bundle import tensors
+from ssr_bundle.contract import MAX_FILES_BYTES, Contract, ContractError, File
+from ssr_bundle.disk import copy_file, need_folder, new_folder, replace_file, temporary_folder, write_file
 from ssr_bundle.errors import SsrError
+from ssr_bundle.regular import digest_of, mode_of, naming, opened, read_whole, size_of
 
 CONTRACT_FILE = "contract.json"
 MODEL_FILE = "model.safetensors"
 GOLDEN_FILE = "golden.safetensors"
+
+MAX_CONTRACT_BYTES = 16 << 20
+"""Largest ``contract.json`` that is read: four times what the widest network's quantization takes."""
 
 RUN_SETTINGS, RUN_BUNDLE = "settings.json", "bundle"
 """In the folder of a training run: the file that makes it one, and its bundle."""
@@ -61,7 +65,9 @@ def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ())
     """Open the bundle at ``path``, checking the contract and the hash of every file it lists.
 
     Files in ``replaced`` are not looked at, whatever is there: the caller is about to write them anew.
-    Raises :class:`BundleError` naming the file that is missing, truncated, altered or foreign.
+    Raises :class:`BundleError` naming the file that is missing, truncated, altered or foreign, ``OSError``
+    where the machine fails (no descriptors left, a disk that cannot be read). Only regular files are opened;
+    none is read that is larger than its contract says.
     """
     folder = Path(path)
     need_folder(folder, f"a bundle folder with {CONTRACT_FILE}", BundleError)
@@ -76,16 +82,17 @@ def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ())
 
 
 def _read_contract(folder: Path) -> Contract:
+    path = folder / CONTRACT_FILE
     try:
-        return Contract.loads((folder / CONTRACT_FILE).read_text(encoding="utf-8"))
+        return Contract.loads(read_whole(path, MAX_CONTRACT_BYTES, BundleError).decode("utf-8"))
     except FileNotFoundError:
         raise BundleError(
             f"{folder}: no {CONTRACT_FILE}, so this is not a bundle{_of_a_run(folder)}"
         ) from None
     except UnicodeDecodeError:
-        raise BundleError(f"{folder / CONTRACT_FILE}: not UTF-8 text") from None
+        raise BundleError(f"{path}: not UTF-8 text") from None
     except ContractError as error:
-        raise BundleError(f"{folder / CONTRACT_FILE}: {error}") from None
+        raise BundleError(f"{path}: {error}") from None
 
 
 def copy_bundle(
@@ -110,16 +117,18 @@ def copy_into(
     ``contract`` is theirs then, by default the bundle's own; with nothing added, ``contract.json`` as it is.
     """
     for name, entry in bundle.contract.files.items():
-        with (folder / name).open("wb") as copy:
+        target = folder / name
+        with naming(target), target.open("wb") as copy:
             _check(bundle.path / name, entry, copy)
     if contract is None and not added:
-        shutil.copyfile(bundle.path / CONTRACT_FILE, folder / CONTRACT_FILE)
+        written = read_whole(bundle.path / CONTRACT_FILE, MAX_CONTRACT_BYTES, BundleError)
+        write_file(folder / CONTRACT_FILE, written)
         if _read_contract(folder) != bundle.contract:
             raise BundleError(f"{bundle.path / CONTRACT_FILE}: changed since the bundle was read")
         return Bundle(folder, bundle.contract)
     files = dict(bundle.contract.files)
     for name, data in (added or {}).items():
-        (folder / name).write_bytes(data)
+        write_file(folder / name, data)
         files[name] = _entry(data)
     return Bundle(folder, _write_contract(folder, (contract or bundle.contract).with_files(files)))
 
@@ -138,9 +147,9 @@ def replace_bundle(old: Bundle, new: Bundle) -> Bundle:
         copied = copy_into(made, new, new.contract)
         for path in beside:
             if path.is_dir() and not path.is_symlink():
-                shutil.copytree(path, made / path.name, symlinks=True)
+                shutil.copytree(path, made / path.name, symlinks=True, copy_function=copy_file)
             else:
-                shutil.copy2(path, made / path.name, follow_symlinks=False)
+                copy_file(path, made / path.name)
     return Bundle(old.path, copied.contract)
 
 
@@ -157,9 +166,9 @@ def replace_contract(bundle: Bundle, contract: Contract, dropped: Collection[str
 
 def check_vacant(folder: Path, *, overwrite: bool) -> None:
     """Raise :class:`BundleError` if ``folder`` exists, unless ``overwrite`` and it is a bundle."""
-    if not folder.exists():
+    if mode_of(folder, BundleError) is None:
         return
-    if not (folder / CONTRACT_FILE).is_file():
+    if not _is_file(folder / CONTRACT_FILE):
         raise BundleError(
             f"{folder}: exists already and is not a bundle; choose another --out or remove it first"
         )
@@ -182,7 +191,7 @@ def add_files(bundle: Bundle, files: Mapping[str, bytes]) -> Bundle:
     kept = without(bundle, files).contract
     with temporary_folder(folder) as temporary:
         for name, data in files.items():
-            (temporary / name).write_bytes(data)
+            write_file(temporary / name, data)
         if len(kept.files) < len(contract.files):
             _write_contract(folder, kept)
         for name in files:
@@ -220,7 +229,8 @@ def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract)
 
 def hash_file(path: Path) -> File:
     """What a contract says of the file at ``path``."""
-    return File(sha256_of(path), path.stat().st_size)
+    with opened(path) as stream:
+        return File(*digest_of(stream))
 
 
 def _entry(data: bytes) -> File:
@@ -229,27 +239,34 @@ def _entry(data: bytes) -> File:
 
 def _check(path: Path, entry: File, copy: BinaryIO | None = None) -> None:
     """Raise :class:`BundleError` unless the file is what the contract says; its bytes go to ``copy``."""
-    if not path.is_file():
-        raise BundleError(f"{path}: missing, but the contract lists it")
-    size = path.stat().st_size
+    try:
+        with opened(path, BundleError) as stream:
+            size = size_of(stream)
+            if size == entry.bytes:
+                found, size = digest_of(stream, copy, most=entry.bytes)
+    except FileNotFoundError:
+        raise BundleError(f"{path}: missing, but the contract lists it") from None
     if size != entry.bytes:
         raise BundleError(f"{path}: {size} bytes, the contract says {entry.bytes}: truncated or altered")
-    found = sha256_of(path, copy)
     if found != entry.sha256:
         raise BundleError(f"{path}: sha256 {found}, the contract says {entry.sha256}: altered")
 
 
 def _of_a_run(folder: Path) -> str:
     """Of the folder of a training run: where its bundle lies."""
-    if not (folder / RUN_SETTINGS).is_file():
+    if not _is_file(folder / RUN_SETTINGS):
         return ""
-    if (folder / RUN_BUNDLE / CONTRACT_FILE).is_file():
+    if _is_file(folder / RUN_BUNDLE / CONTRACT_FILE):
         return f"; it is a run, its bundle is {folder / RUN_BUNDLE}"
     return "; it is a run without a bundle, unfinished or of another system than SSR-Net"
 
 
+def _is_file(path: Path) -> bool:
+    return stat.S_ISREG(mode_of(path, BundleError) or 0)
+
+
 def _load(path: Path) -> Tensors:
     try:
-        return dict(safetensors.load_file(path))
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        return tensors.parse(read_whole(path, MAX_FILES_BYTES, BundleError))
+    except (tensors.TensorError, OSError) as error:
         raise BundleError(f"{path}: not a readable safetensors file ({error})") from None

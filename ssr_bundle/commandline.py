@@ -6,22 +6,33 @@ import functools
 import inspect
 import io
 import os
+import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 from typer.models import CommandFunctionType
 
+from ssr_bundle.disk import is_full
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_bundle.shown import cut, printable
 from ssr_bundle.signals import once_per_request
 
 _Result = TypeVar("_Result")
+
+_LONGEST_LINE = 4000
+"""Characters of a line of an error message; no path needs more."""
+
+_NO_MEMORY = re.compile(
+    "failed to map segment|annot allocate memory|start new thread|allocate memory: you tried"
+)
 
 Header = Annotated[
     list[str] | None,
@@ -61,7 +72,7 @@ class _Command(TyperCommand):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            raise typer.BadParameter(str(error), ctx) from None
+            raise typer.BadParameter(_shown(error), ctx) from None
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,7 @@ def unfolded(function: Callable[..., _Result]) -> Callable[..., _Result]:
             try:
                 values[name] = kind(**given)
             except SsrError as error:
-                raise typer.BadParameter(str(error)) from None
+                raise typer.BadParameter(_shown(error)) from None
         return function(**values)
 
     vars(command)["__signature__"] = inspect.Signature(options)
@@ -138,8 +149,9 @@ def given(context: typer.Context) -> set[str]:
 def run(app: Callable[[], object], name: str) -> None:
     """Run a typer application, or a benchmark's ``main``, under the project's error convention.
 
-    Exit status: 0 success, 1 failure (``SsrError``, ``OSError``), 2 usage (typer's own, ``UsageError``),
-    130 after Ctrl-C, 143 after SIGTERM, with temporary files removed and servers stopped in both cases.
+    Exit status: 0 success, 1 failure (``SsrError``, ``OSError``, too little memory), 2 usage (typer's own,
+    ``UsageError``), 130 after Ctrl-C, 143 after SIGTERM, with temporary files removed and servers stopped in
+    both cases.
     ``SSR_TRACEBACK=1`` shows the traceback as well, for a bug report. Of the processes of ``torchrun``, which
     refuse alike, the first on each machine says why.
     """
@@ -155,11 +167,13 @@ def run(app: Callable[[], object], name: str) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (SsrError, OSError) as error:
+    except (SsrError, OSError, MemoryError, ImportError, RuntimeError) as error:
+        if not isinstance(error, SsrError | OSError) and _lack_of_memory(error) is None:
+            raise
         if os.environ.get("SSR_TRACEBACK") == "1":
             traceback.print_exc()
-        if speaks() or isinstance(error, OSError):
-            print(f"{name}: {_one_line(error)}", file=sys.stderr)
+        if speaks() or not isinstance(error, SsrError):
+            print(f"{name}: {_shown(error)}", file=sys.stderr)
         sys.exit(error.status if isinstance(error, SsrError) else 1)  # HTTP's errors have one too
 
 
@@ -190,7 +204,36 @@ def _interrupt(number: int, again: bool) -> None:
     raise KeyboardInterrupt
 
 
-def _one_line(error: BaseException) -> str:
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What no :func:`run` caught, as while a command's modules are imported: a lack of memory in one line."""
+    if _lack_of_memory(error) is None or os.environ.get("SSR_TRACEBACK") == "1":
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print(f"{Path(sys.argv[0]).name}: {_shown(error)}", file=sys.stderr)
+
+
+sys.excepthook = _uncaught  # the first module that a command imports
+
+
+def _lack_of_memory(error: BaseException) -> str | None:
+    """What ``error`` says if it is that memory, or a thread, is not to be had, as libraries say it."""
+    lines = str(error).strip().split("\n")
+    if isinstance(error, MemoryError):
+        return lines[0]
+    return next((line for line in lines if _NO_MEMORY.search(line)), None)
+
+
+def _shown(error: BaseException) -> str:
+    """The message, control characters escaped, the lines behind the first (of a server's log) indented: none
+    of them can look like a command's own."""
+    lines = [cut(printable(line, "\t"), _LONGEST_LINE) for line in _told(error).split("\n")]
+    return "\n".join([lines[0], *(line if line.startswith(" ") else f"  {line}" for line in lines[1:])])
+
+
+def _told(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
+        of_target = is_full(error) and error.filename2
+        return f"{error.filename2 if of_target else error.filename}: {error.strerror}"
+    if not isinstance(error, SsrError | OSError) and (found := _lack_of_memory(error)) is not None:
+        return f"too little memory: {found}" if found else "too little memory"
     return str(error) or type(error).__name__

@@ -18,7 +18,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, cast
 
+from ssr_bundle import strict_json
 from ssr_bundle.errors import SsrError
+from ssr_bundle.shown import cut, printable_json, shown
 
 CONTRACT_VERSION = 1
 IMAGE_SIZE = 64
@@ -60,8 +62,30 @@ LEVEL_SIZES = {1: 31, 2: 14, 3: 6, 4: 4}
 _SMALLEST_FLOOR = 1e-6
 """Below this a product of widths can leave the range in which answers stay finite."""
 
-_MAX_DEPTH = 32
-"""How deep a contract may nest; the C++ core holds to the same."""
+MAX_FILES_BYTES = 1 << 30
+"""What the files of a bundle may have together: no file is read that could not be a bundle's."""
+
+_LARGEST_FLOAT32 = struct.unpack("f", b"\xff\xff\x7f\x7f")[0]
+
+_FILE_NAME = re.compile(r"(?!\.)[ -~]{1,255}")
+
+_TEXTS = (
+    "command",
+    "data",
+    "data_name",
+    "data_sha256",
+    "initial_weights_sha256",
+    "labels_sha256",
+    "leak",
+    "licence",
+    "protocol",
+    "source",
+    "source_sha256",
+    "split",
+    "training_data",
+    "weights",
+)
+"""Keys of the provenance that commands read as text."""
 
 _QUANTIZATION_LIMIT = 1e9
 """Ranges lie in 1/this..this and corrections within +-this: then every scale is a normal float32."""
@@ -100,14 +124,20 @@ class Architecture:
                 f"architecture: {len(self.stages)} stages; this network has levels for 1 to {len(_TAPS)}"
             )
         if any(not 1 <= s <= 256 for s in self.stages):
-            raise ContractError(f"architecture: bins a stage must lie in 1..256, got {list(self.stages)}")
+            raise ContractError(
+                f"architecture: bins a stage must lie in 1..256, got {shown(list(self.stages))}"
+            )
         for name in ("width_x", "width_s", "width_fusion"):
             if not 1 <= getattr(self, name) <= 512:
-                raise ContractError(f"architecture: {name} must lie in 1..512, got {getattr(self, name)}")
+                raise ContractError(
+                    f"architecture: {name} must lie in 1..512, got {shown(getattr(self, name))}"
+                )
         for name in ("value_range", "denominator_floor", "batch_norm_epsilon"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ContractError(f"architecture: {name} must be positive and finite, got {value}")
+            if not 0 < value <= _LARGEST_FLOAT32:
+                raise ContractError(
+                    f"architecture: {name} must be positive and finite in float32, got {value}"
+                )
         if self.denominator_floor < _SMALLEST_FLOOR:
             raise ContractError(
                 f"architecture.denominator_floor: must be at least {_SMALLEST_FLOOR}, "
@@ -182,9 +212,9 @@ class Architecture:
         others |= {f"width_{name}": widths.whole(name) for name in ("x", "s", "fusion")}
         architecture = cls(stages, **others)
         taps = [asdict(tap) for tap in architecture.taps]
-        if block["taps"] != taps:
+        if not _same(block["taps"], taps):
             raise ContractError(
-                f"architecture.taps: {block['taps']} is not this network's layout for "
+                f"architecture.taps: {shown(block['taps'])} is not this network's layout for "
                 f"{len(architecture.stages)} stages, expected {taps}"
             )
         return architecture
@@ -213,9 +243,9 @@ class Input(_Part):
         block = _Fields(data, "interface.input")
         result = cls(colour=cast(Colour, block.choice("colour", "bgr", "rgb")), name=block.name())
         for key, expected in result.to_json().items():
-            if (value := block.data.get(key)) != expected:
+            if not _same(value := block.data.get(key), expected):
                 raise ContractError(
-                    f"interface.input.{key}: {value!r} is not supported, expected {expected!r}"
+                    f"interface.input.{key}: {shown(value)} is not supported, expected {expected!r}"
                 )
         return result
 
@@ -245,7 +275,7 @@ class Crop(_Part):
         block = _Fields(data, "interface.crop")
         margin = block.list("margin")
         if len(margin) != 2 or not all(_is_number(m) and 0 <= m <= 4 for m in margin):
-            raise ContractError(f"interface.crop.margin: expected two numbers in 0..4, got {margin}")
+            raise ContractError(f"interface.crop.margin: expected two numbers in 0..4, got {shown(margin)}")
         return cls(
             box=block.choice("box", "yunet", "haar"),
             margin=(float(margin[0]), float(margin[1])),
@@ -269,8 +299,10 @@ class Output(_Part):
         block = _Fields(data, "interface.output")
         clip = block.list("clip")
         if len(clip) != 2 or not all(map(_is_number, clip)) or not _rise_in_float32(*clip):
-            raise ContractError(f"interface.output.clip: expected two rising numbers of float32, got {clip}")
-        return cls(block.name(), str(block["unit"]), (float(clip[0]), float(clip[1])))
+            raise ContractError(
+                f"interface.output.clip: expected two rising numbers of float32, got {shown(clip)}"
+            )
+        return cls(block.name(), block.text("unit"), (float(clip[0]), float(clip[1])))
 
     @classmethod
     def for_value_range(cls, value_range: float) -> Output:
@@ -325,14 +357,16 @@ class Interval(_Part):
             return None
         block = _Fields(data, "interval")
         coverage = block.number("coverage")
-        edges, widths = block.list("edges"), block.list("half_widths")
+        edges: Sequence[Any] = block.list("edges")
+        widths: Sequence[Any] = block.list("half_widths")
         if not 0 < coverage < 1:
             raise ContractError(f"interval.coverage must lie between 0 and 1, got {coverage}")
         if not all(_is_number(v) for v in [*edges, *widths]) or any(w < 0 for w in widths):
             raise ContractError("interval: edges and half_widths must be finite numbers, widths not negative")
+        edges, widths = tuple(map(float, edges)), tuple(map(float, widths))
         if len(widths) != len(edges) + 1 or any(b <= a for a, b in pairwise(edges)):
             raise ContractError("interval: edges must rise, with one half-width more than edges")
-        return cls(coverage, tuple(map(float, edges)), tuple(map(float, widths)))
+        return cls(coverage, edges, widths)
 
 
 PRECISIONS = ("bf16", "int8")
@@ -445,55 +479,49 @@ class Contract:
         }
 
     def dumps(self) -> str:
+        """The text of ``contract.json``, which a terminal can show as it is."""
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        return _NUMBERS_APART.sub(lambda found: " ".join(found[0].split()), text) + "\n"
+        return printable_json(_NUMBERS_APART.sub(lambda found: " ".join(found[0].split()), text)) + "\n"
 
     @classmethod
     def loads(cls, text: str) -> Contract:
         """Parse and check ``contract.json``; raises :class:`ContractError` naming the first fault."""
         try:
-            data = json.loads(text)
-        except RecursionError:
-            raise ContractError(f"nested more than {_MAX_DEPTH} deep") from None
-        except ValueError as error:
-            raise ContractError(f"not JSON: {error}") from None
-        if isinstance(data, dict | list) and _nests_deeper(data, _MAX_DEPTH):
-            raise ContractError(f"nested more than {_MAX_DEPTH} deep")
-        try:
-            return cls._from_json(data, _numbers_as_text(text))
-        except (OverflowError, UnicodeEncodeError) as error:
-            raise ContractError(f"a value cannot be represented: {error}") from None
+            data = strict_json.loads(text)
+        except strict_json.JsonError as error:
+            raise ContractError(str(error)) from None
+        return cls._from_json(data, _numbers_as_text(text))
 
     @classmethod
     def _from_json(cls, data: Any, as_text: Any) -> Contract:
         block = _Fields(data, "contract")
         version = block["contract_version"]
-        if version != CONTRACT_VERSION:
+        if not _same(version, CONTRACT_VERSION):
             raise ContractError(
-                f"contract_version {version!r} is unknown, this version reads {CONTRACT_VERSION}"
+                f"contract_version {shown(version)} is unknown, this version reads {CONTRACT_VERSION}"
             )
         interface = Interface.from_json(block["interface"])
         canonical = canonical_json(interface.to_json())
         written = (canonical_json(block["interface"]), as_text["interface"])
         if written != (canonical, _numbers_as_text(canonical)):
             raise ContractError(
-                f"interface: expected exactly {canonical} (no other keys, numbers written the same way)"
+                f"interface: expected exactly {cut(canonical, 1000)} "
+                "(no other keys, numbers written the same way)"
             )
         if block["interface_sha256"] != interface.sha256:
             raise ContractError(
-                f"interface_sha256 is {block['interface_sha256']}, "
+                f"interface_sha256 is {shown(block['interface_sha256'])}, "
                 f"but the interface hashes to {interface.sha256}"
             )
         architecture = Architecture.from_json(block["architecture"])
-        files = _Fields(block["files"], "files").data
         return cls(
-            name=str(block["name"]),
+            name=block.text("name"),
             interface=interface,
             architecture=architecture,
-            provenance=dict(_Fields(block["provenance"], "provenance").data),
+            provenance=_provenance(block["provenance"]),
             quantization=Quantization.from_json(block["quantization"], architecture),
             interval=Interval.from_json(block["interval"]),
-            files={name: _file(name, entry) for name, entry in files.items()},
+            files=_files(block["files"]),
         )
 
 
@@ -501,7 +529,7 @@ def check_model_name(name: str, error: type[SsrError] = ContractError) -> str:
     """``name``, if a model folder, a URL and a shell can carry it; else ``error``."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
         told = "cannot name a model, expected letters, digits, '_', '.', '-' (at most 64)"
-        raise error(f"name: {name!r} {told}")
+        raise error(f"name: {shown(name)} {told}")
     return name
 
 
@@ -515,17 +543,28 @@ def _numbers_as_text(text: str) -> Any:
     return json.loads(text, parse_int=str, parse_float=str)
 
 
-def _nests_deeper(data: dict[str, Any] | list[Any], levels: int) -> bool:
-    """Whether a list or an object nests more than ``levels`` deep."""
-    items = data.values() if isinstance(data, dict) else data
-    inner = [item for item in items if isinstance(item, dict | list)]
-    return levels == 0 or any(_nests_deeper(item, levels - 1) for item in inner)
+def _same(value: Any, expected: Any) -> bool:
+    """Whether ``value`` is ``expected`` to the type: neither true nor 1.0 is 1."""
+    return json.dumps(value, sort_keys=True) == json.dumps(expected, sort_keys=True)
+
+
+def _provenance(data: Any) -> dict[str, Any]:
+    """Free text for readers, but for what commands read: each of those has its type, or is null."""
+    block = _Fields(data, "provenance")
+    for key, kind, expected in (
+        *((key, str, "a string") for key in _TEXTS),
+        ("metrics", dict, "an object"),
+        ("synthetic", bool, "true or false"),
+    ):
+        if not isinstance(value := data.get(key), kind | None):
+            raise ContractError(f"provenance.{key}: expected {expected}, got {shown(value)}")
+    return dict(block.data)
 
 
 def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
     """A positive number, or a list of ``width`` of them."""
     if not isinstance(value, list) and not _is_number(value):
-        raise ContractError(f"{where}: expected a positive number or a list of {width}, got {value!r}")
+        raise ContractError(f"{where}: expected a positive number or a list of {width}, got {shown(value)}")
     numbers = _numbers(value, width, where) if isinstance(value, list) else _numbers([value], 1, where)
     if not all(1 / _QUANTIZATION_LIMIT <= v <= _QUANTIZATION_LIMIT for v in numbers):
         raise ContractError(
@@ -553,7 +592,7 @@ def _rounding(block: _Fields, architecture: Architecture) -> dict[str, str]:
 def _numbers(value: Any, width: int, where: str) -> tuple[float, ...]:
     """A list of ``width`` finite numbers."""
     if not isinstance(value, list) or len(value) != width or not all(map(_is_number, value)):
-        what = f"{len(value)} values" if isinstance(value, list) else repr(value)
+        what = f"{len(value)} values" if isinstance(value, list) else shown(value)
         raise ContractError(f"{where}: expected {width} finite numbers, got {what}")
     numbers = tuple(map(float, value))
     if any(abs(v) > _QUANTIZATION_LIMIT for v in numbers):
@@ -563,14 +602,24 @@ def _numbers(value: Any, width: int, where: str) -> tuple[float, ...]:
     return numbers
 
 
+def _files(data: Any) -> dict[str, File]:
+    files = {name: _file(name, entry) for name, entry in _Fields(data, "files").data.items()}
+    if (size := sum(file.bytes for file in files.values())) > MAX_FILES_BYTES:
+        raise ContractError(f"files: {size:,} bytes together, expected at most {MAX_FILES_BYTES:,}")
+    return files
+
+
 def _file(name: str, data: Any) -> File:
-    if "/" in name or "\\" in name or name.startswith("."):
-        raise ContractError(f"files: {name!r} is not a plain file name")
+    if not _FILE_NAME.fullmatch(name) or "/" in name or "\\" in name:
+        raise ContractError(f"files: {shown(name)} is not a plain file name")
     block = _Fields(data, f"files.{name}")
     sha256 = block["sha256"]
     if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise ContractError(f"files.{name}.sha256: expected 64 hexadecimal digits, got {sha256!r}")
-    return File(sha256, block.whole("bytes"))
+        raise ContractError(f"files.{name}.sha256: expected 64 hexadecimal digits, got {shown(sha256)}")
+    if not 0 <= (size := block.whole("bytes")) <= MAX_FILES_BYTES:
+        told = f"expected a size of at most {MAX_FILES_BYTES:,}, got {shown(size)}"
+        raise ContractError(f"files.{name}.bytes: {told}")
+    return File(sha256, size)
 
 
 class _Fields:
@@ -593,52 +642,72 @@ class _Fields:
         ordered = {name: found[name] for name in names}
         if foreign := sorted(set(found.data) - set(names)):
             expected = ", ".join(names)
-            raise ContractError(f"{found.where}.{foreign[0]}: is not this network's, expected {expected}")
+            raise ContractError(
+                f"{found.where}.{cut(repr(foreign[0])[1:-1])}: is not this network's, expected {expected}"
+            )
         return _Fields(ordered, found.where)
 
     def list(self, key: str) -> list[Any]:
         value = self[key]
         if not isinstance(value, list):
-            raise ContractError(f"{self.where}.{key}: expected a list, got {value!r}")
+            raise ContractError(f"{self.where}.{key}: expected a list, got {shown(value)}")
         return value
 
     def number(self, key: str) -> float:
         value = self[key]
         if not _is_number(value):
-            raise ContractError(f"{self.where}.{key}: expected a finite number, got {value!r}")
+            raise ContractError(f"{self.where}.{key}: expected a finite number, got {shown(value)}")
         return float(value)
 
     def whole(self, key: str) -> int:
         return _whole(self[key], f"{self.where}.{key}")
 
+    def text(self, key: str) -> str:
+        """A string that UTF-8 can hold."""
+        value = self[key]
+        if not isinstance(value, str) or not _is_encodable(value):
+            raise ContractError(f"{self.where}.{key}: expected a string, got {shown(value)}")
+        return value
+
     def choice(self, key: str, *choices: str) -> str:
         value = self[key]
         if value not in choices:
             expected = ", ".join(choices)
-            raise ContractError(f"{self.where}.{key}: {value!r} is unknown, expected one of {expected}")
+            raise ContractError(f"{self.where}.{key}: {shown(value)} is unknown, expected one of {expected}")
         return str(value)
 
     def name(self) -> str:
         """The field ``name``, a tensor's."""
         value = self["name"]
         if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", value):
-            raise ContractError(f"{self.where}.name: {value!r} cannot name a tensor")
+            raise ContractError(f"{self.where}.name: {shown(value)} cannot name a tensor")
         return value
 
 
 def _whole(value: Any, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ContractError(f"{where}: expected a whole number, got {value!r}")
+        raise ContractError(f"{where}: expected a whole number, got {shown(value)}")
     return value
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # not a bool, which is an int too
+    """Whether ``value`` is a number of JSON that a float holds; a bool is none."""
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _rise_in_float32(low: float, high: float) -> bool:
-    try:
-        first, second = struct.unpack("2f", struct.pack("2f", low, high))
-    except OverflowError:
+    if max(abs(low), abs(high)) > _LARGEST_FLOAT32:
         return False
+    first, second = struct.unpack("2f", struct.pack("2f", low, high))
     return bool(first < second)

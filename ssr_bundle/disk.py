@@ -9,9 +9,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ssr_bundle.errors import SsrError
+from ssr_bundle.regular import digest_of, mode_of, naming, opened
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY})
@@ -34,7 +35,7 @@ def replace_file(path: Path, data: bytes | Callable[[BinaryIO], object], mode: i
     handle, name = tempfile.mkstemp(prefix=f".tmp-{path.name}-", dir=path.parent)
     temporary = Path(name)
     try:
-        with open(handle, "wb") as stream:
+        with naming(path), open(handle, "wb") as stream:
             if isinstance(data, bytes):
                 stream.write(data)
             else:
@@ -45,6 +46,22 @@ def replace_file(path: Path, data: bytes | Callable[[BinaryIO], object], mode: i
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``; an error names it."""
+    with naming(path):
+        path.write_bytes(data)
+
+
+def copy_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Copy a file with its times, a link as a link. Where the disk is full, the error names ``target``."""
+    try:
+        shutil.copy2(source, target, follow_symlinks=False)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise SsrError(f"{os.fspath(target)}: {(error.strerror or 'no space').lower()}") from None
 
 
 @contextmanager
@@ -114,7 +131,7 @@ def check_folder(path: Path | None, what: str = "the report") -> None:
     """
     if path is None:
         return
-    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    nearest = next(place for place in (path, *path.absolute().parents) if mode_of(place) is not None)
     if not nearest.is_dir():
         raise SsrError(f"{nearest}: is a file, expected a folder for {what}")
     try:
@@ -126,8 +143,9 @@ def check_folder(path: Path | None, what: str = "the report") -> None:
 
 def need_folder(path: Path, expected: str, error: type[SsrError] = SsrError) -> None:
     """Raise ``error`` with what is ``expected`` there unless ``path`` is a folder."""
-    if not path.is_dir():
-        found = "is a file" if path.exists() else "does not exist"
+    mode = mode_of(path, error)
+    if mode is None or not stat.S_ISDIR(mode):
+        found = "does not exist" if mode is None else "is a file"
         raise error(f"{path}: {found}, expected {expected}")
 
 
@@ -185,14 +203,14 @@ def try_lock(file: int) -> bool:
 
 
 def sha256_of(source: Path, copy: BinaryIO | None = None) -> str:
-    """The hash of a file in hex, its bytes written to ``copy`` on the way."""
-    digest = hashlib.sha256()
-    with source.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-            if copy is not None:
-                copy.write(block)
-    return digest.hexdigest()
+    """The hash of a regular file in hex, its bytes written to ``copy`` on the way."""
+    with opened(source) as stream:
+        return digest_of(stream, copy)[0]
+
+
+def is_full(error: OSError) -> bool:
+    """Whether it says "no space left", "quota exceeded" and such."""
+    return error.errno in _FULL
 
 
 @contextmanager
@@ -201,6 +219,6 @@ def room_for(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if not is_full(error):
             raise
         raise SsrError(f"{path}: {(error.strerror or 'no space').lower()}; {what}") from None

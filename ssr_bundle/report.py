@@ -1,7 +1,8 @@
 """Reports: what a command found, on the terminal, as Markdown, as JSON and as a folder of files.
 
-Who writes a report says only what is in it. rich and matplotlib are imported when something is shown or
-drawn.
+Who writes a report says only what is in it. What a terminal would obey, for the texts of a bundle or a server
+may hold it, is escaped here; a line break too, but in paragraphs and in cells behind the first. rich and
+matplotlib are imported when something is shown or drawn.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssr_bundle.disk import check_folder, replace_file, room_for
+from ssr_bundle.shown import printable, printable_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,29 +116,29 @@ class Report:
             self.write(folder)
 
     def dumps(self) -> str:
-        return json.dumps(self.numbers, indent=2, ensure_ascii=False) + "\n"
+        return printable_json(json.dumps(self.numbers, indent=2, ensure_ascii=False)) + "\n"
 
     def markdown(self, level: int = 1, *, picture: bool = True) -> str:
         """The report for people, its first heading of ``level``, with ``picture`` the one that lies beside
         it."""
         marks = "#" * level
-        blocks = [f"{marks} {self.title}"]
+        blocks = [f"{marks} {printable(self.title)}"]
         before: Part = ""
         for part in self.parts:
             if isinstance(part, Picture):
-                blocks += [f"![{part.text}]({self.name}.png)"] if picture and part.text else []
+                blocks += [f"![{printable(part.text)}]({self.name}.png)"] if picture and part.text else []
                 continue
             if not isinstance(part, str) and part.title:
-                blocks.append(f"{marks}# {part.title}")
+                blocks.append(f"{marks}# {printable(part.title)}")
             if isinstance(part, Table):
                 blocks.append(markdown(part.header, part.rows))
             elif isinstance(part, Facts):
-                lines = "\n".join(f"- {line}" for line in part.lines)
+                lines = "\n".join(f"- {printable(line)}" for line in part.lines)
                 if isinstance(before, Facts) and not part.title:
                     lines = f"{blocks.pop()}\n{lines}"
                 blocks.append(lines)
             else:
-                blocks.append(part)
+                blocks.append(printable(part, "\n"))
             before = part
         return "\n\n".join(blocks) + "\n"
 
@@ -161,7 +163,7 @@ class Report:
     def _print(self) -> None:
         before: Part | None = None
         if self.title:
-            print(self.title)
+            print(printable(self.title))
         for part in self.parts:
             if isinstance(part, Picture):
                 continue
@@ -169,13 +171,13 @@ class Report:
                 print()
             if isinstance(part, Table):
                 if part.title:
-                    print(part.title)
+                    print(printable(part.title))
                 table(part.rows, part.header, ruled=part.ruled)
             elif isinstance(part, Facts):
                 for line in part.lines:
-                    print(f"{part.indent}{line}")
+                    print(f"{part.indent}{printable(line)}")
             else:
-                print(part)
+                print(printable(part, "\n"))
             before = part
 
 
@@ -205,7 +207,7 @@ def table(
         first = i == 0 and not ruled
         grid.add_column(title, style="bold" if first else None, no_wrap=first, overflow="fold")
     for row in rows:
-        grid.add_row(*map(_markup, row))
+        grid.add_row(*(_markup(cell, first=i == 0) for i, cell in enumerate(row)))
     console = Console(highlight=False, soft_wrap=not ruled)
     if not console.is_terminal:
         console.width = _RULED_PIPE_WIDTH if ruled else max(console.width, _PIPE_WIDTH)
@@ -219,15 +221,17 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[Cell]], *, numbers: 
 
 
 def _cell(cell: Cell) -> str:
-    return str(cell).replace("|", "\\|").replace("\n", "<br>")
+    return printable(str(cell), "\n").replace("|", "\\|").replace("\n", "<br>")
 
 
-def _markup(cell: Cell) -> str:
+def _markup(cell: Cell, first: bool) -> str:
+    """Rich's, as it can be shown: behind the ``first`` column a line break stays in its column."""
     from rich.markup import escape
 
+    keep = "" if first else "\n"
     if isinstance(cell, str):
-        return escape(cell)
-    return f"[{cell.colour}]{cell.word}[/]{escape(str(cell)[len(cell.word) :])}"
+        return escape(printable(cell, keep))
+    return f"[{cell.colour}]{cell.word}[/]{escape(printable(str(cell)[len(cell.word) :], keep))}"
 
 
 def _ruled(part: Part) -> bool:

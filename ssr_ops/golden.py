@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from ssr_bundle.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, check_parameters, check_vacant, seal
 from ssr_bundle.contract import IMAGE_SIZE, Contract
-from ssr_bundle.disk import new_folder
+from ssr_bundle.disk import new_folder, write_file
 from ssr_ops import reference
 from ssr_ops.shipped import ASSETS
 
@@ -64,8 +64,8 @@ def write_bundle(
     arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in sorted(parameters.items())}
     check_parameters(arrays, contract)
     with new_folder(folder) as made:
-        save_file(arrays, made / MODEL_FILE)
-        save_file(make_golden(contract, arrays), made / GOLDEN_FILE)
+        write_file(made / MODEL_FILE, save(arrays))
+        write_file(made / GOLDEN_FILE, save(make_golden(contract, arrays)))
         sealed = seal(made, contract)
     return Bundle(folder, sealed)
 

@@ -112,3 +112,27 @@ def test_onnx_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     models[onnx_layout.BYTES] = build_onnx(bundle, "int8").SerializeToString()
     with pytest.raises(SystemExit, match="from the reference: nothing is timed"):
         onnx_layout.section(bundle, models, 7, 0.5)
+
+
+@pytest.mark.server
+def test_endurance(tmp_path: Path) -> None:
+    """A few of everything; the numbers that count take minutes."""
+    few = (
+        "--malformed",
+        "300",
+        "--changes",
+        "2",
+        "--kills",
+        "2",
+        "--soak",
+        "0.05",
+        "--output",
+        str(tmp_path),
+    )
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "endurance.py", *few], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    (table,) = tmp_path.glob("endurance-*.md")
+    rows = [line for line in table.read_text().splitlines() if line.startswith("| ")][1:]
+    assert len([row for row in rows if row.endswith("| 0 |")]) == 4

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,7 @@ from ssr_bundle.bundle import (
     without,
 )
 from ssr_bundle.contract import Architecture, Crop, Input, Interface, Interval, Output
+from ssr_bundle.errors import SsrError
 from ssr_ops import reference
 from ssr_ops.golden import write_bundle
 
@@ -187,6 +191,47 @@ def test_adding_files_leaves_a_whole_bundle_wherever_it_stops(
             add_files(before, {"model.onnx": b"a second graph", "model.int8.onnx": b"third"})
         assert read_bundle(copied).contract.weights_sha256 == before.contract.weights_sha256
         assert not list(copied.glob(".tmp-*"))
+
+
+@contextmanager
+def full_beyond(size: int) -> Iterator[None]:
+    """No file can be written beyond ``size`` bytes, as on a disk that fills up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_told_by_the_file_that_does_not_fit(copied: Path, tmp_path: Path) -> None:
+    bundle = read_bundle(copied)
+    other = read_bundle(Path(shutil.copytree(copied, tmp_path / "other")))
+    parameters = bundle.parameters()
+    with full_beyond(1000):
+        with pytest.raises(OSError, match="File too large") as copying:
+            copy_bundle(bundle, bundle.contract, tmp_path / "copy")
+        with pytest.raises(OSError, match="File too large") as writing:
+            write_bundle(tmp_path / "new", bundle.contract, parameters)
+        with pytest.raises(OSError, match="File too large") as adding:
+            add_files(bundle, {"model.onnx": b"x" * 2000})
+    for caught, place, name in (
+        (copying, tmp_path, ".tmp-copy-*/golden.safetensors"),
+        (writing, tmp_path, ".tmp-new-*/model.safetensors"),
+        (adding, copied, ".tmp-*/model.onnx"),
+    ):
+        assert fnmatch(caught.value.filename, f"{place}/{name}")
+    for beside in ("notes", "plots/notes"):
+        (copied / beside).parent.mkdir(exist_ok=True)
+        (copied / beside).write_bytes(b"x" * 3_000_000)
+        with (
+            full_beyond(2_000_000),
+            pytest.raises(SsrError, match=rf"/\.tmp-bundle-\w+/{beside}: file too large$"),
+        ):
+            replace_bundle(bundle, other)
+        (copied / beside).unlink()
+    assert read_bundle(copied) == bundle
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "other"]
 
 
 def test_golden_record_hurts_where_it_should(good: Path) -> None:

@@ -477,10 +477,14 @@ def test_a_closed_client_says_so() -> None:
 # -- against a real server ---------------------------------------------------------------------------
 
 
+OPEN = {"shared_memory": True, "open": True}
+"""What lets clients share memory, and list the models that there are."""
+
+
 @pytest.fixture(scope="module")
 def url(serve: Serve) -> str:
     """The shipped default bundle as ``ssrnet``, merging batches of up to 16, and its calibrated twin."""
-    return serve({"ssrnet": default_bundle(), "calibrated": calibrated(serve)}, max_batch=16).grpc_url
+    return serve({"ssrnet": default_bundle(), "calibrated": calibrated(serve)}, max_batch=16, **OPEN).grpc_url
 
 
 @pytest.fixture(scope="module")
@@ -876,7 +880,7 @@ def own_server(tmp_path: Path, tritonserver: Any) -> Iterator[Any]:
         return write_bundle(tmp_path / name, contract, bundle.parameters()).path
 
     build([("ssrnet", default_bundle())], repository)
-    server = Server(repository, tritonserver=tritonserver, watch=False).start()
+    server = Server(repository, tritonserver=tritonserver, watch=False, open=True).start()
 
     def rebuild(name: str, **changes: Any) -> Path:
         path = variant(name, **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 from conftest import Serve
-from ssr_client import AgeClient, AsyncAgeClient, ClientError
+from ssr_client import AgeClient, AsyncAgeClient, ClientError, SharedMemoryWarning
 from ssr_client import shared_memory as memory
 from ssr_client.bench import bench
 
@@ -35,7 +36,7 @@ IMAGES = np.random.default_rng(9).integers(0, 256, (40, 64, 64, 3), np.uint8)
 
 @pytest.fixture(scope="module")
 def url(serve: Serve) -> str:
-    return serve({"ssrnet": default_bundle()}, max_batch=16).grpc_url
+    return serve({"ssrnet": default_bundle()}, max_batch=16, shared_memory=True).grpc_url
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +199,10 @@ def test_a_restart_of_the_server_and_a_restriction(
     tmp_path: Path, tritonserver: TritonServer, expected: Any
 ) -> None:
     build([("ssrnet", default_bundle())], tmp_path / "repository")
-    server = Server(tmp_path / "repository", tritonserver=tritonserver, watch=False).start()
+    given: dict[str, Any] = {"tritonserver": tritonserver, "watch": False, "shared_memory": True}
+    server = Server(tmp_path / "repository", **given).start()
     port = int(server.grpc_url.rsplit(":", 1)[1])
-    again = Server(tmp_path / "repository", tritonserver=tritonserver, watch=False, grpc_port=port)
+    again = Server(tmp_path / "repository", **given, grpc_port=port)
     starting = threading.Timer(0.3, again.start)
     try:
         with AgeClient(server.grpc_url, retries=8, shared_memory=True) as client:
@@ -218,11 +220,12 @@ def test_a_restart_of_the_server_and_a_restriction(
     options = ["--grpc-restricted-protocol=shared-memory:key=secret"]
     repository = tmp_path / "repository"
     with Server(repository, tritonserver=tritonserver, watch=False, arguments=options) as restricted:
-        with (
-            pytest.raises(ClientError, match=r"access refused: .*restricted"),
-            AgeClient(restricted.grpc_url, shared_memory=True),
-        ):
-            pass
+        client = AgeClient(restricted.grpc_url, shared_memory=True)
+        with pytest.warns(SharedMemoryWarning, match="restricted"):
+            client.open()
+        with contextlib.closing(client):
+            assert not client.shares_memory
+            assert client.predict(IMAGES[:3]).tobytes() == expected[:3].tobytes()
         headers = {"triton-grpc-protocol-key": "secret"}
         with AgeClient(restricted.grpc_url, shared_memory=True, headers=headers) as client:
             assert client.predict(IMAGES[:3]).tobytes() == expected[:3].tobytes()

@@ -1,16 +1,23 @@
-"""Options of a command from the fields of dataclasses."""
+"""Options of a command from the fields of dataclasses, and how a command shows an error."""
 
 from __future__ import annotations
 
+import errno
 import inspect
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
-from ssr_bundle.commandline import Before, given, unfolded
+from ssr_bundle.commandline import Before, given, run, unfolded
 from ssr_bundle.errors import SsrError
 
 
@@ -85,3 +92,92 @@ def test_limits_and_refusals_are_usage_errors() -> None:
         status, text = ask("card", "--count", count)
         assert status == 2
         assert words in " ".join(text.split())
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """A command takes them for itself."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def told(capsys: pytest.CaptureFixture[str], error: BaseException) -> str:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run(main, "ssr-x")
+    assert ended.value.code == 1
+    text = capsys.readouterr().err
+    assert text.endswith("\n")
+    return text[:-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            SsrError("unit \x1b[2K\x9b1A\r\u202eshow\u2028n\x7f é"),
+            r"unit \x1b[2K\x9b1A\r\u202eshow\u2028n\x7f é",
+        ),
+        (SsrError("ended; its log:\nssr-x: all is well"), "ended; its log:\n  ssr-x: all is well"),
+        (SsrError("a" * 5000), "a" * 4000 + "... (5,000 characters)"),
+        (OSError(errno.EACCES, "Permission denied", "a\x1b[1mb"), r"a\x1b[1mb: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left", "source", None, "target"), "target: No space left"),
+        (OSError(errno.EACCES, "Permission denied", "source", None, "target"), "source: Permission denied"),
+        (MemoryError(), "too little memory"),
+        (MemoryError("std::bad_alloc"), "too little memory: std::bad_alloc"),
+        (MemoryError("Unable to allocate 3 GiB"), "too little memory: Unable to allocate 3 GiB"),
+        (
+            ImportError("\nREAD\nx.so: failed to map segment from shared object\n"),
+            "too little memory: x.so: failed",
+        ),
+        (RuntimeError("can't start new thread"), "too little memory: can't start new thread"),
+    ],
+)
+def test_an_error_is_shown_as_text(
+    error: BaseException, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = told(capsys, error)
+    assert found.startswith(f"ssr-x: {expected}")
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\u2028]", found)
+
+
+@pytest.mark.parametrize("error", [ImportError("No module named 'x'"), RuntimeError("a bug"), KeyError("x")])
+def test_a_bug_shows_its_traceback(error: Exception) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        run(main, "ssr-x")
+
+
+def test_a_command_that_cannot_be_imported_for_lack_of_memory_says_so_in_one_line() -> None:
+    code = "import ssr_bundle.commandline; raise {}"
+    for error, expected in (
+        ("MemoryError", r"-c: too little memory\n"),
+        (
+            "ImportError('x.so: failed to map segment')",
+            r"-c: too little memory: x.so: failed to map segment\n",
+        ),
+        ("KeyError('a bug')", r"(?s)Traceback .*\nKeyError: 'a bug'\n"),
+    ):
+        command = [sys.executable, "-c", code.format(error)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert re.fullmatch(expected, done.stderr)
+
+
+def test_a_command_without_memory_says_so_in_one_line() -> None:
+    """The limit leaves what the interpreter and the libraries need, and nothing for the array."""
+    code = (
+        "import resource, numpy; from ssr_bundle.commandline import run; "
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize(); "
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20),) * 2); "
+        "run(lambda: numpy.ones(1 << 30), 'ssr-x')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"ssr-x: too little memory: Unable to allocate .*\n", done.stderr)

@@ -72,7 +72,7 @@ def test_calm_runs_count(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.server
 @pytest.mark.parametrize("shared_memory", [False, True])
 def test_open_and_closed_loop(load, serve: Serve, shared_memory: bool) -> None:  # type: ignore[no-untyped-def]
-    server = serve({"ssrnet": default_bundle()})
+    server = serve({"ssrnet": default_bundle()}, shared_memory=shared_memory)
     crop = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
     with (
         AgeClient(server.grpc_url, shared_memory=shared_memory) as client,

@@ -11,7 +11,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from bundle_faults import (
@@ -28,10 +28,10 @@ from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner
 
 import ssr_ops
-from ssr_bundle import commandline, disk
+from ssr_bundle import commandline, regular
 from ssr_bundle.bundle import Bundle, read_bundle, replace_contract
 from ssr_bundle.contract import Crop, Interval
-from ssr_bundle.disk import exchange
+from ssr_bundle.disk import exchange, replace_file
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_ops import replay
 from ssr_ops.golden import write_bundle
@@ -183,13 +183,13 @@ def test_files_are_hashed_once_where_they_are_read_and_once_as_they_are_copied(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[Path] = []
-    sha256_of = disk.sha256_of
+    digest_of = regular.digest_of
 
-    def counted(source: Path, *copy: Any) -> str:
-        hashed.append(source)
-        return sha256_of(source, *copy)
+    def counted(stream: BinaryIO, *copy: Any, **most: Any) -> tuple[str, int]:
+        hashed.append(Path(f"/proc/self/fd/{stream.fileno()}").readlink())
+        return digest_of(stream, *copy, **most)
 
-    monkeypatch.setattr("ssr_bundle.bundle.sha256_of", counted)
+    monkeypatch.setattr("ssr_bundle.bundle.digest_of", counted)
     once = sorted(bundle.path / name for name in bundle.contract.files)
     repository.build([("a", bundle.path)], tmp_path / "repo")
     assert sorted(hashed) == sorted(once * 2)
@@ -606,3 +606,385 @@ def test_control_says_who_does_not_answer() -> None:
         Control("localhost").metadata()
     with pytest.raises(Unreachable, match="no server answers"):
         Control("127.0.0.1:1").metadata()
+
+
+# -- whatever a folder holds -----------------------------------------------------------------------
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_sparse(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(1 << 40)
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+ODD_FILES = [
+    (make_pipe, "is a pipe, expected a regular file"),
+    (make_folder, "is a folder, expected a regular file"),
+    (make_endless, "is a device, expected a regular file"),
+    (make_sparse, "1,099,511,627,776 bytes, expected at most"),
+    (make_loop, "symbolic links"),
+]
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a\nb"), RecursionError(), MemoryError(), UnicodeError("no"), TypeError("x" * 10**6)]
+)
+def test_any_error_of_a_version_is_a_fault_of_it(
+    error: Exception, bundle: Bundle, repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        repository.publish(bundle.path, repo, "ssrnet")
+
+    def read(path: Any) -> Bundle:
+        if Path(path).name == "2":
+            raise error
+        return read_bundle(path)
+
+    monkeypatch.setattr(repository, "read_bundle", read)
+    rows = {row["version"]: row for row in list_versions(repo)}
+    assert [rows[n]["state"] for n in (3, 2, 1)] == ["serving", "broken", "loaded"]
+    reason = rows[2]["reason"]
+    assert f"ssrnet/2: cannot be read ({type(error).__name__}" in reason
+    assert "\n" not in reason
+    assert len(reason) < 500
+    view = View(repo, tmp_path / "view")
+    view.update()
+    assert view.models == {"ssrnet": (3, 1)}
+    assert [(f.model, f.version) for f in view.failures] == [("ssrnet", 2)]
+    assert repository.rollback(repo, "ssrnet")[0].number == 1
+    with pytest.raises(SsrError, match=type(error).__name__):
+        repository.build([("b", repo / "ssrnet" / ".withdrawn-2" / ".." / "2")], repo)
+
+
+@pytest.mark.parametrize("unit", ["NaN", "1e999", "5", nested(100_000), "9" * 5000, "[[]]", '"\\ud800"'])
+def test_a_unit_of_any_kind_is_a_fault(unit: str, bundle: Bundle, repo: Path) -> None:
+    repository.publish(bundle.path, repo, "ssrnet")
+    path = repo / "ssrnet" / "2" / "contract.json"
+    contract = json.loads(path.read_text())
+    contract["interface"]["output"]["unit"] = "@"
+    path.write_text(json.dumps(contract).replace('"@"', unit))
+    states = {row["version"]: row["state"] for row in list_versions(repo)}
+    assert states == {2: "broken", 1: "serving"}
+
+
+@pytest.mark.parametrize(
+    ("mae", "shown"), [(10**400, ""), (float("nan"), ""), (-(10**400), ""), (5, "5.00"), ("x", "")]
+)
+def test_a_summary_of_any_provenance(mae: Any, shown: str, bundle: Bundle) -> None:
+    contract = replace(bundle.contract, provenance={"metrics": {"val_mae": mae}})
+    assert repository.summary(contract)["mae"] == shown
+
+
+@pytest.mark.parametrize(("make", "text"), ODD_FILES)
+def test_a_config_that_is_no_file(make: Any, text: str, bundle: Bundle, repo: Path, tmp_path: Path) -> None:
+    """A pipe would be waited for, a device read for ever."""
+    repository.build([("other", bundle.path)], repo)
+    (repo / "ssrnet" / "config.pbtxt").unlink()
+    make(repo / "ssrnet" / "config.pbtxt")
+    assert text in repository.read_model(repo / "ssrnet").fault
+    view = View(repo, tmp_path / "view")
+    view.update()
+    assert view.models == {"other": (1,)}
+    with pytest.raises((SsrError, OSError)):
+        repository.publish(bundle.path, repo, "ssrnet")
+
+
+@pytest.mark.parametrize("name", ["model.plan", "model.plan.json"])
+@pytest.mark.parametrize(("make", "text"), ODD_FILES[:4])
+def test_a_plan_that_is_no_file(name: str, make: Any, text: str, tmp_path: Path) -> None:
+    from triton_repo.compile.plan import PlanError, load_plan
+
+    for file in ("model.plan", "model.plan.json"):
+        (tmp_path / file).write_text("{}")
+    (tmp_path / name).unlink()
+    make(tmp_path / name)
+    with pytest.raises(PlanError, match=text):
+        load_plan(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["\udcff", "*", "a\x1b[31m"])
+def test_a_model_that_no_server_can_be_told_to_load(name: str, repo: Path, tmp_path: Path) -> None:
+    """``--load-model=*`` would load all there is."""
+    (repo / "ssrnet").rename(repo / name)
+    (repo / name / "config.pbtxt").write_text('backend: "python"')
+    view = View(repo, tmp_path / "view")
+    assert view.update() == ([], [])
+    assert "a server cannot be told to load such a name" in view.failures[0].reason
+
+
+# -- version numbers -------------------------------------------------------------------------------
+
+LARGEST = 9223372036854775807
+
+
+@pytest.mark.parametrize(
+    "number", [LARGEST + 1, 17640000000000000000000, 10**254], ids=["one", "time", "most"]
+)
+def test_a_version_beyond_what_a_server_takes(
+    number: int, bundle: Bundle, repo: Path, tmp_path: Path
+) -> None:
+    """Listed, never linked, no obstacle to the next."""
+    shutil.copytree(repo / "ssrnet" / "1", repo / "ssrnet" / str(number))
+    view = View(repo, tmp_path / "view")
+    view.update()
+    assert view.models == {"ssrnet": (1,)}
+    assert {p.name for p in (tmp_path / "view" / "ssrnet").iterdir()} == {"1", "config.pbtxt"}
+    assert f"no tritonserver takes a version above {LARGEST}" in view.failures[0].reason
+    assert [row["state"] for row in list_versions(repo)] == ["broken", "serving"]
+    assert repository.publish(bundle.path, repo, "ssrnet").number == 2
+    assert repository.rollback(repo, "ssrnet")[1] == [2]
+    assert repository.publish(bundle.path, repo, "ssrnet").number == 3
+
+
+def test_no_version_follows_the_largest(bundle: Bundle, repo: Path) -> None:
+    (repo / "ssrnet" / "1").rename(repo / "ssrnet" / str(LARGEST - 1))
+    assert repository.publish(bundle.path, repo, "ssrnet").number == LARGEST
+    before = sorted(p.name for p in (repo / "ssrnet").iterdir())
+    with pytest.raises(SsrError, match=rf"ssrnet: version {LARGEST} is there, .* rename its folder"):
+        repository.publish(bundle.path, repo, "ssrnet")
+    assert sorted(p.name for p in (repo / "ssrnet").iterdir()) == before
+    assert [v.number for v in repository.read_model(repo / "ssrnet").good] == [LARGEST, LARGEST - 1]
+
+
+def test_a_foreign_model_with_a_name_that_ends_the_server(repo: Path, tmp_path: Path) -> None:
+    """tritonserver reads a number off the beginning of any folder's name."""
+    model = repo / "ssrnet"
+    (model / "config.pbtxt").write_text('backend: "python"')
+    fatal = [f"{LARGEST + 1}", f"{LARGEST + 1}abc", f"-{LARGEST + 2}", f" +{LARGEST + 1}"]
+    harmless = ["2", f"{LARGEST}", f"-{LARGEST + 1}", f"0{LARGEST + 1}", "files", "2abc"]
+    for name in fatal + harmless:
+        (model / name).mkdir()
+    view = View(repo, tmp_path / "view")
+    view.update()
+    linked = {p.name for p in (tmp_path / "view" / "ssrnet").iterdir()}
+    assert linked == {"1", "config.pbtxt", *harmless}
+    assert {f.version for f in view.failures} == {LARGEST + 1, None}
+    assert len(view.failures) == len(fatal)
+    for name in fatal:
+        (model / name).rmdir()
+    assert view.update() == (["ssrnet"], [])
+    assert (tmp_path / "view" / "ssrnet").is_symlink()
+    assert view.failures == []
+
+
+# -- the view from any state to any other ----------------------------------------------------------
+
+
+def as_own(repo: Path) -> None:
+    text = config.render("ssrnet", read_bundle(default_bundle()).contract, Options())
+    as_gone(repo)
+    (repo / "ssrnet").mkdir()
+    shutil.copytree(default_bundle(), repo / "ssrnet" / "1")
+    (repo / "ssrnet" / "config.pbtxt").write_text(text)
+
+
+def as_foreign(repo: Path) -> None:
+    as_own(repo)
+    (repo / "ssrnet" / "config.pbtxt").write_text('backend: "python"')
+
+
+def as_fatal(repo: Path) -> None:
+    as_foreign(repo)
+    (repo / "ssrnet" / f"{LARGEST + 1}").mkdir()
+
+
+def as_broken(repo: Path) -> None:
+    as_own(repo)
+    broken_byte(repo / "ssrnet" / "1")
+
+
+def as_empty_config(repo: Path) -> None:
+    as_own(repo)
+    (repo / "ssrnet" / "config.pbtxt").write_text("")
+
+
+def as_file(repo: Path) -> None:
+    as_gone(repo)
+    (repo / "ssrnet").write_text("")
+
+
+def as_gone(repo: Path) -> None:
+    if (repo / "ssrnet").is_dir():
+        shutil.rmtree(repo / "ssrnet")
+    (repo / "ssrnet").unlink(missing_ok=True)
+
+
+STATES = [as_own, as_foreign, as_fatal, as_broken, as_empty_config, as_file, as_gone]
+
+
+@pytest.mark.parametrize("second", STATES)
+@pytest.mark.parametrize("first", STATES)
+def test_the_view_follows_from_any_state_to_any_other(first: Any, second: Any, tmp_path: Path) -> None:
+    """And is in the end as a new view would be, but that what was good before a fault stays."""
+    repo = tmp_path / "repo"
+    repo.mkdir()
+    view = View(repo, tmp_path / "view")
+    good = (as_own, as_foreign, as_fatal)
+    for state in (first, second, first, as_own):
+        before = view.models
+        state(repo)
+        view.update()
+        assert not view.unsettled, view.failures
+        if state in (as_broken, as_empty_config):
+            assert view.models == before
+            assert view.failures
+            continue
+        assert view.models == ({"ssrnet": (1,)} if state in good else {})
+        fresh = View(repo, tmp_path / f"fresh-{state.__name__}")
+        fresh.update()
+        assert tree(view.folder) == tree(fresh.folder)
+        shutil.rmtree(fresh.folder)
+
+
+def tree(folder: Path) -> list[tuple[str, str]]:
+    return sorted(
+        (str(p.relative_to(folder)), str(p.readlink()) if p.is_symlink() else "") for p in folder.rglob("*")
+    )
+
+
+def test_an_error_of_the_machine_is_made_good(
+    bundle: Bundle, repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half-made is not taken for made, and the other models are served."""
+    repository.build([("other", bundle.path), ("third", bundle.path)], repo)
+    view = View(repo, tmp_path / "view")
+    with monkeypatch.context() as full:
+
+        def fail(path: Path, data: bytes) -> None:
+            if path.parent.name == "other":
+                raise OSError(28, "No space left on device", str(path))
+            replace_file(path, data)
+
+        full.setattr("triton_repo.view.replace_file", fail)
+        assert view.update() == (["ssrnet", "third"], [])
+        assert view.unsettled
+        assert "No space left" in str(view.failures[0])
+    assert view.update() == (["other"], [])
+    assert not view.unsettled
+    assert view.failures == []
+    assert set(view.models) == {"other", "ssrnet", "third"}
+
+
+def test_a_change_beside_a_refused_version_is_not_forgotten(
+    bundle: Bundle, repo: Path, tmp_path: Path
+) -> None:
+    repository.publish(bundle.path, repo, "ssrnet")
+    view = View(repo, tmp_path / "view")
+    view.update()
+    repository.build([("other", bundle.path)], repo)
+    assert view.refuse("ssrnet", 2, "no such precision")
+    assert view.update() == (["other"], [])
+
+
+def test_a_signature_sees_beside_a_dangling_link(repo: Path, tmp_path: Path) -> None:
+    version = repo / "ssrnet" / "1"
+    (version / "nowhere").symlink_to("nothing")
+    view = View(repo, tmp_path / "view")
+    before = view.signature()
+    broken_byte(version)
+    assert view.signature() != before
+
+
+def test_a_signature_of_links_in_circles_ends(repo: Path, tmp_path: Path) -> None:
+    version = repo / "ssrnet" / "1"
+    for name in ("a", "b", "c", "d"):
+        (version / name).symlink_to(".")
+        (repo / "ssrnet" / name).symlink_to(".")
+    (version / "all").symlink_to("/")
+    (repo / "ssrnet" / "7").symlink_to("/")
+    deep = version
+    for _ in range(300):
+        deep = deep / "down"
+        deep.mkdir()
+    view = View(repo, tmp_path / "view")
+    [signature] = view.signature()
+    assert len(signature) < 20_000  # type: ignore[arg-type]
+    view.update()
+    assert view.models == {"ssrnet": (1,)}
+
+
+# -- what a kill leaves ----------------------------------------------------------------------------
+
+KILLED_AS_IT_RENAMES = """
+import os, signal, sys
+from triton_repo import repository
+
+
+def end(event, _):
+    if event == "os.rename":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+sys.addaudithook(end)
+if sys.argv[1] == "publish":
+    repository.publish("default", sys.argv[2], "ssrnet")
+else:
+    repository.build([("other", "default")], sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("command", ["publish", "build"])
+def test_the_next_removes_what_a_kill_left(command: str, bundle: Bundle, repo: Path) -> None:
+    folder = repo / "ssrnet" if command == "publish" else repo
+    mine = folder / ".tmp-mine"
+    mine.mkdir()
+    killed = [sys.executable, "-c", KILLED_AS_IT_RENAMES, command, str(repo)]
+    assert subprocess.run(killed, timeout=60).returncode == -signal.SIGKILL
+    [left] = [p for p in folder.glob(".tmp-*") if p != mine]
+    assert (left / "contract.json").exists() or (left / "1" / "contract.json").exists()
+    if command == "publish":
+        (folder / ".tmp-config.pbtxt-abcd_123").write_text("of a killed tune")
+        repository.publish(bundle.path, repo, "ssrnet")
+    else:
+        repository.build([("other", bundle.path)], repo)
+    assert list(folder.glob(".tmp-*")) == [mine]
+
+
+def test_what_another_publish_works_in_is_left_alone(
+    bundle: Bundle, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build beside it, in the folder above, and another publish, which waits for it."""
+    inside, go_on = threading.Event(), threading.Event()
+    fill = repository._fill
+
+    def slow(folder: Path, *arguments: Any) -> Any:
+        if folder.parent.name == "ssrnet" and not inside.is_set():
+            inside.set()
+            assert go_on.wait(30)
+        return fill(folder, *arguments)
+
+    monkeypatch.setattr(repository, "_fill", slow)
+    numbers: list[int] = []
+
+    def publish() -> None:
+        numbers.append(repository.publish(bundle.path, repo, "ssrnet").number)
+
+    threads = [threading.Thread(target=publish) for _ in range(2)]
+    threads[0].start()
+    assert inside.wait(30)
+    threads[1].start()
+    repository.build([("other", bundle.path)], repo)
+    assert len(list((repo / "ssrnet").glob(".tmp-*"))) == 1
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(numbers) == [2, 3]

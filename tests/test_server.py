@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import shutil
@@ -37,6 +39,7 @@ from triton_repo.config import PRECISIONS, Options
 from triton_repo.control import Control
 from triton_repo.ports import PortError, choose
 from triton_repo.server import Server
+from triton_repo.state import remove_abandoned
 from triton_repo.tritonserver import TritonServer
 from triton_repo.versions import list_versions
 
@@ -625,3 +628,298 @@ def test_the_wheel_is_fetched_and_unpacked_once(bare: Path, monkeypatch: pytest.
     assert {p.name for p in bare.iterdir()} == {".lock", f"tritonserver-{finder.VERSION}"}
     assert finder.find() == found[0]
     assert len(fetched) == 1
+
+
+# -- whatever a folder holds, the watcher lives ------------------------------------------------------
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """For ``on_event``; the server is compared twice a second meanwhile."""
+    monkeypatch.setattr("triton_repo.server._COMPARE_SECONDS", 0.5)
+    return []
+
+
+@pytest.mark.server
+def test_any_error_of_a_version_is_told_and_the_next_is_served(
+    repo: Path, tritonserver: TritonServer, events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = repository.read_bundle
+
+    def fail(path: Any) -> Bundle:
+        if Path(path).name == "2":
+            raise RecursionError("maximum recursion depth exceeded")
+        return read(path)
+
+    with Server(repo, tritonserver=tritonserver, on_event=events.append) as server:
+        monkeypatch.setattr(repository, "read_bundle", fail)
+        repository.publish("default", repo, "ssrnet")
+        until(lambda: any(f.version == 2 for f in server.failures))
+        repository.publish("default", repo, "ssrnet")
+        until(lambda: server.control.ready("ssrnet", 3))
+        assert not server.control.ready("ssrnet", 2)
+    [told] = [event for event in events if "version 2" in event]
+    assert "not served: ssrnet version 2: " in told
+    assert "cannot be read (RecursionError: maximum" in told
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("broken", ["signature", "update"])
+def test_any_error_of_a_look_is_told_once_and_followed_by_another(
+    repo: Path,
+    tritonserver: TritonServer,
+    events: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+) -> None:
+    looks: list[int] = []
+
+    def fail() -> Any:
+        looks.append(1)
+        raise MemoryError
+
+    with Server(repo, tritonserver=tritonserver, on_event=events.append) as server:
+        with monkeypatch.context() as failing:
+            failing.setattr(server._view, broken, fail)
+            repository.publish("default", repo, "ssrnet")
+            until(lambda: len(looks) > 3)
+        until(lambda: server.control.ready("ssrnet", 2))
+        until(lambda: len(events) == 2)
+    assert events == ["cannot follow the repository: MemoryError", "ssrnet: serves version 2, 1"]
+
+
+@pytest.mark.server
+def test_what_an_error_kept_from_the_server_is_loaded_later(
+    repo: Path, tritonserver: TritonServer, events: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The view is in step already when telling the server fails."""
+    with Server(repo, tritonserver=tritonserver, on_event=events.append) as server:
+        with monkeypatch.context() as failing:
+            failing.setattr(server.control, "load", lambda _: (_ for _ in ()).throw(OSError(24, "too many")))
+            repository.publish("default", repo, "ssrnet")
+            until(lambda: any("too many" in event for event in events))
+        until(lambda: server.control.ready("ssrnet", 2))
+
+
+@pytest.mark.server
+def test_a_config_that_is_empty_for_a_while(
+    repo: Path, tritonserver: TritonServer, events: list[str]
+) -> None:
+    """An editor empties the file first: nothing is lost, and what comes then is followed.
+
+    (tritonserver 2.51.0 keeps the version before a failed load in memory and misses it at its end: its exit
+    timeout passes.)
+    """
+    config = repo / "ssrnet" / "config.pbtxt"
+    text = config.read_text()
+    with (
+        Server(repo, tritonserver=tritonserver, on_event=events.append, exit_timeout=1) as server,
+        client_of(server) as client,
+    ):
+        for content in ("", "# nothing\n", 'name: "ssrnet"\n', text[:40], 'backend: "python"\n'):
+            config.write_text(content)
+            until(lambda: any(f.version is None for f in server.failures))
+            assert ask(client)[1] == "1"
+            config.write_text(text)
+            until(lambda: server.failures == [])
+        repository.publish("default", repo, "ssrnet")
+        until(lambda: ask(client)[1] == "2")
+    assert not [event for event in events if "cannot follow" in event]
+    assert "config.pbtxt: names no backend, but the versions are bundles: is it whole?" in events[0]
+
+
+@pytest.mark.server
+def test_a_folder_that_becomes_a_file_and_a_folder_again(
+    repo: Path, tritonserver: TritonServer, events: list[str]
+) -> None:
+    repository.build([("other", default_bundle())], repo)
+    with Server(repo, tritonserver=tritonserver, on_event=events.append) as server:
+        for name in ("ssrnet", "ssrnet/1"):
+            (repo / name).rename(repo / ".aside")
+            (repo / name).write_text("")
+            if name == "ssrnet":
+                until(lambda: not server.control.ready("ssrnet"))
+            else:
+                until(lambda: any("no version in it" in f.reason for f in server.failures))
+                assert server.control.ready("ssrnet", 1)
+            (repo / name).unlink()
+            (repo / ".aside").rename(repo / name)
+            until(lambda: server.failures == [] and server.control.ready("ssrnet", 1))
+    assert not [event for event in events if "cannot follow" in event]
+
+
+@pytest.mark.server
+def test_a_pipe_in_the_repository_neither_stops_following_nor_the_end(
+    repo: Path, tritonserver: TritonServer
+) -> None:
+    repository.build([("other", default_bundle())], repo)
+    with running(repo, tritonserver) as (process, found):
+        (repo / "ssrnet" / "config.pbtxt").unlink()
+        os.mkfifo(repo / "ssrnet" / "config.pbtxt")
+        repository.publish("default", repo, "other")
+        until(lambda: Control(found["http"]).ready("other", 2))
+        assert Control(found["http"]).ready("ssrnet", 1)
+        process.send_signal(signal.SIGTERM)
+        out, error = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert error == ""
+    assert "config.pbtxt: is a pipe, expected a regular file" in out
+
+
+@pytest.mark.server
+def test_a_watcher_that_hangs_does_not_hold_up_the_end(
+    repo: Path, tritonserver: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does in a filesystem whose server is gone."""
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def hang() -> Any:
+        hangs.set()
+        go_on.wait(60)
+
+    monkeypatch.setattr("triton_repo.server._JOIN_SECONDS", 0.5)
+    server = Server(repo, tritonserver=tritonserver).start()
+    monkeypatch.setattr(server._view, "signature", hang)
+    assert hangs.wait(10)
+    start = time.monotonic()
+    server.stop()
+    go_on.set()
+    assert time.monotonic() - start < 10
+    assert server.returncode == 0
+    assert not server._state.exists()  # type: ignore[union-attr]
+
+
+@pytest.mark.server
+def test_the_largest_version_and_one_above(repo: Path, tritonserver: TritonServer, events: list[str]) -> None:
+    """The largest that a tritonserver takes serves; the next would end it, then and at every start."""
+    largest = repository.LARGEST_VERSION
+    beyond = repo / "ssrnet" / str(largest + 1)
+    (repo / "ssrnet" / "1").rename(repo / "ssrnet" / str(largest))
+    with Server(repo, tritonserver=tritonserver, on_event=events.append) as server:
+        shutil.copytree(repo / "ssrnet" / str(largest), beyond)
+        until(lambda: any(f.version == largest + 1 for f in server.failures))
+        with client_of(server) as client:
+            assert ask(client)[1] == str(largest)
+    with Server(repo, tritonserver=tritonserver, watch=False) as server:
+        assert server.served[0].versions == (largest,)
+        assert [f.version for f in server.failures] == [largest + 1]
+
+
+# -- what others tell the server ---------------------------------------------------------------------
+
+
+def by_unloading(control: Control, files: Path) -> None:
+    control.unload("ssrnet")
+    until(lambda: not control.ready("ssrnet"))
+
+
+def by_another_configuration(control: Control, files: Path) -> None:
+    served = control.config("ssrnet")
+    served["instance_group"][0]["count"] = 2
+    _load_with(control, "ssrnet", served)
+
+
+def by_other_weights(control: Control, files: Path) -> None:
+    uploaded = {f"file:1/{p.name}": base64.b64encode(p.read_bytes()).decode() for p in files.iterdir()}
+    served = control.config("ssrnet")
+    by_unloading(control, files)  # else the server keeps what it has, where the configuration is the same
+    _load_with(control, "ssrnet", served, **uploaded)
+
+
+def by_another_model(control: Control, files: Path) -> None:
+    uploaded = {f"file:1/{p.name}": base64.b64encode(p.read_bytes()).decode() for p in files.iterdir()}
+    _load_with(control, "stranger", {**control.config("ssrnet"), "name": "stranger"}, **uploaded)
+
+
+def _load_with(control: Control, model: str, served: dict[str, Any], **uploaded: str) -> None:
+    body = json.dumps({"parameters": {"config": json.dumps(served), **uploaded}}).encode()
+    urllib.request.urlopen(
+        f"http://{control.url}/v2/repository/models/{model}/load", body, timeout=30
+    ).close()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (by_unloading, "ssrnet: version 1 was unloaded by somebody else, put right"),
+        (
+            by_another_configuration,
+            "ssrnet: was loaded with another configuration by somebody else, put right",
+        ),
+        (by_other_weights, "ssrnet: was loaded anew by somebody else, put right"),
+        (by_another_model, "stranger: was loaded by somebody else, unloaded"),
+    ],
+)
+def test_what_somebody_else_loaded_is_put_right(
+    bundle: Bundle,
+    repo: Path,
+    tmp_path: Path,
+    tritonserver: TritonServer,
+    events: list[str],
+    change: Any,
+    told: str,
+) -> None:
+    other = changed_weights(bundle, tmp_path / "other")
+    with Server(repo, tritonserver=tritonserver, open=True, on_event=events.append) as server:
+        before = server.control.config("ssrnet")
+        with client_of(server) as client:
+            ages, _, weights = ask(client)
+            time.sleep(1)  # a comparison sees that it has answered
+            with server._refreshing:  # so that it sees the end of it only
+                change(server.control, other)
+            until(lambda: told in events)
+            found = ask(client)
+        assert (found[0].tobytes(), found[2]) == (ages.tobytes(), weights)
+        assert server.control.config("ssrnet") == before
+        assert not server.control.ready("stranger")
+        repository.publish("default", repo, "ssrnet")
+        until(lambda: server.control.ready("ssrnet", 2))
+        until(lambda: len(events) == 2)
+    assert events == [told, "ssrnet: serves version 2, 1"]
+
+
+@pytest.mark.server
+def test_who_unloads_again_and_again_is_told_of_once(
+    repo: Path, tritonserver: TritonServer, events: list[str]
+) -> None:
+    with Server(repo, tritonserver=tritonserver, on_event=events.append) as server:
+        for _ in range(4):
+            server.control.unload("ssrnet")
+            until(lambda: not server.control.ready("ssrnet"))
+            until(lambda: server.control.ready("ssrnet"))
+    assert events == ["ssrnet: version 1 was unloaded by somebody else, put right"]
+
+
+# -- what a kill leaves ------------------------------------------------------------------------------
+
+
+@pytest.mark.server
+def test_the_next_run_removes_what_a_kill_left(
+    repo: Path, tritonserver: TritonServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the server of the killed one has ended; what is in use, or no run's, is left alone."""
+    temporary = tmp_path / "temporary"
+    (temporary / "ssr-serve-of-somebody").mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+    def folders() -> set[str]:
+        return {path.name for path in temporary.glob("ssr-serve-*")} - {"ssr-serve-of-somebody"}
+
+    with running(repo, tritonserver):
+        [living] = folders()
+        with running(repo, tritonserver) as (process, found):
+            [killed] = folders() - {living}
+            os.kill(int(found["pid"]), signal.SIGSTOP)
+            process.kill()
+            process.wait(10)
+            remove_abandoned()
+            assert folders() == {living, killed}, "its server is still there"
+            os.kill(int(found["pid"]), signal.SIGCONT)
+            os.kill(int(found["pid"]), signal.SIGKILL)
+            until(lambda: not alive(int(found["pid"])))
+        with Server(repo, tritonserver=tritonserver, watch=False) as server:
+            assert folders() == {living, server._state.name}  # type: ignore[union-attr]
+    assert folders() == set()
+    assert (temporary / "ssr-serve-of-somebody").is_dir()

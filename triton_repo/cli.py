@@ -14,6 +14,7 @@ from rich.console import Console
 from ssr_bundle import commandline as command
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_bundle.report import State, table
+from ssr_bundle.shown import printable, say
 
 if TYPE_CHECKING:
     from triton_repo.control import Control
@@ -134,7 +135,7 @@ def build_command(
         contract = model.versions[0].contract
         assert contract is not None
         facts = summary(contract)
-        print(
+        say(
             f"{model.path}: version 1 in {precision}, weights {facts['weights'][:12]}, "
             f"learned from {facts['data']}"
         )
@@ -172,7 +173,7 @@ def publish_command(
     control = _control(url, header)
     version = publish(bundle, repo, model, say=_say)
     name = version.path.parent.name
-    print(f"{name}: published as version {version.number}")
+    say(f"{name}: published as version {version.number}")
     _follow(control, name, version.number, wait)
 
 
@@ -197,7 +198,7 @@ def rollback_command(
     control = _control(url, header)
     version, moved = rollback(repo, model, to)
     aside = ", ".join(map(str, moved))
-    print(f"{model}: version {version.number} serves again; set aside as .withdrawn-N: {aside}")
+    say(f"{model}: version {version.number} serves again; set aside as .withdrawn-N: {aside}")
     _follow(control, model, version.number, wait, moved)
 
 
@@ -223,7 +224,7 @@ def _control(url: str | None, header: list[str] | None, *, to_change: bool = Tru
 def _follow(control: Control | None, model: str, version: int, wait: float, gone: Sequence[int] = ()) -> None:
     if control:
         control.follow(model, version, wait, gone)
-        print(f"{model}: version {version} serves at {control.url}")
+        say(f"{model}: version {version} serves at {control.url}")
 
 
 @app.command("versions")
@@ -263,10 +264,28 @@ def run_command(
         bool, typer.Option("--strict", help="Any model or version that fails stops the server, exit 1.")
     ] = False,
     log: Annotated[
-        str | None, typer.Option("--log-file", help="Where tritonserver's log goes; '-' is standard error.")
+        str | None,
+        typer.Option(
+            "--log-file",
+            help="Where tritonserver's log goes, 16 MiB of it and 16 before; '-' is standard error.",
+        ),
     ] = None,
     log_verbose: Annotated[int, typer.Option(help="tritonserver's log level.")] = 0,
     exit_timeout: Annotated[int, typer.Option(min=0, help="Seconds to let requests finish at the end.")] = 30,
+    shared_memory: Annotated[
+        bool,
+        typer.Option(
+            "--shared-memory",
+            help="Let clients of this machine hand over memory. Any of them can then read and overwrite "
+            "another's, and end the server: for a machine whose every user is trusted.",
+        ),
+    ] = False,
+    open_: Annotated[
+        bool,
+        typer.Option(
+            "--open", help="Let any client load and unload models, trace, and change the log, without a key."
+        ),
+    ] = False,
 ) -> None:
     """Run a real tritonserver over a repository, until SIGINT or SIGTERM.
 
@@ -274,6 +293,8 @@ def run_command(
     Every version is verified first and only good ones are loaded; what fails is listed and does not stop
     the others. Publishes and rollbacks are followed while it runs. A second signal, half a second later or
     more, ends it at once.
+    Loading, tracing and the log need a key that is drawn at each start; the other commands of this user find
+    it. It does not stand in the process list, but what you type after -- does.
     Arguments after -- go to tritonserver.
 
     Examples:
@@ -288,7 +309,7 @@ def run_command(
     from triton_repo.server import Server
 
     given = {k: v for k, v in context.params.items() if k in Server.__dataclass_fields__}
-    server = Server(repo, **given, arguments=context.args, on_event=lambda text: print(text, flush=True))
+    server = Server(repo, **given, open=open_, arguments=context.args, on_event=say)
     foreground.run(server)
 
 
@@ -522,7 +543,7 @@ def doctor_command() -> None:
 
 def _say(line: str) -> None:
     """Progress, for a person: to standard error."""
-    Console(stderr=True, highlight=False).print(line, markup=False, style="dim")
+    Console(stderr=True, highlight=False).print(printable(line), markup=False, style="dim")
 
 
 def main() -> None:

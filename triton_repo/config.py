@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from ssr_bundle.contract import IMAGE_SIZE, Contract, canonical_json
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_bundle.regular import read_whole
 from triton_repo.flavors import SSR, TENSORRT, Flavor, named
 
 CONFIG_FILE = "config.pbtxt"
 PRECISIONS = SSR.precisions
+_MOST_BYTES = 1 << 20  # of config.pbtxt; those that `build` writes have 3 KB
 
 CUDA_GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 """Batches for which TensorRT's launches are recorded; each serves the sizes down to the one before it.
@@ -202,15 +204,20 @@ def from_json(served: dict[str, Any]) -> Any:
     return config
 
 
-def read(model_folder: Path) -> Any:
-    """The configuration of a model folder."""
+def read_text(model_folder: Path) -> str:
+    """The text of a model folder's config.pbtxt; raises :class:`ConfigError` if that is no file of text."""
     path = model_folder / CONFIG_FILE
     try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
+        return read_whole(path, _MOST_BYTES, ConfigError).decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: missing, so this is not a served model") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not UTF-8 text") from None
+
+
+def read(model_folder: Path) -> Any:
+    """The configuration of a model folder."""
+    return parse(read_text(model_folder), str(model_folder / CONFIG_FILE))
 
 
 def parameter(config: Any, key: str) -> str:

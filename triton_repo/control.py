@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from ssr_bundle.errors import SsrError
+from triton_repo import keyfile
+from triton_repo.access import KEY_HEADER
 
 IDENTITY = "ssr-serve"
 """What the name of a server starts with that follows its repository by itself."""
@@ -47,7 +49,8 @@ class Control:
     """Talks to one server over HTTP: ``host:port``, with an optional ``http://`` before it.
 
     ``headers`` go with every request: the key of a restricted API
-    (``--http-restricted-api=model-repository:KEY=VALUE``).
+    (``--http-restricted-api=model-repository:KEY=VALUE``). The key of a server that this user runs on this
+    machine with ``ssr-serve run`` is found by itself.
     """
 
     def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0) -> None:
@@ -56,7 +59,14 @@ class Control:
             raise ControlError(
                 f"{url}: expected the server's HTTP address as host:port, such as localhost:8000"
             )
-        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        host, _, port = self.url.rpartition(":")
+        key = (
+            keyfile.find(host, int(port))
+            if host and port.isascii() and port.isdigit() and len(port) < 6
+            else None
+        )
+        found = {} if key is None else {KEY_HEADER: key}
+        self._headers = {"Content-Type": "application/json", **found, **(headers or {})}
         self._timeout = timeout
 
     def metadata(self) -> dict[str, Any]:
@@ -92,6 +102,14 @@ class Control:
     def config(self, model: str) -> dict[str, Any]:
         """The configuration that a model is served with."""
         return dict(self._call("GET", f"/v2/models/{quote(model, safe='')}/config"))
+
+    def counts(self) -> dict[tuple[str, int], int]:
+        """Crops answered by each version of every loaded model, since it was loaded."""
+        found = self._call("GET", "/v2/models/stats")
+        return {
+            (str(entry["name"]), int(entry["version"])): int(entry.get("inference_count", 0))
+            for entry in found.get("model_stats", ())
+        }
 
     def load(self, model: str) -> None:
         """Load or reload; returns when the versions are ready. One already served stays up meanwhile."""
@@ -134,7 +152,7 @@ class Control:
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         host, _, port = self.url.rpartition(":")
         malformed = ControlError(f"{self.url}: expected host:port, such as localhost:8000")
-        if not host or not (port.isascii() and port.isdigit()):
+        if not host or not (port.isascii() and port.isdigit() and len(port) < 6):
             raise malformed
         try:
             connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=self._timeout)
@@ -160,5 +178,7 @@ class Control:
             result = {}
         if response.status != 200:
             reason = result.get("error") if isinstance(result, dict) else None
+            if response.status == 403 and KEY_HEADER in str(reason):
+                reason = f"{reason}: its key lies with the user who runs it, or `ssr-serve run --open`"
             raise ControlError(f"{self.url}: {reason or f'{method} {path}: HTTP {response.status}'}")
         return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 from typing import NamedTuple
@@ -43,6 +44,15 @@ def choose(host: str, http: int, grpc: int, metrics: int) -> Ports:
         for bound in held:
             bound.close()
     return Ports(asked["HTTP"], asked["gRPC"], asked["metrics"])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on, or what the name stands for, can be reached from this machine only."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)
+    except (OSError, ValueError):
+        return False
 
 
 def _bind(host: str, port: int, kind: str) -> socket.socket:

@@ -3,20 +3,23 @@
 ``<repo>/<model>/config.pbtxt`` and ``<repo>/<model>/<version>/`` (a bundle, and what was compiled of it for
 the model's flavor). A version appears by one rename, after its files were checked and its golden record
 was replayed, and is never changed again. ``.tmp-*``, ``.withdrawn-<version>`` and ``.replaced-<model>``
-folders are neither versions nor models: no server reads them.
+folders are neither versions nor models: no server reads them. Whoever makes a ``.tmp-ssr-serve-*`` holds the
+lock of the folder above it, so that the next holder knows it for what a kill left, and removes it.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssr_bundle import disk
-from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
 from ssr_bundle.contract import Contract, check_model_name
 from ssr_bundle.errors import SsrError
 from ssr_ops.shipped import default_bundle
@@ -25,6 +28,12 @@ from triton_repo import config as configuration
 from triton_repo.artifacts import Say
 from triton_repo.config import CONFIG_FILE, Options
 from triton_repo.flavors import FLAVORS, SSR, Flavor, flavor_of, named
+
+LARGEST_VERSION = (1 << 63) - 1
+"""A tritonserver that meets the folder of a larger one ends, at that moment and at every start after it."""
+
+_LEFT = re.compile(r"\.tmp-(ssr-serve-.+|[1-9][0-9]*|config\.pbtxt)-[a-z0-9_]{8}")
+_MOST_SHOWN = 200
 
 
 class RepositoryError(SsrError):
@@ -50,6 +59,7 @@ class Model:
     config: Any
     versions: tuple[Version, ...]
     fault: str = ""
+    text: str = ""  # of config.pbtxt
 
     @property
     def good(self) -> list[Version]:
@@ -77,36 +87,64 @@ def model_folders(repository: Path) -> list[Path]:
 
 
 def version_folders(model: Path) -> dict[int, Path]:
-    """Version folders as Triton sees them: named by a positive number without leading zeros."""
+    """Version folders: named by a positive number without leading zeros, however large."""
     return {int(p.name): p for p in model.iterdir() if re.fullmatch(r"[1-9][0-9]*", p.name) and p.is_dir()}
 
 
 def read_model(folder: Path) -> Model:
-    """Read a model folder and verify every version's files; faults are told, not raised."""
+    """Read a model folder and verify every version's files; faults of any kind are told, not raised."""
     try:
-        config = configuration.read(folder)
+        if not folder.name.isprintable() or folder.name == "*":
+            raise RepositoryError(f"{str(folder)!r}: a server cannot be told to load such a name")
+        text = configuration.read_text(folder)
+        config = configuration.parse(text, str(folder / CONFIG_FILE))
         if config.name and config.name != folder.name:
             raise RepositoryError(
                 f"{folder / CONFIG_FILE}: names the model {config.name!r}, its folder {folder.name!r}"
             )
         found = version_folders(folder)
-    except (SsrError, OSError) as error:
-        return Model(folder.name, folder, None, (), str(error))
+        if not (config.backend or config.platform) and any(map(_holds_bundle, found.values())):
+            raise RepositoryError(
+                f"{folder / CONFIG_FILE}: names no backend, but the versions are bundles: is it whole? "
+                "`ssr-serve build --force` makes the model anew"
+            )
+    except Exception as error:
+        return Model(folder.name, folder, None, (), told(error, folder))
     versions = tuple(read_version(n, path, config) for n, path in sorted(found.items(), reverse=True))
-    return Model(folder.name, folder, config, versions, "" if versions else f"{folder}: no version in it")
+    fault = "" if versions else f"{folder}: no version in it"
+    return Model(folder.name, folder, config, versions, fault, text)
 
 
 def read_version(number: int, path: Path, config: Any) -> Version:
-    """Verify one version folder against its contract and the model's configuration."""
+    """Verify one version folder against its contract and the model's configuration.
+
+    Whatever it holds, a fault is told and not raised. Of a model that ``ssr-serve`` did not build only the
+    number is looked at.
+    """
+    if number > LARGEST_VERSION:
+        fault = f"{path}: no tritonserver takes a version above {LARGEST_VERSION}, so it is kept from it"
+        return Version(number, path, None, fault)
     flavor = flavor_of(config)
     if flavor is None:
         return Version(number, path, None)
     try:
         bundle = read_bundle(path)
         _check_version(bundle, flavor, config)
-    except (SsrError, OSError) as error:
-        return Version(number, path, None, str(error))
+    except Exception as error:
+        return Version(number, path, None, told(error, path))
     return Version(number, path, bundle.contract)
+
+
+def told(error: Exception, path: Path) -> str:
+    """``error`` in one line: of our own and the system's the message, of any other the kind as well."""
+    if isinstance(error, SsrError | OSError):
+        return str(error)
+    text = " ".join(str(error).split())[:_MOST_SHOWN]
+    return f"{path}: cannot be read ({type(error).__name__}{f': {text}' if text else ''})"
+
+
+def _holds_bundle(version: Path) -> bool:
+    return os.path.lexists(version / CONTRACT_FILE)
 
 
 def _check_version(bundle: Bundle, flavor: Flavor, config: Any) -> None:
@@ -190,7 +228,7 @@ def build(
     for name, (flavor, bundle) in opened.items():
         text = configuration.render(name, bundle.contract, options, flavor)
         config, folder = configuration.parse(text), root / name
-        with disk.locked(root), disk.new_folder(folder) as model:
+        with disk.locked(root), _new_folder(folder) as model:
             (model / "1").mkdir()
             contract = _fill(model / "1", bundle, flavor, made[name], config)
             (model / CONFIG_FILE).write_text(text, encoding="utf-8")
@@ -208,7 +246,7 @@ def publish(
     """Add the bundle as the model's newest version, which is then the one that serves. Nothing is removed.
 
     What the model's flavor needs compiled is compiled anew; ``say`` is told of it. The number is one above
-    every number that was ever used, withdrawn versions included.
+    every number that was ever used, withdrawn versions included; :class:`RepositoryError` if none is left.
     """
     opened = open_bundle(bundle)
     folder = model_folder(repository, model or opened.contract.name)
@@ -222,8 +260,8 @@ def publish(
     check_fits(opened.contract, config, str(opened.path))
     made = artifacts.make(flavor, opened, configuration.precision(config), config.max_batch_size, say)
     with disk.locked(folder):
-        number = max([*version_folders(folder), *withdrawn(folder), 0]) + 1
-        with disk.new_folder(folder / str(number)) as version:
+        number = _next_number(folder)
+        with _new_folder(folder / str(number)) as version:
             contract = _fill(version, opened, flavor, made, config)
     return Version(number, folder / str(number), contract)
 
@@ -251,7 +289,7 @@ def rollback(
         if to not in good:
             fault = next((v.fault for v in read.versions if v.number == to), "there is no such version")
             raise RepositoryError(f"{folder}: cannot roll back to version {to}: {fault}")
-        moved = [v.number for v in read.versions if v.number > to]
+        moved = [v.number for v in read.versions if to < v.number <= LARGEST_VERSION]
         if not moved:
             raise RepositoryError(f"{folder}: version {to} is the newest already")
         for number in moved:
@@ -268,7 +306,7 @@ def reconfigure(repository: str | os.PathLike[str], model: str, before: str, aft
     folder = model_folder(repository, model)
     path = folder / CONFIG_FILE
     with disk.locked(folder):
-        if path.read_text(encoding="utf-8") != before:
+        if configuration.read_text(folder) != before:
             raise RepositoryError(f"{path}: was changed meanwhile by somebody else, nothing is written")
         config = configuration.parse(after, str(path))
         for version in read_model(folder).kept():
@@ -297,7 +335,12 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     """A verified bundle; ``default`` means the one that the project ships."""
     if str(path) == "default" and not Path(path).exists():
         return read_bundle(default_bundle())
-    return read_bundle(path)
+    try:
+        return read_bundle(path)
+    except (SsrError, OSError):
+        raise
+    except Exception as error:
+        raise RepositoryError(told(error, Path(path))) from error
 
 
 def parse_bundle(text: str) -> tuple[str | None, str]:
@@ -315,13 +358,42 @@ def summary(contract: Contract) -> Mapping[str, str]:
     provenance = contract.provenance
     metrics = provenance.get("metrics")
     mae = metrics.get("val_mae") if isinstance(metrics, dict) else None
+    known = isinstance(mae, int | float) and abs(mae) < 1e6  # an integer may be beyond any float
     origin = next((str(provenance[k]) for k in ("data", "source") if provenance.get(k)), "unknown")
     return {
         "weights": contract.weights_sha256,
         "data": origin,
-        "mae": f"{mae:.2f}" if isinstance(mae, int | float) else "",
+        "mae": f"{mae:.2f}" if known else "",
         "synthetic": "yes" if provenance.get("synthetic") else "no",
     }
+
+
+def _next_number(folder: Path) -> int:
+    """One above every version of the model in ``folder``, but for those that no server could take."""
+    used = (n for n in [*version_folders(folder), *withdrawn(folder)] if n <= LARGEST_VERSION)
+    number = max(used, default=0) + 1
+    if number > LARGEST_VERSION:
+        raise RepositoryError(
+            f"{folder}: version {LARGEST_VERSION} is there, the last that a tritonserver takes, so none can "
+            "follow it: rename its folder, or build a model of another name"
+        )
+    return number
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """As :func:`ssr_bundle.disk.new_folder`, for one who holds the lock of the folder above: what a kill left
+    there of such folders, and of config.pbtxt, is removed first."""
+    for left in path.parent.iterdir():
+        if not _LEFT.fullmatch(left.name):
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+    with disk.temporary_folder(path.parent, f"ssr-serve-{path.name}") as made:
+        yield made
+        disk.replace_folder(made, path)
 
 
 def _fill(folder: Path, bundle: Bundle, flavor: Flavor, made: Mapping[str, bytes], config: Any) -> Contract:

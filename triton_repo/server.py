@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import re
@@ -10,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -20,24 +18,28 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from ssr_bundle.errors import SsrError
+from triton_repo import access, drain, keyfile, limits, process
 from triton_repo import ports as port_chooser
 from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
-from triton_repo.tritonserver import TritonServer, find
+from triton_repo.loaded import Loaded
+from triton_repo.state import make_state, release
+from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe
 from triton_repo.view import Failure, View
 
-_MANAGED = re.compile(
-    "--(model-repository|model-store|model-control-mode|load-model|repository-poll-secs|id|exit-on-error|"
-    "strict-readiness|exit-timeout-secs|log-file|allow-(http|grpc)|(http|grpc|metrics)-(port|address)|"
-    "backend-directory)(=.*)?"
+_MANAGED = (
+    *("model-repository", "model-store", "model-control-mode", "load-model", "repository-poll-secs"),
+    *("id", "exit-on-error", "strict-readiness", "exit-timeout-secs", "log-file", "backend-directory"),
+    *("allow-http", "allow-grpc", "allow-client-shm", "allow-sagemaker", "allow-vertex-ai"),
+    *("http-port", "http-address", "grpc-port", "grpc-address", "metrics-port", "metrics-address"),
 )
+"""Options of tritonserver that are set here; it takes the beginning of a name for the whole."""
 _BIND_FAILED = re.compile(r"Address already in use|failed to start|Socket '.*' already in use", re.IGNORECASE)
-_POLL_SECONDS = 0.5
-
-# Runs the server as a child that the kernel ends when the thread that started it is gone, kill -9 included.
-_GUARD = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); parent, *command = sys.argv[1:]; "
-    "os.getppid() == int(parent) or sys.exit(1); os.execv(command[0], command)"
-)
+_POLL_SECONDS = _LOG_SECONDS = 0.5
+_ASK_SECONDS, _END_SECONDS = 5.0, 3.0
+_COMPARE_SECONDS = 5.0
+"""How often the server is asked what it has loaded; how long until what failed is tried again."""
+_JOIN_SECONDS = 5.0
+"""How long the end waits for the watcher, which may hang in a filesystem that does not answer."""
 
 
 class ServerError(SsrError):
@@ -57,9 +59,13 @@ class Server:
     """A tritonserver process over ``repository``; use it as a context manager.
 
     ``http_port`` and the others: 0 takes a free one. ``strict``: any failure stops the server and is
-    raised. ``log``: a file for the server's log, ``"-"`` for standard error; by default a file that is
-    removed with the rest after a clean end. ``arguments`` go to tritonserver as they are. ``watch``:
-    follow publishes and rollbacks in the repository. ``on_event`` is told in one line what changed.
+    raised. ``log``: a file for the server's log, kept below 16 MiB, with the 16 before them as ``<name>.1``;
+    ``"-"`` for standard error; by default a file that is removed with the rest after a clean end.
+    ``arguments`` go to tritonserver as they are. ``watch``: follow publishes and rollbacks in the
+    repository. ``on_event`` is told in one line what changed.
+    ``shared_memory``: any local client may register memory, read and overwrite that of the others, and end
+    the server with it. ``open``: any client may load and unload models, trace and change the log; else
+    those need a key, which ``control`` has and :mod:`triton_repo.keyfile` keeps for this user.
 
     Once started: ``grpc_url`` and ``http_url`` as host:port, ``metrics_url``, ``pid``, ``log``,
     ``served``, ``failures``. Raises :class:`ServerError` when nothing serves.
@@ -79,11 +85,14 @@ class Server:
     arguments: Sequence[str] = ()
     tritonserver: TritonServer | None = None
     watch: bool = True
+    shared_memory: bool = False
+    open: bool = False
     on_event: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         for argument in self.arguments:
-            if _MANAGED.fullmatch(argument):
+            name = argument.partition("=")[0]
+            if name.startswith("--") and any(f"--{managed}".startswith(name) for managed in _MANAGED):
                 raise ServerError(f"{argument}: ssr-serve sets this option itself")
         self.served: list[ReadyModel] = []
         self.failures: list[Failure] = []
@@ -93,6 +102,13 @@ class Server:
         self._refreshing = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._state: Path | None = None
+        self._key_file: Path | None = None
+        self._in_use: int | None = None
+        self._loaded = Loaded()
+        self._troubles: list[Failure] = []
+        self._strayed: dict[str, str] = {}
+        self._changed: set[str] = set()
+        self._gone: set[str] = set()
         self._watcher: threading.Thread | None = None
 
     # -- life ------------------------------------------------------------------------------------
@@ -116,17 +132,38 @@ class Server:
         """Let requests in flight finish, then end the server. Safe to call twice, and when it died."""
         self._stopping.set()
         if self._watcher is not None and self._watcher is not threading.current_thread():
-            self._watcher.join()
+            self._watcher.join(_JOIN_SECONDS)
             self._watcher = None
         if self._process is not None and not self._ended.is_set():
-            self._process.send_signal(signal.SIGTERM)
-            if not self._ended.wait(self.exit_timeout + 15):
-                self.kill()
+            self._end(self._process)
+        if self._key_file is not None and self._access.key is not None:
+            keyfile.remove(self._key_file, self._access.key)
         if self._state is not None:
             for folder in ("models", "backends") if keep_log else ("",):
                 shutil.rmtree(self._state / folder, ignore_errors=True)
+            if self._in_use is not None:
+                release(self._state, self._in_use)
+                self._in_use = None
             with contextlib.suppress(OSError):  # it is gone, or the log stays in it
                 self._state.rmdir()
+
+    def _end(self, running: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + self.exit_timeout
+
+        def late(seconds: float = 0.0) -> bool:
+            return self._ended.wait(seconds) or time.monotonic() > deadline
+
+        control = Control(self.http_url, headers=self._access.headers, timeout=_ASK_SECONDS)
+        finished = drain.finish(control, late)
+        if not finished and late():
+            self.kill()
+            return
+        running.send_signal(signal.SIGTERM)
+        if not self._ended.wait(_END_SECONDS if finished else self.exit_timeout + 15):
+            ports = [int(url.rpartition(":")[2]) for url in (self.http_url, self.grpc_url)]
+            while finished and drain.has_unsent(ports) and not late(0.05):
+                pass
+            self.kill()  # held up by idle connections
 
     def kill(self) -> None:
         """End the server at once; requests in flight are lost."""
@@ -148,7 +185,7 @@ class Server:
         """The last lines of the server's log (empty when it goes to standard error)."""
         if not isinstance(self.log, Path) or not self.log.is_file():
             return ""
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        return "\n".join(limits.tail(self.log).decode(errors="replace").splitlines()[-lines:])
 
     def _tell(self, text: str) -> None:
         """A listener that fails (standard output is closed, or its disk full) does not stop the watcher."""
@@ -161,26 +198,58 @@ class Server:
     def refresh(self) -> None:
         """Bring the running server in step with the repository now (the watcher does it by itself)."""
         with self._refreshing:
-            before = set(self.failures)
             changed, gone = self._view.update()
-            troubles: list[Failure] = []
-            for model in changed:
-                troubles += self._load(model)
-            for model in gone:
-                with contextlib.suppress(ControlError):
-                    self.control.unload(model)
-                self._tell(f"{model}: removed from the repository, unloaded")
-            self._settle(troubles)
-            for failure in self.failures:
-                if failure not in before:
-                    self._tell(f"not served: {failure}")
-            for served in self.served:
-                if served.model in changed:
-                    numbers = ", ".join(map(str, served.versions))
-                    self._tell(f"{served.model}: serves version {numbers}")
+            # What an error keeps from the server now is for the next time.
+            self._changed = {*self._changed, *changed} - set(gone)
+            self._gone = {*self._gone, *gone} - set(changed)
+            self._put_right(sorted(self._changed), sorted(self._gone))
+            self._changed, self._gone = set(), set()
 
-    def _load(self, model: str) -> list[Failure]:
-        """Load a model; versions that the server refuses are taken out, so that the others serve."""
+    def _compare(self) -> None:
+        """Bring the server back to what it was told to load, if somebody else told it otherwise."""
+        with self._refreshing:
+            now = Loaded.look(self.control)
+            if strayed := self._loaded.strayed(now, self._view.models):
+                self._put_right([], [])
+            else:
+                self._loaded = now.settled(self._loaded, self._view.models)
+            self._strayed = strayed
+
+    def _put_right(self, changed: Sequence[str], gone: Sequence[str]) -> None:
+        """Load what ``changed`` and what strayed, unload what is ``gone`` and what nobody asked for."""
+        before = set(self.failures)
+        known = self._view.models
+        strayed = self._loaded.strayed(Loaded.look(self.control), {**known, **dict.fromkeys(gone, ())})
+        troubles = [f for f in self._troubles if f.model not in {*changed, *gone, *strayed}]
+        for model in dict.fromkeys([*changed, *strayed]):
+            if model in known:
+                troubles += self._load(model, anew=model in strayed)
+            else:
+                self._unload(model)
+        for model in gone:
+            self._unload(model)
+            self._tell(f"{model}: removed from the repository, unloaded")
+        self._settle(troubles, [model for model in strayed if model in known])
+        failed = {failure.model for failure in troubles}
+        for model, what in strayed.items():
+            if self._strayed.get(model) != what:
+                done = "not put right" if model in failed else "put right"
+                self._tell(f"{model}: {what}, {done if model in known else 'unloaded'}")
+        for failure in self.failures:
+            if failure not in before:
+                self._tell(f"not served: {failure}")
+        for served in self.served:
+            if served.model in changed:
+                numbers = ", ".join(map(str, served.versions))
+                self._tell(f"{served.model}: serves version {numbers}")
+
+    def _load(self, model: str, *, anew: bool = False) -> list[Failure]:
+        """Load a model; versions that the server refuses are taken out, so that the others serve.
+
+        ``anew``: all of it, though its files are the same as at the last time.
+        """
+        if anew and not self._view.touch(model):
+            self._unload(model)
         while True:
             try:
                 self.control.load(model)
@@ -198,39 +267,56 @@ class Server:
                 if not refused:
                     return [Failure(model, bad[0], states[bad[0]].reason or message)]
 
-    def _settle(self, troubles: Sequence[Failure]) -> None:
+    def _unload(self, model: str) -> None:
+        """Unload a model, and wait until it is gone, if that takes no longer than a few seconds."""
+        deadline = time.monotonic() + _COMPARE_SECONDS
+        with contextlib.suppress(ControlError):
+            self.control.unload(model)
+            while model in Loaded.look(self.control).models and time.monotonic() < deadline:
+                self._ended.wait(0.05)
+
+    def _settle(self, troubles: Sequence[Failure], repaired: Collection[str] = ()) -> None:
         """Take stock: what is ready, what is not."""
-        ready: dict[str, list[int]] = {}
-        for state in self.control.index():
-            if state.ready and state.version is not None:
-                ready.setdefault(state.model, []).append(state.version)
-        self.served = [ReadyModel(m, tuple(sorted(v, reverse=True))) for m, v in sorted(ready.items())]
+        now = Loaded.look(self.control)
+        self.served = [ReadyModel(model, versions) for model, versions in now.versions.items()]
+        self._loaded = now.settled(self._loaded, repaired)
+        self._troubles = list(troubles)
         self.failures = [*dict.fromkeys([*self._view.failures, *troubles])]
 
     def _follow(self) -> None:
         """Poll the repository; a change is taken up once two looks in a row agree, so that half-copied
-        versions are left alone."""
+        versions are left alone. Whatever goes wrong is told once, and tried again."""
         applied = last = self._signature
         told = ""
+        due = again = time.monotonic()
         while not self._stopping.wait(_POLL_SECONDS) and not self._ended.is_set():
             try:
-                now = self._view.signature()
-                if now == last and now != applied:
+                now, time_now = self._view.signature(), time.monotonic()
+                if now != last:
+                    last, again = now, time_now
+                elif (now != applied or self._view.unsettled) and time_now >= again:
+                    again = due = time_now + _COMPARE_SECONDS
                     self.refresh()
-                    applied = now
-                last, told = now, ""
-            except (SsrError, OSError) as error:
-                if not self._stopping.is_set() and not self._ended.is_set():
-                    applied = last
-                    if told != (told := str(error)):
-                        self._tell(f"cannot follow the repository: {error}")
+                    applied, told = now, ""
+                elif time_now >= due:
+                    due = time_now + _COMPARE_SECONDS
+                    self._compare()
+                    told = ""
+            except Exception as error:
+                text = f"cannot follow the repository: {str(error) or type(error).__name__}"
+                if not self._stopping.is_set() and not self._ended.is_set() and told != text:
+                    told = text
+                    with contextlib.suppress(Exception):
+                        self._tell(text)
 
     # -- process ---------------------------------------------------------------------------------
 
     def _start(self) -> None:
         self._stopping.clear()
+        if told := limits.check_files():
+            self._tell(told)
         self._binary = self.tritonserver or find()
-        self._state = Path(tempfile.mkdtemp(prefix="ssr-serve-"))
+        self._state, self._in_use = make_state()
         self._view = View(self.repository, self._state / "models", self._binary.backends())
         self._signature = self._view.signature()
         self._view.update()
@@ -244,6 +330,9 @@ class Server:
                 self.log.open("ab").close()
             except OSError as error:
                 raise ServerError(f"log {self.log}: cannot be written to ({error.strerror})") from None
+        self._access = access.restrict(
+            self.arguments, shared_memory=self.shared_memory, open_to_all=self.open
+        )
         asked = self.http_port, self.grpc_port, self.metrics_port
         for attempt in range(5):
             chosen = port_chooser.choose(self.host, *asked)
@@ -252,13 +341,15 @@ class Server:
             self.http_url = f"{reach}:{chosen.http}"
             self.grpc_url = f"{reach}:{chosen.grpc}"
             self.metrics_url = f"http://{reach}:{chosen.metrics}/metrics"
-            self.control = Control(self.http_url, headers=_restricted_header(self.arguments))
+            self.control = Control(self.http_url, headers=self._access.headers)
             if self._launch(chosen, backends):
                 break
             if attempt == 4 or all(asked) or not _BIND_FAILED.search(self.log_tail(60)):
                 raise ServerError(
                     f"tritonserver ended with status {self.returncode} while starting\n{self.log_tail()}"
                 )
+        self._keep_key(chosen.http)
+        self._warn_of_holes()
         troubles: list[Failure] = []
         ready = {(s.model, s.version) for s in self.control.index() if s.ready}
         for model, versions in self._view.models.items():
@@ -287,7 +378,10 @@ class Server:
             f"--log-verbose={self.log_verbose}",
             f"--exit-timeout-secs={self.exit_timeout}",
             *self.arguments,
+            *self._access.arguments,
         ]
+        if self.shared_memory and self._binary.knows("allow-client-shm"):
+            command.append("--allow-client-shm=true")
         for kind in ("cache", "repoagent"):
             if (folder := self._binary.root / f"{kind}s").is_dir():
                 command.append(f"--{kind}-directory={folder}")
@@ -301,10 +395,14 @@ class Server:
         if error := started.exception():
             raise ServerError(f"{command[0]}: cannot be run ({error})")
         deadline = time.monotonic() + self.startup_timeout
-        quick = Control(self.http_url, headers=_restricted_header(self.arguments), timeout=5)
+        quick = Control(self.http_url, headers=self._access.headers, timeout=_ASK_SECONDS)
         while not self._ended.is_set():
             with contextlib.suppress(ControlError):
                 if quick.metadata().get("name") == identity:
+                    if process.is_shown(self.pid, [command[k] for k in access.holds_key(command)]):
+                        self._tell(
+                            "the server's keys stand in its command line, for every local user to read"
+                        )
                     return True
             if time.monotonic() > deadline:
                 self.kill()
@@ -317,20 +415,48 @@ class Server:
     def _own(self, command: list[str], started: Future[None]) -> None:
         try:
             with open(self.log if isinstance(self.log, Path) else os.dup(sys.stderr.fileno()), "ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *command],
-                    env=self._binary.environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+                environment = self._binary.environment()
+                kept = () if self._in_use is None else (self._in_use,)
+                try:
+                    secret = access.holds_key(command)
+                    self._process = process.start_hidden(command, secret, log, environment, kept)
+                except process.CannotHide:
+                    self._process = process.start(command, log, environment, kept)
         except BaseException as error:
             started.set_exception(error)
             return
         started.set_result(None)
+        if isinstance(self.log, Path):
+            threading.Thread(
+                target=self._bound_log, args=(self.log,), name="ssr-serve-log", daemon=True
+            ).start()
         self.returncode = self._process.wait()
         self._ended.set()
+
+    def _bound_log(self, path: Path) -> None:
+        log = limits.BoundedLog(path, self._tell)
+        while not self._ended.wait(_LOG_SECONDS):
+            with contextlib.suppress(OSError):  # removed, or its disk is full
+                log.check()
+
+    def _warn_of_holes(self) -> None:
+        version = str(self.control.metadata()["version"])
+        if is_unsafe(version) and not port_chooser.is_loopback(self.host):
+            self._tell(
+                f"tritonserver {version} on {self.host} has published holes and loses memory to compressed "
+                f"requests (docs/operations.md, Security): use a container from {SAFE_RELEASE} on"
+            )
+
+    def _keep_key(self, port: int) -> None:
+        """Let the other commands of this user find the key."""
+        if self._access.key is None:
+            return
+        try:
+            self._key_file = keyfile.write(port, self._access.key)
+        except OSError as error:
+            self._tell(
+                f"{error.filename}: {error.strerror}; no command with --url will find this server's key"
+            )
 
     def _link_backends(self, folder: Path) -> Path:
         """A backend folder of links: the stock backends, and this project's own."""
@@ -361,16 +487,3 @@ def backend_library() -> Path | None:
         return None
     path = Path(str(_native.__file__)).parent / "backends" / "ssr" / "libtriton_ssr.so"
     return path if path.is_file() else None
-
-
-def _restricted_header(options: Sequence[str]) -> dict[str, str]:
-    """The key that ``--http-restricted-api=APIS:KEY=VALUE`` asks for, so that this program is let in."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--http-restricted-api", dest="given", action="append", nargs="?", const="")
-    headers = {}
-    for value in parser.parse_known_args(options)[0].given or ():
-        key, is_whole, secret = value.partition(":")[2].partition("=")
-        if not key or not is_whole:
-            raise ServerError(f"--http-restricted-api: expected APIS:KEY=VALUE, got {value!r}")
-        headers[key] = secret
-    return headers

@@ -23,10 +23,18 @@ WHEEL = "nvidia-pytriton==0.7.0"
 WHEEL_SHA256 = "21f063ff93bb426d0c06b7a55e7eb9efcfe62c0dddd9a908e9877e18710128df"
 VERSION = "2.51.0"
 """What the wheel carries. It predates the security fixes of August 2025: development and CI only."""
+SAFE_RELEASE, _SAFE = "26.07", (2, 71)
+"""The oldest container, and the version of its server, without a published hole that strangers can use."""
 
 _BINARY = "pytriton/tritonserver/bin/tritonserver"
 _MEMBERS = ("pytriton/tritonserver/", "nvidia_pytriton.libs/", "nvidia_pytriton-0.7.0.dist-info/")
 _UNUSED = "pytriton/tritonserver/python_backend_stubs/"
+
+
+def is_unsafe(version: str) -> bool:
+    """Whether a server that says it is of this version must not be reached by strangers."""
+    found = re.match(r"(\d{1,6})\.(\d{1,6})", version)
+    return found is not None and (int(found[1]), int(found[2])) < _SAFE
 
 
 class TritonServerError(SsrError):
@@ -51,13 +59,27 @@ class TritonServer:
         return {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
 
     def environment(self) -> dict[str, str]:
-        """This process's environment, with the wheel's own libraries where they are needed."""
+        """This process's environment, with the wheel's own libraries where they are needed.
+
+        Without the variable that makes a server open a port for Vertex AI on all addresses, in place of HTTP.
+        """
         environment = dict(os.environ)
+        environment.pop("AIP_MODE", None)
         libraries = self.root.parent.parent / "nvidia_pytriton.libs"
         if libraries.is_dir():
             rest = environment.get("LD_LIBRARY_PATH")
             environment["LD_LIBRARY_PATH"] = f"{libraries}:{rest}" if rest else str(libraries)
         return environment
+
+    def knows(self, option: str) -> bool:
+        """Whether ``--help`` names the option."""
+        try:
+            done = subprocess.run(
+                [self.binary, "--help"], env=self.environment(), capture_output=True, timeout=60
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return re.search(rf"--{option}\b".encode(), done.stdout + done.stderr) is not None
 
     def works(self) -> None:
         """Raise :class:`TritonServerError`, with the loader's words, unless the binary starts at all."""

@@ -28,7 +28,7 @@ from ssr_bundle.machine import medians, usable_cores
 from ssr_ops import Engine
 from triton_repo import config as configuration
 from triton_repo import repository
-from triton_repo.config import CONFIG_FILE, Options, check_range
+from triton_repo.config import CONFIG_FILE, Options, check_range, read_text
 from triton_repo.settings import ServingSettings, notes, only_merges, read_settings, with_settings
 from triton_repo.trial import LONGEST_ROUND, Bench, Trial, TuneError, Workload
 
@@ -160,7 +160,7 @@ class TunedModel:
         version = read.kept()[0]
         if version.contract is None:
             raise TuneError(f"{model}: a model of the backend {read.config.backend!r}, not of ssr")
-        text = (folder / CONFIG_FILE).read_text(encoding="utf-8")
+        text = read_text(folder)
         return cls(model, version.path, version.contract, text, folder / CONFIG_FILE)
 
     @classmethod

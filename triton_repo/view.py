@@ -5,22 +5,31 @@ kill left aside gets its name back, see ``repository.model_folders``). config.pb
 is and a version folder is linked only once it is verified, which pins the good ones exactly as
 ``version_policy.specific`` would. Not writing that policy has a reason: a changed config.pbtxt makes
 Triton re-initialise every version, a new link only the new one.
+
+A model that ``ssr-serve`` did not build is one link to its folder, or, where something in that folder would
+end the server, a folder of links to the rest. What a model is made of in the view is compared with what lies
+there, so that it may become any of the three from any other.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shutil
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ssr_bundle.disk import replace_file
 from triton_repo import repository as repo
 from triton_repo.config import CONFIG_FILE, kept_versions
-from triton_repo.flavors import SSR
+from triton_repo.flavors import SSR, flavor_of
 
 Signature = tuple[object, ...]
+
+_DEEPEST, _MOST_ENTRIES = 8, 10_000
+"""Levels of folders below a model, and files and folders in it, whose changes are noticed."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +45,19 @@ class Failure:
         return f"{name}: {self.reason}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Linked:
-    """A model in the view: which versions are linked, from what state on disk; of one that ``ssr-serve`` did
-    not build the whole folder, as version 0."""
+    """A model in the view: what is linked, by name, and its state on disk; ``None``: the folder as a whole.
 
-    config: str = ""
-    versions: dict[int, Signature] = field(default_factory=dict)
+    ``config``: text of the config.pbtxt beside the links, None where it is linked as well. ``kept``: versions
+    that the server is to load, newest first. ``own``: of this project's backend.
+    """
+
+    links: Mapping[str, Signature] | None
+    kept: tuple[int, ...]
+    config: str | None = None
     own: bool = False
-    kept: tuple[int, ...] = ()
+    state: Signature = ()
 
 
 class View:
@@ -58,8 +71,10 @@ class View:
         self.repository = repository.absolute()
         self.folder = folder
         self.backends = backends
-        self.failures: list[Failure] = []
+        self.unsettled = False
+        """Whether the last update met an error of this machine (a full disk, say), and is to be repeated."""
         self._models: dict[str, _Linked] = {}
+        self._failures: dict[str, list[Failure]] = {}
         self._refused: dict[tuple[str, int], tuple[Signature, str]] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -67,6 +82,11 @@ class View:
     def models(self) -> dict[str, tuple[int, ...]]:
         """Models in the view and the versions that the server is to load, newest first."""
         return {name: linked.kept for name, linked in sorted(self._models.items())}
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What the last update found that cannot be served."""
+        return [failure for _, found in sorted(self._failures.items()) for failure in found]
 
     @property
     def needs_backend(self) -> bool:
@@ -79,16 +99,15 @@ class View:
 
     def update(self) -> tuple[list[str], list[str]]:
         """Verify and link; returns the models to (re)load and those to unload."""
-        self.failures = []
-        folders = repo.model_folders(self.repository)
-        changed = [folder.name for folder in folders if self._update_model(folder)]
-        gone = sorted(set(self._models) - {folder.name for folder in folders})
+        self.unsettled = False
+        folders = {folder.name: folder for folder in repo.model_folders(self.repository)}
+        changed = [name for name, folder in folders.items() if self._update_model(folder)]
+        for name in set(self._failures) - set(folders):
+            del self._failures[name]
+        gone = sorted(set(self._models) - set(folders))
         for name in gone:
+            _remove(self.folder / name)
             del self._models[name]
-            if (self.folder / name).is_symlink():
-                (self.folder / name).unlink()
-            else:
-                shutil.rmtree(self.folder / name)
         return changed, gone
 
     def refuse(self, model: str, version: int, reason: str) -> bool:
@@ -96,62 +115,88 @@ class View:
 
         Returns False, and changes nothing, if no other version would be left.
         """
-        linked = self._models[model]
-        if version not in linked.versions or len(linked.versions) == 1:
+        links = self._models[model].links or {}
+        if str(version) not in links or len(links) == 1:
             return False
-        self._refused[model, version] = (linked.versions[version], reason)
-        self.update()
+        self._refused[model, version] = (links[str(version)], reason)
+        self._update_model(self.repository / model)
+        return True
+
+    def touch(self, model: str) -> bool:
+        """Make the server load all of a model anew when it is next told to. False if that cannot be done
+        without writing to the repository."""
+        if self._models[model].config is None:
+            return False
+        os.utime(self.folder / model / CONFIG_FILE)
         return True
 
     def _update_model(self, folder: Path) -> bool:
-        name, before = folder.name, self._models.get(folder.name)
-        model = repo.read_model(folder)
+        """Whether the model changed; whatever goes wrong with it leaves the others alone."""
+        try:
+            wanted = self._wanted(folder)
+            if wanted is None or wanted == self._models.get(folder.name):
+                return False
+            self._place(folder, wanted)
+        except Exception as error:
+            self._failures[folder.name] = [Failure(folder.name, None, repo.told(error, folder))]
+            self.unsettled = True
+            return False
+        self._models[folder.name] = wanted
+        return True
+
+    def _wanted(self, folder: Path) -> _Linked | None:
+        """What is to be in the view of a model; None to leave it as it is, if it is there."""
+        name, model = folder.name, repo.read_model(folder)
+        failures = [Failure(name, v.number, v.fault) for v in model.versions if v.fault]
+        self._failures[name] = failures
         if model.foreign:
-            return self._link_foreign(model)
+            return _foreign(model, failures)
         good: dict[int, Signature] = {}
-        for version in model.versions:
-            signature = _signature(version.path)
+        for version in model.good:
+            signature = _signature(version.path, 1)
             refused = self._refused.get((name, version.number))
-            if version.fault:
-                self.failures.append(Failure(name, version.number, version.fault))
-            elif refused and refused[0] == signature:
-                self.failures.append(Failure(name, version.number, refused[1]))
+            if refused and refused[0] == signature:
+                failures.append(Failure(name, version.number, refused[1]))
             else:
                 good[version.number] = signature
         if not good:
             # What serves already stays: a repository that went bad must not stop a running server.
-            self.failures.append(Failure(name, None, model.fault or "no good version to serve"))
-            return False
+            failures.append(Failure(name, None, model.fault or "no good version to serve"))
+            return None
+        flavor = flavor_of(model.config)
         backend = model.config.backend
-        if self.backends is not None and backend not in self.backends and backend != SSR.backend:
-            self.failures.append(Failure(name, None, lacking(backend)))
-            return False
-        config = (folder / CONFIG_FILE).read_text(encoding="utf-8")
+        if self.backends is not None and backend not in self.backends and flavor is not SSR:
+            failures.append(Failure(name, None, lacking(backend)))
+            return None
+        links = {str(number): signature for number, signature in good.items()}
         kept = tuple(kept_versions(model.config, list(good)))
-        if before and (before.config, before.versions) == (config, good):
-            return False
-        target = self.folder / name
-        target.mkdir(exist_ok=True)
-        for number in set(before.versions if before else ()) - set(good):
-            (target / str(number)).unlink()
-        for number in good:
-            link = target / str(number)
-            if not link.is_symlink():
-                link.symlink_to(folder / str(number))
-        if before is None or before.config != config:
-            replace_file(target / CONFIG_FILE, config.encode())
-        self._models[name] = _Linked(config, good, backend == SSR.backend, kept)
-        return True
+        return _Linked(links, kept, model.text, own=flavor is SSR)
 
-    def _link_foreign(self, model: repo.Model) -> bool:
-        before, signature = self._models.get(model.name), _signature(model.path)
-        if before and before.versions == {0: signature}:
-            return False
-        if before is None:
-            (self.folder / model.name).symlink_to(model.path)
-        kept = tuple(v.number for v in model.kept())
-        self._models[model.name] = _Linked(versions={0: signature}, kept=kept)
-        return True
+    def _place(self, folder: Path, wanted: _Linked) -> None:
+        """Bring what lies in the view in step with ``wanted``, whatever it was before."""
+        target = self.folder / folder.name
+        if wanted.links is None:
+            if not target.is_symlink():
+                _remove(target)
+                target.symlink_to(folder)
+            return
+        if target.is_symlink():
+            target.unlink()
+        target.mkdir(exist_ok=True)
+        config = target / CONFIG_FILE
+        names = {*wanted.links, *([CONFIG_FILE] if wanted.config is not None else [])}
+        for entry in list(target.iterdir()):
+            if entry.name not in names:
+                _remove(entry)
+        for name in wanted.links:
+            link = target / name
+            if not link.is_symlink():
+                _remove(link)
+                link.symlink_to(folder / name)
+        if wanted.config is not None:
+            content = wanted.config.encode()
+            if config.is_symlink() or not config.exists() or config.read_bytes() != content:
+                replace_file(config, content)
 
 
 def lacking(backend: str) -> str:
@@ -159,19 +204,60 @@ def lacking(backend: str) -> str:
     return f"this tritonserver has no {backend} backend; a Triton container has"
 
 
-def _signature(folder: Path) -> Signature:
-    """Names, sizes, inodes and times of a model or version folder's files, two levels deep."""
-    entries: list[Signature] = []
+def _foreign(model: repo.Model, failures: list[Failure]) -> _Linked:
+    """A model as it is, without the folders that would end the server; those that are no version of it are
+    told as failures of the model."""
+    names = [entry.name for entry in model.path.iterdir()]
+    fatal = {name for name in names if _ends_the_server(name)}
+    for name in sorted(fatal - {str(version.number) for version in model.versions}):
+        told = f"{str(model.path / name)!r}: no version, and would end a tritonserver, so it is kept from it"
+        failures.append(Failure(model.name, None, told))
+    kept = tuple(version.number for version in model.kept())
+    state = _signature(model.path)
+    return _Linked(dict.fromkeys(set(names) - fatal, ()) if fatal else None, kept, state=state)
+
+
+def _ends_the_server(name: str) -> bool:
+    """Whether a tritonserver that takes ``name`` for a version ends: it reads a number off its beginning, and
+    does not catch that it is out of range."""
+    number = re.match(r"\s*([+-]?[0-9]+)", name)
+    if number is None or (name.startswith("0") and len(name) > 1):
+        return False
+    return not -repo.LARGEST_VERSION - 1 <= int(number[1]) <= repo.LARGEST_VERSION
+
+
+def _remove(path: Path) -> None:
+    """Remove what is there: a link, a file or a folder, or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _signature(folder: Path, level: int = 0) -> Signature:
+    """Names, sizes, inodes and times of the files in a model's folder, or with ``level`` 1 in a version's."""
+    return (folder.name, *itertools.islice(_states(folder, level), _MOST_ENTRIES))
+
+
+def _states(folder: Path, level: int) -> Iterator[Signature]:
+    """Links are followed, but for those to folders below a version: these may lead in circles."""
     try:
         with os.scandir(folder) as found:
-            for entry in found:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    entries.append((entry.name, *_signature(Path(entry.path))))
-                else:
-                    status = entry.stat()
-                    entries.append((entry.name, status.st_size, status.st_ino, status.st_mtime_ns))
+            entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
-        return (folder.name, str(error))
-    return (folder.name, *sorted(entries, key=lambda e: str(e[0])))
+        yield (str(error),)
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        try:
+            is_folder = entry.is_dir()
+            if is_folder and (level == 0 or not entry.is_symlink()):
+                yield (entry.name,)
+                if level < _DEEPEST:
+                    yield from _states(Path(entry.path), level + 1)
+                continue
+            status = entry.stat(follow_symlinks=not is_folder)
+            yield (entry.name, status.st_size, status.st_ino, status.st_mtime_ns)
+        except OSError as error:  # a link that leads nowhere
+            yield (entry.name, str(error))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ssr_client.errors import InterfaceChanged as InterfaceChanged
     from ssr_client.errors import ModelNotFound as ModelNotFound
     from ssr_client.errors import ServerUnavailable as ServerUnavailable
+    from ssr_client.errors import SharedMemoryWarning as SharedMemoryWarning
     from ssr_client.faces import Detection as Detection
     from ssr_client.faces import Face as Face
 
@@ -30,6 +31,7 @@ __getattr__, __all__ = on_first_use(
             "InterfaceChanged",
             "ModelNotFound",
             "ServerUnavailable",
+            "SharedMemoryWarning",
         ),
         "faces": ("Detection", "Face"),
     },

@@ -14,6 +14,7 @@ import typer
 from ssr_bundle.commandline import Application, Header, headers_of, run, unfolded
 from ssr_bundle.disk import check_folder
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_bundle.shown import printable_json, say
 
 if TYPE_CHECKING:
     from ssr_client.client import AgeClient
@@ -123,17 +124,15 @@ def image(
                 result["error"] = _reason(photo, error)
             except SsrError as error:
                 failure, result["error"] = error, str(error)
-            for warning in caught:
-                print(f"ssr-client: {warning.message}", file=sys.stderr)
-            caught.clear()
+            _print_warnings(caught)
             if faces is not None:
                 result["faces"] = [_face_json(face) for face in faces]
                 if not as_json:
                     _print_faces(photo, faces, client.interface.output.unit)
             if "annotated" in result and not as_json:
-                print(f"{photo}: annotated picture in {target}")
+                say(f"{photo}: annotated picture in {target}")
             if result["error"] and failure is None:
-                print(f"ssr-client: {result['error']}", file=sys.stderr)
+                say(f"ssr-client: {result['error']}", to_stderr=True)
         last = client.last
     if as_json:
         summary = {
@@ -143,7 +142,7 @@ def image(
             "synthetic": last.synthetic if last else None,
             "photos": results,
         }
-        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        print(printable_json(json.dumps(summary, indent=2, ensure_ascii=False)))
     if last is not None and last.synthetic:
         print(f"ssr-client: {SYNTHETIC}", file=sys.stderr)
     if failure is not None:
@@ -168,7 +167,9 @@ def bench(
     shared_memory: Annotated[
         bool,
         typer.Option(
-            "--shared-memory", help="Send crops through memory that a server of this machine shares."
+            "--shared-memory",
+            help="Send crops through memory that a server of this machine shares (ssr-serve run "
+            "--shared-memory).",
         ),
     ] = False,
     server: Connection,
@@ -195,15 +196,18 @@ def bench(
     except BadInput as error:
         raise UsageError(str(error)) from None
     opened = server.client(shared_memory=shared_memory)
-    with opened as client:
+    with warnings.catch_warnings(record=True) as caught, opened as client:
+        warnings.simplefilter("always")
+        _print_warnings(caught)
         result = measure(client, concurrency, batch, duration, warm_up, rate=rate, seed=seed)
+        shares = client.shares_memory
     if as_json:
         print(json.dumps(result.to_json(), indent=2))
         return
     engine = f", {result.engine}" if result.engine else ""
-    print(f"{server.model} at {server.url}, weights {result.weights_sha256[:12]}{engine}; {result.machine}")
+    say(f"{server.model} at {server.url}, weights {result.weights_sha256[:12]}{engine}; {result.machine}")
     print("answers validated: finite, in range, the same bits alone and in a batch")
-    wire = "shared memory" if shared_memory else "gRPC"
+    wire = "shared memory" if shares else "gRPC"
     loop = f"open loop, {rate:g} requests/s" if rate else f"closed loop, {concurrency} at once"
     print(f"{loop}, {batch} crops a request over {wire}, {result.seconds:.1f} s")
     print(f"images/s        {result.images_per_second:,.0f}   ({result.requests} requests)")
@@ -212,6 +216,12 @@ def bench(
     print(f"client CPU      {result.client_cpu:.2f} cores, on the same machine not left to a local server")
     if rate:
         print(f"client sent     {result.late_p99_ms:.2f} ms late at p99, which the latencies contain")
+
+
+def _print_warnings(caught: list[warnings.WarningMessage]) -> None:
+    for warning in caught:
+        say(f"ssr-client: {warning.message}", to_stderr=True)
+    caught.clear()
 
 
 def _targets(photos: list[Path], out: Path | None) -> list[Path | None]:
@@ -242,12 +252,10 @@ def _targets(photos: list[Path], out: Path | None) -> list[Path | None]:
 
 def _print_faces(photo: Path, faces: list[Any], unit: str) -> None:
     if not faces:
-        print(f"{photo}: no face found")
+        say(f"{photo}: no face found")
     for number, face in enumerate(faces, 1):
         x, y, w, h = face.box
-        print(
-            f"{photo}: face {number} at x {x:.0f} y {y:.0f}, {w:.0f} x {h:.0f} pixels: {answer(face, unit)}"
-        )
+        say(f"{photo}: face {number} at x {x:.0f} y {y:.0f}, {w:.0f} x {h:.0f} pixels: {answer(face, unit)}")
 
 
 def answer(face: Any, unit: str) -> str:

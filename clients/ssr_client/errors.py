@@ -27,3 +27,7 @@ class BadInput(ClientError):
 
 class InterfaceChanged(ClientError):
     """The served model now wants crops that are cut differently; those given were cut for the old way."""
+
+
+class SharedMemoryWarning(UserWarning):
+    """The server shares no memory with this client, whose crops are sent to it instead."""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.contract import ContractError, Interface
+from ssr_bundle.shown import cut, printable
 from ssr_client.crops import Picture, in_colour
 from ssr_client.errors import BadInput, ClientError, DeadlineExceeded, ModelNotFound, ServerUnavailable
 from ssr_client.shared_memory import Region, left_behind
@@ -41,6 +43,9 @@ CHANNEL_OPTIONS: list[tuple[str, int]] = [
 ]
 
 READY_POLL_SECONDS = 0.1
+LONGEST_TOLD = 1000
+"""Characters of a server's message that an error repeats."""
+
 LONGEST_SECONDS = 86_400
 
 
@@ -96,13 +101,21 @@ class ClientOptions:
         for key, value in (self.headers or {}).items():
             _check_header(key, value)
 
+    def check_secrets(self, url: str) -> None:
+        """Raise :class:`BadInput` if a secret would leave this machine where all on the way can read it."""
+        secret = self.token is not None or "authorization" in (self.headers or {})
+        encrypted = self.ssl or self.creds is not None
+        if secret and not encrypted and not is_local(url):
+            raise BadInput(
+                f"token: {url} is not this machine and the connection is not encrypted, so that anybody on "
+                "the way could read it; ask for encryption (ssl, --tls)"
+            )
+
     def channel(self, url: str) -> dict[str, Any]:
         """Keywords for both kinds of ``InferenceServerClient``."""
-        host = url.rsplit(":", 1)[0].strip("[]")
-        # gRPC would ask the environment's http_proxy for this very machine.
-        local = host == "localhost" or host.startswith("127.") or host == "::1"
         same = ("ssl", "root_certificates", "private_key", "certificate_chain", "creds")
-        arguments = [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if local else 1)]
+        # gRPC would ask the environment's http_proxy for this very machine.
+        arguments = [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if is_local(url) else 1)]
         return {name: getattr(self, name) for name in same} | {"channel_args": arguments}
 
     def metadata(self) -> dict[str, str | bytes] | None:
@@ -110,6 +123,17 @@ class ClientOptions:
         if self.token:
             headers["authorization"] = f"Bearer {self.token}"
         return headers or None
+
+
+def is_local(url: str) -> bool:
+    """Whether what is sent to ``url`` stays on this machine: loopback, or a socket in the file system."""
+    if url.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = url.rsplit(":", 1)[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _check_header(key: Any, value: Any) -> None:
@@ -147,12 +171,13 @@ class ServedModel:
                 )
         try:
             interface = Interface.from_json(json.loads(parameters["interface"].string_value))
-        except (ContractError, ValueError) as error:
-            raise ClientError(f"{model}: the served interface cannot be followed: {error}") from None
+        except (ContractError, ValueError, RecursionError) as error:
+            raise ClientError(f"{model}: the served interface cannot be followed: {short(error)}") from None
         stated = parameters["interface_sha256"].string_value
         if stated != interface.sha256:
             raise ClientError(
-                f"{model}: the served interface hashes to {interface.sha256}, its configuration says {stated}"
+                f"{model}: the served interface hashes to {interface.sha256}, its configuration says "
+                f"{short(stated)}"
             )
         return cls(interface, max(1, config.max_batch_size), tuple(o.name for o in config.output))
 
@@ -245,7 +270,17 @@ def grpc_failure() -> type[Exception]:
 def _told(error: Exception) -> tuple[str, str]:
     """gRPC's status, such as ``NOT_FOUND`` (empty without one), and the message on one line."""
     status = str(getattr(error, "status", lambda: None)() or "").removeprefix("StatusCode.")
-    return status, " ".join(str(getattr(error, "message", lambda: error)() or error).split())
+    return status, short(getattr(error, "message", lambda: error)() or error)
+
+
+def short(text: object) -> str:
+    """What a server said, on one line that a terminal can show, cut where it is long."""
+    return cut(printable(" ".join(str(text).split())), LONGEST_TOLD)
+
+
+def told(error: Exception) -> str:
+    """What tritonclient's exception says, on one line."""
+    return _told(error)[1]
 
 
 def refused(error: Exception) -> bool:
@@ -314,6 +349,11 @@ def forgot_region(error: Exception) -> bool:
     return "unable to find shared memory region" in str(error).lower()
 
 
+def refuses_memory(error: Exception) -> bool:
+    """Whether the server shares no memory with its clients: not with any, or not with this one."""
+    return refused(error) or "shared memory is disabled" in _told(error)[1].lower()
+
+
 def knows_region(error: Exception) -> bool:
     """Whether the server has a region of this name: an earlier call registered it, whose answer was not
     waited for. Names are chosen by chance, so it is the same region."""
@@ -340,16 +380,32 @@ def request_arguments(served: ServedModel, only_value: bool, left: float) -> dic
 def read_answer(
     result: Any, count: int, served: ServedModel, only_value: bool
 ) -> tuple[Arrays, AnswerSource]:
-    """Arrays by name and the version that gave them; the value is (N,), others (N, ...)."""
-    response = result.get_response()
-    names = [served.interface.output.name] if only_value else [o.name for o in response.outputs]
+    """Arrays by name and the version that gave them; the value is (N,), its interval (N, 2), others (N, ...).
+
+    Raises :class:`ClientError` for anything else, and for a value or an end of its interval that is NaN or
+    outside the contract's range.
+    """
+    response, output = result.get_response(), served.interface.output
+    names = [output.name] if only_value else [o.name for o in response.outputs]
+    rows = {output.name: ((), (1,)), f"{output.name}_interval": ((2,),)}
+    low, high = np.asarray(output.clip, np.float32)
     arrays: Arrays = {}
     for name in names:
-        array = result.as_numpy(name)
-        if array is None or array.dtype != np.float32 or len(array) != count:
-            what = "nothing" if array is None else f"{array.dtype} {array.shape}"
-            raise ClientError(f"output {name!r}: the server sent {what}, expected float32 for {count} crops")
-        arrays[name] = array.reshape(count) if array.shape[1:] == (1,) else array
+        array, row = _array(result, name), rows.get(name)
+        if (
+            array is None
+            or array.dtype != np.float32
+            or array.shape[:1] != (count,)
+            or (row is not None and array.shape[1:] not in row)
+        ):
+            what = "nothing that can be read" if array is None else f"{array.dtype} {array.shape}"
+            raise ClientError(
+                f"output {short(name)!r}: the server sent {what}, expected float32 for {count} crops"
+            )
+        if row is not None and not ((low <= array) & (array <= high)).all():
+            wrong = array[~((low <= array) & (array <= high))][0]
+            raise ClientError(f"output {name!r}: the server sent {wrong:g}, expected {low:g} to {high:g}")
+        arrays[name] = array.reshape(count) if name == output.name else array
     parameters = response.parameters
 
     def stated(key: str) -> str:
@@ -359,6 +415,15 @@ def read_answer(
         response.model_version, stated("weights_sha256"), stated("synthetic") == "true", stated("engine")
     )
     return arrays, version
+
+
+def _array(result: Any, name: str) -> NDArray[Any] | None:
+    """An output as tritonclient reads it; None where it cannot: absent, or of another size than its shape."""
+    try:
+        array: NDArray[Any] | None = result.as_numpy(name)
+    except Exception:  # of tritonclient, NumPy or struct, by what does not fit
+        return None
+    return array
 
 
 def join(parts: Sequence[Arrays], served: ServedModel, only_value: bool) -> Arrays:
@@ -381,7 +446,7 @@ def not_served(index: Any, model: str, version: str, url: str) -> ModelNotFound 
         return ModelNotFound(f"{url} has no {which}; it has {', '.join(others) or 'none'}")
     failed = [m.reason for m in here if m.state == "UNAVAILABLE" and m.reason not in ("", "unloaded")]
     if failed and len(failed) == len(here):
-        return ModelNotFound(f"{url}: model {model!r} failed to load: {' '.join(failed[0].split())}")
+        return ModelNotFound(f"{url}: model {model!r} failed to load: {short(failed[0])}")
     return None
 
 

@@ -8,6 +8,7 @@ coroutine asks of :class:`Session`'s abstract methods is done when they return.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -17,7 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ssr_bundle.contract import Interface
 from ssr_client import exchange
 from ssr_client.crops import Picture, check_colour, check_crops
-from ssr_client.errors import BadInput, DeadlineExceeded, InterfaceChanged, ModelNotFound, ServerUnavailable
+from ssr_client.errors import (
+    BadInput,
+    DeadlineExceeded,
+    InterfaceChanged,
+    ModelNotFound,
+    ServerUnavailable,
+    SharedMemoryWarning,
+)
 from ssr_client.exchange import (
     AnswerSource,
     Arrays,
@@ -34,6 +42,7 @@ if TYPE_CHECKING:
     from ssr_client.photo import Finder
 
 T = TypeVar("T")
+
 
 UNREGISTER_SECONDS = 2.0
 
@@ -78,6 +87,7 @@ class Session(ABC):
         self.options = ClientOptions(**options)
         if isinstance(detector, str):
             check_detector(detector)
+        self.options.check_secrets(url)
         self._detector = detector
         self._headers = self.options.metadata()
         self._budget = RetryBudget()
@@ -104,6 +114,11 @@ class Session(ABC):
     def synthetic(self) -> bool | None:
         """Whether the weights of the last answer learned from drawn faces; None before any answer."""
         return self.last.synthetic if self.last else None
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether crops go through memory that the server shares: asked for, and not refused by it."""
+        return self._memory is not None
 
     # -- how a client waits --------------------------------------------------------------------------
 
@@ -255,6 +270,10 @@ class Session(ABC):
                     if region is not None and region.registered and exchange.forgot_region(error):
                         region.registered = False
                         continue
+                    if region is not None and exchange.refuses_memory(error):
+                        self._stop_sharing(error)
+                        tensor, region = exchange.tensor_of(part, served), None
+                        continue
                     pause = attempts.pause(error)
                 else:
                     self._budget.earn()
@@ -265,19 +284,22 @@ class Session(ABC):
     # -- memory shared with the server ---------------------------------------------------------------
 
     async def _share(self) -> None:
-        """Begin to share memory, which shows whether the server can; clear up what crashed clients left."""
+        """Begin to share memory, which shows whether the server does; clear up what crashed clients left."""
         sweep()
-        self._memory = self._memory or Regions()
+        self._memory = memory = self._memory or Regions()
         deadline = Deadline(self.options.timeout)
-        region = self._memory.take(1)
+        region = memory.take(1)
         try:
             if not region.registered:
                 await self._ensure_registered(region, deadline)
             status = await self._call("get_system_shared_memory_status", **self._until(deadline))
         except exchange.grpc_failure() as error:
-            raise exchange.translate(error, self.url, deadline) from None
+            if not exchange.refuses_memory(error):
+                raise exchange.translate(error, self.url, deadline) from None
+            self._stop_sharing(error)
+            return
         finally:
-            self._memory.give(region)
+            memory.give(region)
         for name in exchange.left_on_server(status):
             await self._unregister(name)
 
@@ -295,6 +317,20 @@ class Session(ABC):
         soon = self._until(Deadline(UNREGISTER_SECONDS))
         with contextlib.suppress(exchange.grpc_failure(), ServerUnavailable):
             await self._call("unregister_system_shared_memory", name, **soon)
+
+    def _stop_sharing(self, error: Exception) -> None:
+        """The server shares no memory, as ``error`` says: send bytes from here on, with one warning."""
+        memory, self._memory = self._memory, None
+        if memory is None:
+            return
+        warnings.warn(
+            f"{self.url}: the server shares no memory with this client ({exchange.told(error)}): crops are "
+            "sent instead; `ssr-serve run --shared-memory` shares it",
+            SharedMemoryWarning,
+            stacklevel=2,
+        )
+        for region in memory.drain():
+            region.close()
 
     async def _unshare(self) -> None:
         memory, self._memory = self._memory, None

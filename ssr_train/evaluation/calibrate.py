@@ -23,7 +23,7 @@ from ssr_bundle.bundle import (
     without,
 )
 from ssr_bundle.contract import PRECISIONS, Contract
-from ssr_bundle.disk import check_folder
+from ssr_bundle.disk import check_folder, write_file
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import plain, table
 from ssr_ops import reference
@@ -153,7 +153,7 @@ def _write(bundle: Bundle, contract: Contract, out: Path | None, force: bool, co
         golden["output_interval"] = reference.interval(
             contract.interval, golden["output"], contract.interface.output.clip
         )
-        safetensors.save_file(golden, draft.path / GOLDEN_FILE)
+        write_file(draft.path / GOLDEN_FILE, safetensors.save(golden))
         seal(draft.path, contract)
         draft = read_bundle(draft.path)
         try:

@@ -139,7 +139,7 @@ def _intervals(bundle: Bundle) -> list[Part]:
             f"Calibrated on: {record['data']}; {record['method']}.",
             f"Measured on held-out faces, with 95 % binomial bounds: {overall}.",
         ]
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError):
         lines.append(f"Calibrated on: {NOT_RECORDED}. Measured coverage: {NOT_RECORDED}.")
         found = [NOT_RECORDED] * len(interval.half_widths)
     rows = [

@@ -17,7 +17,7 @@ from safetensors import torch as safetensors
 from torch import Tensor
 
 from ssr_bundle.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, read_bundle
-from ssr_bundle.disk import need_folder, new_folder
+from ssr_bundle.disk import need_folder, new_folder, write_file
 from ssr_bundle.errors import SsrError
 from ssr_train.model import load_model, stored
 from ssr_train.zoo import registry, ssrnet
@@ -50,7 +50,7 @@ def save_system(
     tensors = _numbers(system)
     _check_numbers(folder, system, tensors)
     with new_folder(folder) as made:
-        safetensors.save_file(tensors, made / MODEL_FILE)
+        write_file(made / MODEL_FILE, safetensors.save(tensors))
         written = hash_file(made / MODEL_FILE)
         header = {
             "system_version": SYSTEM_VERSION,

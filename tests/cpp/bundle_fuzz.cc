@@ -15,6 +15,8 @@
 
 // In place of core/sha256.cc: every file has the hash that the contracts of the fuzz claim.
 std::string ssr::Sha256Hex(const void*, size_t) { return fuzz::kHash; }
+void ssr::Sha256::Update(const void*, size_t) {}
+std::string ssr::Sha256::Hex() { return fuzz::kHash; }
 
 namespace fuzz {
 
@@ -49,9 +51,12 @@ class Folder {
     const char* parent = std::getenv("TMPDIR");
     path_ = std::string(parent != nullptr ? parent : "/tmp") + "/ssr-fuzz-XXXXXX";
     CHECK(mkdtemp(path_.data()) != nullptr);
+    Write("golden.safetensors", "");
   }
   ~Folder() {
-    for (const char* name : {"/contract.json", "/model.safetensors", ""}) std::remove((path_ + name).c_str());
+    for (const char* name : {"/contract.json", "/model.safetensors", "/golden.safetensors", ""}) {
+      std::remove((path_ + name).c_str());
+    }
   }
   const std::string& path() const { return path_; }
 

@@ -315,6 +315,7 @@ json FittingRounding(Random* random, const ssr::Architecture& a) {
     std::string digits;
     while (digits.size() < static_cast<size_t>((count + 7) / 8 * 2))
       digits += "0123456789abcdef"[Below(random, 16)];
+    if (count % 8 != 0) digits.replace(digits.size() - 2, 2, "00");  // bits after the last weight's must be 0
     layers[name] = digits;
   };
   for (int block = 1; block < ssr::kBlocks; ++block) {
@@ -361,6 +362,7 @@ json FittingQuantization(Random* random, const ssr::Architecture& a) {
   }
   return {{"ranges", ranges},
           {"bias_correction", corrections},
+          {"calibration", json::object()},
           {"rounding", Chance(random, 50) ? json(nullptr) : FittingRounding(random, a)}};
 }
 
@@ -369,7 +371,8 @@ json FittingQuantization(Random* random, const ssr::Architecture& a) {
 Input ReadSeed(const std::string& folder) {
   json contract = json::parse(ReadAll(folder + "/contract.json"));
   contract["interface_sha256"] = kHash;
-  contract["files"] = {{"model.safetensors", {{"sha256", kHash}, {"bytes", std::stoull(kSize)}}}};
+  contract["files"] = {{"model.safetensors", {{"sha256", kHash}, {"bytes", std::stoull(kSize)}}},
+                       {"golden.safetensors", {{"sha256", kHash}, {"bytes", 0}}}};
   return {contract.dump(), ReadAll(folder + "/model.safetensors")};
 }
 

@@ -14,6 +14,7 @@ from ssr_bundle.bundle import Bundle, hash_file
 from ssr_bundle.contract import canonical_json
 from ssr_bundle.disk import replace_file
 from ssr_bundle.errors import SsrError
+from ssr_bundle.regular import opened, read_whole, size_of
 from ssr_ops.export.names import network_sha256
 from triton_repo.compile import gpu
 from triton_repo.compile.layers import Layer
@@ -22,6 +23,7 @@ from triton_repo.compile.library import CompileError, NotInstalled, Target, open
 PLAN_FILE = "model.plan"
 SIDECAR = "model.plan.json"
 FORMAT = 2
+_MOST_BYTES, _MOST_SIDECAR_BYTES = 1 << 30, 16 << 20  # some MB and some 10 KB are usual
 
 
 class PlanError(SsrError):
@@ -144,13 +146,20 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     file = Path(path)
     file = file / PLAN_FILE if file.is_dir() else file
     sidecar = file.with_name(SIDECAR)
-    if not file.is_file():
-        raise PlanError(f"{file}: missing; `ssr-serve compile` writes it")
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
+        with opened(file, PlanError) as stream:
+            size = size_of(stream)
+    except FileNotFoundError:
+        raise PlanError(f"{file}: missing; `ssr-serve compile` writes it") from None
+    try:
+        if size > _MOST_BYTES:
+            raise PlanError(f"{file}: {size:,} bytes, expected at most {_MOST_BYTES:,}")
+        data = read_whole(sidecar, _MOST_SIDECAR_BYTES, PlanError)
     except FileNotFoundError:
         raise PlanError(f"{file}: no {SIDECAR} beside it, so nothing says what it was built for") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise PlanError(f"{sidecar}: not JSON ({error})") from None
     try:
         if content["format"] != FORMAT:
@@ -166,13 +175,13 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
             seconds=float(content["seconds"]),
         )
         _ = plan.targets
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, PlanError):
             raise
         raise PlanError(f"{sidecar}: not a plan's sidecar ({type(error).__name__}: {error})") from None
+    if size != plan.bytes:
+        raise PlanError(f"{file}: {size} bytes, its sidecar says {plan.bytes}: truncated or altered")
     found = hash_file(file)
-    if found.bytes != plan.bytes:
-        raise PlanError(f"{file}: {found.bytes} bytes, its sidecar says {plan.bytes}: truncated or altered")
     if found.sha256 != plan.sha256:
         raise PlanError(f"{file}: sha256 {found.sha256}, its sidecar says {plan.sha256}: altered")
     return plan

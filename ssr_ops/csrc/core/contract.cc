@@ -5,9 +5,11 @@
 #include <cmath>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string_view>
 
 #include "core/json_text.h"
+#include "core/strict_json.h"
 #include "ssr/params.h"
 #include "ssr/sha256.h"
 
@@ -32,13 +34,13 @@ struct Node {
 
   Node operator[](const std::string& key) const {
     const std::string name = where.empty() ? "contract" : where;
-    if (!value.is_object()) Bad(name + ": expected an object, got " + value.dump());
+    if (!value.is_object()) Bad(name + ": expected an object, got " + Shown(value));
     const auto it = value.find(key);
     if (it == value.end()) Bad(name + ": '" + key + "' is missing");
     return {*it, where.empty() ? key : where + "." + key};
   }
   [[noreturn]] void Expected(const std::string& what) const {
-    Bad(where + ": expected " + what + ", got " + value.dump());
+    Bad(where + ": expected " + what + ", got " + Shown(value));
   }
   double Number() const {
     if (!IsFinite(value)) Expected("a finite number");
@@ -60,10 +62,10 @@ struct Node {
     if (!value.is_string()) Expected("a string");
     return value.get_ref<const std::string&>();
   }
-  // Numbers compare by value.
+  // To the type: neither true nor 1.0 is 1.
   void Exactly(const json& expected) const {
-    if (value != expected) {
-      Bad(where + ": " + value.dump() + " is not supported, expected " + expected.dump());
+    if (value.dump() != expected.dump()) {
+      Bad(where + ": " + Shown(value) + " is not supported, expected " + expected.dump());
     }
   }
   const std::string& Choice(const std::vector<std::string>& choices) const {
@@ -72,7 +74,16 @@ struct Node {
       if (String() == choice) return String();
       names += (names.empty() ? "" : ", ") + choice;
     }
-    Bad(where + ": '" + String() + "' is unknown, expected one of " + names);
+    Bad(where + ": '" + ShownText(String()) + "' is unknown, expected one of " + names);
+  }
+  // An object with no keys but these.
+  void Only(const std::vector<std::string>& names) const {
+    if (!value.is_object()) Expected("an object");
+    for (const auto& entry : value.items()) {
+      if (std::find(names.begin(), names.end(), entry.key()) == names.end()) {
+        Bad(where + "." + ShownText(entry.key()) + ": is not this network's");
+      }
+    }
   }
 };
 
@@ -89,7 +100,9 @@ bool IsName(const std::string& name, bool digit_first, const char* more) {
 }
 
 const std::string& TensorName(const Node& node) {
-  if (!IsName(node.String(), false, "_")) Bad(node.where + ": '" + node.String() + "' cannot name a tensor");
+  if (!IsName(node.String(), false, "_")) {
+    Bad(node.where + ": '" + ShownText(node.String()) + "' cannot name a tensor");
+  }
   return node.String();
 }
 
@@ -97,7 +110,7 @@ bool IsHexadecimal(const std::string& text, size_t digits) {
   return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
-// The text of the value of `key`: the last one, as parsers take it. text: valid JSON, an object.
+// The text of the value of `key`. text: valid JSON, an object, no key twice.
 std::string_view MemberText(std::string_view text, const char* key) {
   std::string_view found, token;
   bool inside = false;
@@ -187,7 +200,8 @@ std::string ParseInterface(const Node& node, std::string_view text, Model* model
 
   const std::string canonical = Canonical(interface);
   if (WithNumbersQuoted(text) != WithNumbersQuoted(canonical)) {
-    Bad("interface: expected exactly " + canonical + " (no other keys, numbers written the same way)");
+    Bad("interface: expected exactly " + Cut(canonical, 1000) +
+        " (no other keys, numbers written the same way)");
   }
   return canonical;
 }
@@ -210,7 +224,9 @@ Architecture ParseArchitecture(const Node& node) {
                                    {"denominator_floor", &a.denominator_floor},
                                    {"batch_norm_epsilon", &a.batch_norm_epsilon}}) {
     *field = node[key].Number();
-    if (!(*field > 0)) Bad(node[key].where + ": must be positive, got " + NumberText(*field));
+    if (!(*field > 0) || !Representable<float>(*field)) {
+      Bad(node[key].where + ": must be positive and finite in float32, got " + NumberText(*field));
+    }
   }
   if (a.denominator_floor < kSmallestFloor) {
     Bad("architecture.denominator_floor: must be at least " + NumberText(kSmallestFloor) + ", got " +
@@ -243,17 +259,30 @@ Interval ParseInterval(const Node& node) {
   return interval;
 }
 
+// Printable ASCII that stays in its folder and is not hidden.
+bool IsFileName(const std::string& name) {
+  return !name.empty() && name.size() <= 255 && name[0] != '.' &&
+         std::all_of(name.begin(), name.end(),
+                     [](char c) { return c >= ' ' && c <= '~' && c != '/' && c != '\\'; });
+}
+
 std::map<std::string, FileEntry> ParseFiles(const Node& node) {
   if (!node.value.is_object()) node.Expected("an object");
   std::map<std::string, FileEntry> files;
+  int64_t total = 0;
   for (const auto& [name, item] : node.value.items()) {
-    if (name.empty() || name[0] == '.' || name.find_first_of(std::string("/\\\0", 3)) != std::string::npos) {
-      Bad("files: " + json(name).dump() + " is not a plain file name");
-    }
+    if (!IsFileName(name)) Bad("files: " + Shown(json(name)) + " is not a plain file name");
     const Node file = node[name], hash = file["sha256"], bytes = file["bytes"];
     if (!hash.value.is_string() || !IsHexadecimal(hash.String(), 64)) hash.Expected("64 hexadecimal digits");
-    if (!bytes.value.is_number_unsigned()) bytes.Expected("a size");
+    if (!bytes.value.is_number_integer() || bytes.value.get<int64_t>() < 0 ||
+        bytes.value.get<int64_t>() > kMaxFilesBytes) {
+      bytes.Expected("a size of at most " + std::to_string(kMaxFilesBytes));
+    }
     files[name] = {hash.String(), bytes.value.get<uint64_t>()};
+    total += bytes.value.get<int64_t>();
+    if (total > kMaxFilesBytes) {
+      Bad("files: more than " + std::to_string(kMaxFilesBytes) + " bytes together");
+    }
   }
   return files;
 }
@@ -300,6 +329,12 @@ std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& 
 
 namespace {
 
+// Keys of the provenance that commands read as text, as ssr_bundle.contract._TEXTS.
+const std::set<std::string> kTexts = {
+    "command",       "data",  "data_name",     "data_sha256", "initial_weights_sha256",
+    "labels_sha256", "leak",  "licence",       "protocol",    "source",
+    "source_sha256", "split", "training_data", "weights"};
+
 constexpr double kSmallestRange = 1e-9, kLargestRange = 1e9, kLargestCorrection = 1e9;
 
 // A range a channel, or one for all channels.
@@ -337,9 +372,16 @@ std::vector<Layer> Layers(const Architecture& a) {
   return layers;
 }
 
+std::vector<std::string> Names(const std::vector<Layer>& layers) {
+  std::vector<std::string> names;
+  for (const Layer& layer : layers) names.push_back(layer.name);
+  return names;
+}
+
 std::map<std::string, std::vector<double>> ParseCorrection(const Node& node,
                                                            const std::vector<Layer>& layers) {
   std::map<std::string, std::vector<double>> corrections;
+  node.Only(Names(layers));
   for (const Layer& layer : layers) {
     const Node found = node[layer.name];
     const std::vector<double> values = found.Numbers();
@@ -360,7 +402,7 @@ std::map<std::string, std::vector<double>> ParseCorrection(const Node& node,
 // Hexadecimal digits of a bit a weight, the first the most significant, to whole bytes.
 std::vector<bool> ParseBits(const Node& node, size_t count) {
   const std::string& text = node.String();
-  const size_t digits = (count + 7) / 8 * 2;
+  const size_t digits = (count + 7) / 8 * 2, spare = digits * 4 - count;
   if (!IsHexadecimal(text, digits)) {
     Bad(node.where + ": expected " + std::to_string(digits) + " hexadecimal digits in lower case, got " +
         std::to_string(text.size()) + " characters");
@@ -371,6 +413,10 @@ std::vector<bool> ParseBits(const Node& node, size_t count) {
     const int value = digit <= '9' ? digit - '0' : digit - 'a' + 10;
     bits[i] = (value >> (3 - i % 4) & 1) != 0;
   }
+  const int last = spare == 0 ? 0 : std::stoi(text.substr(digits - 2), nullptr, 16);
+  if (last % (1 << spare) != 0) {
+    Bad(node.where + ": the " + std::to_string(spare) + " bits after the last weight's must be 0");
+  }
   return bits;
 }
 
@@ -378,44 +424,62 @@ std::optional<Quantization> ParseQuantization(const Node& node, const Architectu
   if (node.value.is_null()) return {};
   Quantization parsed;
   const Node ranges = node["ranges"], corrections = node["bias_correction"], rounding = node["rounding"];
+  ranges.Only({"x.0", "x.1", "x.2", "x.3"});
+  corrections.Only({"bf16", "int8"});
   for (int block = 0; block < kBlocks; ++block) {
     parsed.ranges[block] = ParseRange(ranges["x." + std::to_string(block)], architecture.width_x);
   }
-  const std::vector<Layer> layers = Layers(architecture);
+  std::vector<Layer> layers = Layers(architecture);
   parsed.int8 = ParseCorrection(corrections["int8"], layers);
   parsed.bf16 = ParseCorrection(corrections["bf16"], layers);
+  if (!node["calibration"].value.is_object()) node["calibration"].Expected("an object");
+  if (rounding.value.is_null()) return parsed;
+  layers.erase(std::remove_if(layers.begin(), layers.end(), [](const Layer& l) { return l.weights == 0; }),
+               layers.end());
+  rounding.Only(Names(layers));
   for (const Layer& layer : layers) {
-    if (rounding.value.is_null() || layer.weights == 0) continue;
     parsed.rounding[layer.name] = ParseBits(rounding[layer.name], layer.weights);
   }
   return parsed;
+}
+
+// Free text for readers, but for what commands read: each of those has its type, or is null.
+bool ParseProvenance(const Node& node) {
+  if (!node.value.is_object()) node.Expected("an object");
+  for (const auto& [key, value] : node.value.items()) {
+    const Node found{value, "provenance." + key};
+    if (value.is_null()) continue;
+    if (kTexts.count(key) != 0) found.String();
+    if (key == "metrics" && !value.is_object()) found.Expected("an object");
+    if (key == "synthetic" && !value.is_boolean()) found.Expected("true or false");
+  }
+  return node.value.value("synthetic", json()) == json(true);
 }
 
 // Fills what ParseContract does; text: as `node` was parsed from.
 void ParseRoot(const Node& node, const std::string& text, Model* model,
                std::map<std::string, FileEntry>* files) {
   const json& version = node["contract_version"].value;
-  if (version != kContractVersion) {
-    Bad("contract_version " + version.dump() + " is unknown, this version reads " +
+  if (!version.is_number_integer() || version != kContractVersion) {
+    Bad("contract_version " + Shown(version) + " is unknown, this version reads " +
         std::to_string(kContractVersion));
   }
   const std::string canonical = ParseInterface(node["interface"], MemberText(text, "interface"), model);
   const std::string& stated = node["interface_sha256"].String();
   model->interface_sha256 = Sha256Hex(canonical.data(), canonical.size());
   if (stated != model->interface_sha256) {
-    Bad("interface_sha256 is " + stated + ", but the interface hashes to " + model->interface_sha256);
+    Bad("interface_sha256 is " + ShownText(stated) + ", but the interface hashes to " +
+        model->interface_sha256);
   }
   model->name = node["name"].String();
   if (!IsName(model->name, true, "_.-")) {
-    Bad("name: " + json(model->name).dump() +
+    Bad("name: " + Shown(json(model->name)) +
         " cannot name a model, expected letters, digits, '_', '.', '-' (at most 64)");
   }
   model->architecture = ParseArchitecture(node["architecture"]);
   model->quantization = ParseQuantization(node["quantization"], model->architecture);
   model->interval = ParseInterval(node["interval"]);
-  const Node provenance = node["provenance"];
-  if (!provenance.value.is_object()) provenance.Expected("an object");
-  model->synthetic = provenance.value.value("synthetic", json()) == json(true);
+  model->synthetic = ParseProvenance(node["provenance"]);
   *files = ParseFiles(node["files"]);
 }
 
@@ -423,9 +487,8 @@ void ParseRoot(const Node& node, const std::string& text, Model* model,
 
 Status ParseContract(const std::string& text, Model* model, std::map<std::string, FileEntry>* files) {
   try {
-    if (NestsTooDeep(text)) Bad("nested more than " + std::to_string(kMaxJsonDepth) + " deep");
-    const json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (root.is_discarded()) Bad("not JSON");
+    json root;
+    SSR_RETURN_IF_ERROR(ParseJson(text, &root));
     ParseRoot({root, ""}, text, model, files);
     return {};
   } catch (const Fault& fault) {

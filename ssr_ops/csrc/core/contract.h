@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <map>
 #include <string>
@@ -13,6 +14,9 @@
 namespace ssr {
 
 constexpr int kContractVersion = 1;
+
+// What the files of a bundle may have together: no file is read that could not be a bundle's.
+constexpr int64_t kMaxFilesBytes = int64_t{1} << 30;
 
 struct FileEntry {
   std::string sha256;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <new>
 
 #include "core/engines.h"
 #include "core/fold.h"
@@ -57,6 +58,8 @@ Status Engine::Create(std::shared_ptr<const Model> model, const EngineOptions& o
                       std::unique_ptr<Engine>* engine) {
   try {
     return CreateUnguarded(std::move(model), options, engine);
+  } catch (const std::bad_alloc&) {
+    return {Code::kInternal, "the engine could not start: too little memory"};
   } catch (const std::exception& error) {
     return {Code::kInternal, std::string("the engine could not start: ") + error.what()};
   }

@@ -1,12 +1,11 @@
 #include "ssr/model.h"
 
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <exception>
-#include <fstream>
+#include <new>
 
 #include "core/contract.h"
+#include "core/regular_file.h"
 #include "core/safetensors.h"
 #include "ssr/sha256.h"
 
@@ -14,41 +13,57 @@ namespace ssr {
 namespace {
 
 constexpr char kContractFile[] = "contract.json";
-constexpr char kModelFile[] = "model.safetensors";
+constexpr char kModelFile[] = "model.safetensors", kGoldenFile[] = "golden.safetensors";
 
-Status ReadFile(const std::string& path, std::string* bytes) {
-  errno = 0;
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream) {
-    const int error = errno;
-    return {error == ENOENT || error == ENOTDIR ? Code::kNotFound : Code::kInvalidArgument,
-            path + ": " + (error != 0 ? std::strerror(error) : "cannot be opened")};
+// contract.json may have this many bytes: four times what the widest network's quantization takes.
+constexpr uint64_t kMaxContractBytes = 16 << 20;
+constexpr size_t kBlockBytes = 1 << 20;
+
+Status ReadContract(const std::string& path, std::string* text) {
+  RegularFile file;
+  SSR_RETURN_IF_ERROR(file.Open(path));
+  if (file.size() > kMaxContractBytes) {
+    return {Code::kInvalidArgument, path + ": " + std::to_string(file.size()) + " bytes, expected at most " +
+                                        std::to_string(kMaxContractBytes)};
   }
-  char buffer[1 << 14];
-  do {
-    stream.read(buffer, sizeof(buffer));
-    bytes->append(buffer, static_cast<size_t>(stream.gcount()));
-  } while (stream);
-  if (stream.bad()) return {Code::kInvalidArgument, path + ": cannot be read, expected a file"};
+  text->resize(file.size() + 1);
+  size_t read = 0;
+  SSR_RETURN_IF_ERROR(file.Read(text->data(), text->size(), &read));
+  if (read != file.size()) return {Code::kInvalidArgument, path + ": changed while it was read"};
+  text->resize(read);
   return {};
 }
 
-// The file's content, if it is what the contract pins.
+// Checks that the file is what the contract pins; its content goes to `bytes` if given.
 Status ReadPinned(const std::string& path, const FileEntry& entry, std::string* bytes) {
-  const Status read = ReadFile(path, bytes);
-  if (read.code() == Code::kNotFound) {
+  RegularFile file;
+  const Status opened = file.Open(path);
+  if (opened.code() == Code::kNotFound) {
     return {Code::kNotFound, path + ": missing, but the contract lists it"};
   }
-  SSR_RETURN_IF_ERROR(read);
-  if (bytes->size() != entry.bytes) {
-    return {Code::kInvalidArgument, path + ": " + std::to_string(bytes->size()) +
-                                        " bytes, the contract says " + std::to_string(entry.bytes) +
-                                        ": truncated or altered"};
+  SSR_RETURN_IF_ERROR(opened);
+  uint64_t size = file.size();
+  Sha256 hash;
+  if (size == entry.bytes) {
+    std::string block(kBlockBytes, 0);
+    if (bytes != nullptr) bytes->reserve(size);
+    size_t read = 0;
+    size = 0;
+    do {
+      SSR_RETURN_IF_ERROR(file.Read(block.data(), block.size(), &read));
+      hash.Update(block.data(), read);
+      if (bytes != nullptr) bytes->append(block, 0, read);
+      size += read;
+    } while (read == block.size() && size <= entry.bytes);
   }
-  const std::string hash = Sha256Hex(bytes->data(), bytes->size());
-  if (hash != entry.sha256) {
+  if (size != entry.bytes) {
+    return {Code::kInvalidArgument, path + ": " + std::to_string(size) + " bytes, the contract says " +
+                                        std::to_string(entry.bytes) + ": truncated or altered"};
+  }
+  const std::string found = hash.Hex();
+  if (found != entry.sha256) {
     return {Code::kInvalidArgument,
-            path + ": sha256 " + hash + ", the contract says " + entry.sha256 + ": altered"};
+            path + ": sha256 " + found + ", the contract says " + entry.sha256 + ": altered"};
   }
   return {};
 }
@@ -78,7 +93,7 @@ Status LoadUnguarded(const std::string& folder, std::shared_ptr<const Model>* mo
   auto loaded = std::make_shared<Model>();
   std::string contract_text;
   const std::string contract_path = folder + "/" + kContractFile;
-  const Status read = ReadFile(contract_path, &contract_text);
+  const Status read = ReadContract(contract_path, &contract_text);
   if (read.code() == Code::kNotFound) {
     return {Code::kNotFound, folder + ": no " + kContractFile + " in it, expected a bundle folder"};
   }
@@ -86,14 +101,14 @@ Status LoadUnguarded(const std::string& folder, std::shared_ptr<const Model>* mo
   std::map<std::string, FileEntry> files;
   const Status contract = ParseContract(contract_text, loaded.get(), &files);
   if (!contract.ok()) return {contract.code(), contract_path + ": " + contract.message()};
-  if (files.count(kModelFile) == 0) {
-    return {Code::kInvalidArgument, contract_path + ": files: " + kModelFile + " is not listed"};
+  for (const char* required : {kModelFile, kGoldenFile}) {
+    if (files.count(required) == 0) {
+      return {Code::kInvalidArgument, contract_path + ": files: " + required + " is not listed"};
+    }
   }
   std::string weights;
   for (const auto& [name, entry] : files) {
-    std::string bytes;
-    SSR_RETURN_IF_ERROR(ReadPinned(folder + "/" + name, entry, &bytes));
-    if (name == kModelFile) weights = std::move(bytes);
+    SSR_RETURN_IF_ERROR(ReadPinned(folder + "/" + name, entry, name == kModelFile ? &weights : nullptr));
   }
   loaded->weights_sha256 = files[kModelFile].sha256;
   Status parsed = ParseSafetensors(weights, &loaded->parameters);
@@ -108,6 +123,8 @@ Status LoadUnguarded(const std::string& folder, std::shared_ptr<const Model>* mo
 Status Model::Load(const std::string& folder, std::shared_ptr<const Model>* model) {
   try {
     return LoadUnguarded(folder, model);
+  } catch (const std::bad_alloc&) {
+    return {Code::kInternal, folder + ": too little memory to load it"};
   } catch (const std::exception& error) {
     return {Code::kInternal, folder + ": loading failed: " + error.what()};
   }

@@ -6,7 +6,7 @@
 #include <tuple>
 #include <vector>
 
-#include "core/json_text.h"
+#include "core/strict_json.h"
 
 namespace ssr {
 namespace {
@@ -21,6 +21,13 @@ bool ReadCount(const json& value, uint64_t* count) {
   return true;
 }
 
+constexpr uint64_t kMaxHeaderBytes = 16 << 20;
+
+bool IsMetadata(const json& value) {
+  return value.is_object() &&
+         std::all_of(value.begin(), value.end(), [](const json& text) { return text.is_string(); });
+}
+
 struct Entry {
   std::string name;
   std::vector<int64_t> shape;
@@ -28,36 +35,36 @@ struct Entry {
 };
 
 Status ParseEntry(const std::string& name, const json& fields, uint64_t data_size, Entry* entry) {
-  if (!fields.is_object() || !fields.contains("dtype") || !fields.contains("shape") ||
+  if (!fields.is_object() || fields.size() != 3 || !fields.contains("dtype") || !fields.contains("shape") ||
       !fields.contains("data_offsets")) {
-    return Bad("header entry '" + name + "' must have dtype, shape and data_offsets");
+    return Bad("header entry '" + name + "' must have dtype, shape and data_offsets, and nothing else");
   }
   if (!fields["dtype"].is_string() || fields["dtype"] != "F32") {
-    return Bad(name + " has dtype " + fields["dtype"].dump() + ", expected \"F32\"");
+    return Bad(name + " has dtype " + Shown(fields["dtype"]) + ", expected \"F32\"");
   }
   const json& shape = fields["shape"];
   const json& offsets = fields["data_offsets"];
-  if (!shape.is_array() || shape.size() > 8) return Bad(name + ": shape " + shape.dump() + " is not a shape");
+  if (!shape.is_array() || shape.size() > 8) return Bad(name + ": shape " + Shown(shape) + " is not a shape");
   uint64_t count = 1;
   entry->name = name;
   for (const json& value : shape) {
     uint64_t size = 0;
     if (!ReadCount(value, &size) || (size != 0 && count > data_size / size)) {
-      return Bad(name + ": shape " + shape.dump() + " does not fit the file");
+      return Bad(name + ": shape " + Shown(shape) + " does not fit the file");
     }
     count *= size;
     entry->shape.push_back(static_cast<int64_t>(size));
   }
   if (!offsets.is_array() || offsets.size() != 2 || !ReadCount(offsets[0], &entry->begin) ||
       !ReadCount(offsets[1], &entry->end)) {
-    return Bad(name + ": data_offsets " + offsets.dump() + ", expected [begin, end]");
+    return Bad(name + ": data_offsets " + Shown(offsets) + ", expected [begin, end]");
   }
   if (entry->begin > entry->end || entry->end > data_size) {
-    return Bad(name + ": data_offsets " + offsets.dump() + " lie outside the " + std::to_string(data_size) +
+    return Bad(name + ": data_offsets " + Shown(offsets) + " lie outside the " + std::to_string(data_size) +
                " bytes of data");
   }
   if (entry->end - entry->begin != count * sizeof(float)) {
-    return Bad(name + ": data_offsets " + offsets.dump() + " hold " +
+    return Bad(name + ": data_offsets " + Shown(offsets) + " hold " +
                std::to_string(entry->end - entry->begin) + " bytes, its shape needs " +
                std::to_string(count * sizeof(float)));
   }
@@ -76,23 +83,26 @@ Status ParseSafetensors(const std::string& bytes, std::map<std::string, Tensor>*
   uint64_t header_size = 0;
   if (bytes.size() < 8) return Bad("not a safetensors file: shorter than its header length");
   for (int i = 7; i >= 0; --i) header_size = header_size << 8 | static_cast<uint8_t>(bytes[i]);
-  if (header_size > bytes.size() - 8) {
+  if (header_size > std::min<uint64_t>(bytes.size() - 8, kMaxHeaderBytes)) {
     return Bad("not a safetensors file: a header of " + std::to_string(header_size) + " bytes in a file of " +
-               std::to_string(bytes.size()));
+               std::to_string(bytes.size()) + ", expected at most " + std::to_string(kMaxHeaderBytes));
   }
   const char* const data = bytes.data() + 8 + header_size;
-  if (NestsTooDeep({bytes.data() + 8, static_cast<size_t>(header_size)})) {
-    return Bad("not a safetensors file: its header nests more than " + std::to_string(kMaxJsonDepth) +
-               " deep");
+  if (header_size == 0 || bytes[8] != '{') {
+    return Bad("not a safetensors file: the header is not a JSON object");
   }
-  const json header = json::parse(bytes.data() + 8, data, nullptr, /*allow_exceptions=*/false);
-  if (!header.is_object()) return Bad("not a safetensors file: the header is not a JSON object");
+  json header;
+  const Status parsed = ParseJson({bytes.data() + 8, static_cast<size_t>(header_size)}, &header);
+  if (!parsed.ok()) return Bad("not a safetensors file: its header: " + parsed.message());
   const uint64_t data_size = bytes.size() - 8 - header_size;
   std::vector<Entry> entries;
   for (const auto& [name, fields] : header.items()) {
-    if (name == "__metadata__") continue;
+    if (name == "__metadata__") {
+      if (!IsMetadata(fields)) return Bad("__metadata__: expected texts by name, got " + Shown(fields));
+      continue;
+    }
     entries.emplace_back();
-    SSR_RETURN_IF_ERROR(ParseEntry(name, fields, data_size, &entries.back()));
+    SSR_RETURN_IF_ERROR(ParseEntry(ShownText(name), fields, data_size, &entries.back()));
   }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);

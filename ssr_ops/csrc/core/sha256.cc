@@ -1,5 +1,6 @@
 #include "ssr/sha256.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -45,26 +46,41 @@ void Compress(const uint8_t* block, uint32_t state[8]) {
 
 }  // namespace
 
-std::string Sha256Hex(const void* data, size_t size) {
-  uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                       0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+void Sha256::Update(const void* data, size_t size) {
   const uint8_t* bytes = static_cast<const uint8_t*>(data);
-  const size_t whole = size / 64 * 64;
-  for (size_t i = 0; i < whole; i += 64) Compress(bytes + i, state);
-  uint8_t tail[128] = {};
-  const size_t rest = size - whole;
-  if (rest > 0) std::memcpy(tail, bytes + whole, rest);
-  tail[rest] = 0x80;
-  const size_t padded = rest < 56 ? 64 : 128;
-  const uint64_t bits = uint64_t{size} * 8;
-  for (int i = 0; i < 8; ++i) tail[padded - 1 - i] = static_cast<uint8_t>(bits >> (8 * i));
-  for (size_t i = 0; i < padded; i += 64) Compress(tail + i, state);
+  const size_t open = size_ % sizeof(open_);
+  size_ += size;
+  if (open > 0) {
+    const size_t fill = std::min(size, sizeof(open_) - open);
+    std::memcpy(open_ + open, bytes, fill);
+    if (open + fill < sizeof(open_)) return;
+    Compress(open_, state_);
+    bytes += fill;
+    size -= fill;
+  }
+  for (; size >= sizeof(open_); bytes += sizeof(open_), size -= sizeof(open_)) Compress(bytes, state_);
+  if (size > 0) std::memcpy(open_, bytes, size);
+}
+
+std::string Sha256::Hex() {
+  const uint64_t bits = size_ * 8;
+  const size_t rest = size_ % sizeof(open_);
+  uint8_t tail[128] = {0x80};
+  const size_t padding = (rest < 56 ? 64 : 128) - rest;
+  for (int i = 0; i < 8; ++i) tail[padding - 1 - i] = static_cast<uint8_t>(bits >> (8 * i));
+  Update(tail, padding);
   static const char kDigits[] = "0123456789abcdef";
   std::string hex;
-  for (const uint32_t word : state) {
+  for (const uint32_t word : state_) {
     for (int shift = 28; shift >= 0; shift -= 4) hex += kDigits[(word >> shift) & 15];
   }
   return hex;
+}
+
+std::string Sha256Hex(const void* data, size_t size) {
+  Sha256 hash;
+  hash.Update(data, size);
+  return hash.Hex();
 }
 
 }  // namespace ssr
