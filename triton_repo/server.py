@@ -443,8 +443,8 @@ class Server:
         version = str(self.control.metadata()["version"])
         if is_unsafe(version) and not port_chooser.is_loopback(self.host):
             self._tell(
-                f"tritonserver {version} on {self.host} has published holes and loses memory to compressed "
-                f"requests (docs/operations.md, Security): use a container from {SAFE_RELEASE} on"
+                f"tritonserver {version} on {self.host} has published holes (docs/operations.md, Security): "
+                f"use a container from {SAFE_RELEASE} on"
             )
 
     def _keep_key(self, port: int) -> None:
