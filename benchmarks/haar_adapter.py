@@ -137,7 +137,7 @@ def same_face(ours: Box, theirs: Box) -> bool:
 
 def overlap(a: Box, b: Box) -> float:
     """Intersection over union of what the contract cuts for the two boxes."""
-    m, n = Crop().margin
+    m, n = Crop().margin[:2]
     p, q = ((x - m * w, y - n * h, (1 + 2 * m) * w, (1 + 2 * n) * h) for x, y, w, h in (a, b))
     return intersection_over_union(p, q)
 

@@ -18,11 +18,14 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, cast
 
-from ssr_bundle import strict_json
+from ssr_bundle import alignment, strict_json
+from ssr_bundle.alignment import Points
 from ssr_bundle.errors import SsrError
 from ssr_bundle.shown import cut, printable_json, shown
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSIONS = (1, 2)
+"""What is read. A contract is written in the oldest version that can say it: 1, but for crops that need 2."""
+
 IMAGE_SIZE = 64
 """Height and width of a crop in pixels: the size the network's levels are made for (paper 4.1)."""
 
@@ -251,39 +254,139 @@ class Input(_Part):
 
 
 @dataclass(frozen=True)
-class Crop(_Part):
-    """How a face is cut from a picture, leaving nothing to guess.
+class Template:
+    """Where the five landmarks of an aligned face lie: ``points`` in the order of
+    :data:`ssr_bundle.alignment.NAMES`, x and y in pixels of a picture of ``size`` x ``size``, whose first
+    pixel covers 0 to 1."""
 
-    ``box``: the detector whose boxes (x, y, w, h in pixels) the margins are measured on.
-    ``margin``: added on each side, in box widths (first) and heights (second).
-    ``rounding`` ``floor-inclusive``: the cut covers pixel columns floor(x - m*w) to
-    floor(x + w + m*w), both included, rows alike (the released demos).
-    ``border`` ``clip``: the cut is clipped to the picture, the face is not padded.
-    ``interpolation`` ``bilinear``: half-pixel centres, no anti-aliasing, as ``cv2.INTER_LINEAR``.
-    ``alignment``: ``none``, or five-point similarity (not in contract version 1's released networks).
+    points: Points
+    size: int
+
+
+@dataclass(frozen=True)
+class Crop:
+    """How a face is cut from a picture, leaving nothing to guess: by the margins of its box, or aligned.
+
+    ``box``: the detector whose boxes (x, y, w, h in pixels), or landmarks, are meant.
+    ``margin``: what is added on the left, top, right and bottom, in box widths and heights; a negative one
+    cuts into the box. Two numbers are for both sides. Rounding is ``floor-inclusive``: the cut covers the pixel columns floor(x - left * w)
+    to floor(x + w + right * w), both included, rows alike (the released demos).
+    ``border``: beyond the picture, ``clip`` cuts less (the face is stretched), ``replicate`` repeats the last
+    pixel, ``constant`` is black.
+    ``template``: a similarity brings the detector's five landmarks there (:mod:`ssr_bundle.alignment`); the
+    margin means nothing then, and is left at its default.
+    Pixels are interpolated bilinearly at half-pixel centres, without anti-aliasing (``cv2.INTER_LINEAR``).
+
+    Raises :class:`ContractError` for margins that leave a box no face, and a template that is none.
     """
 
     box: str = "yunet"
-    margin: tuple[float, float] = (0.4, 0.4)
-    rounding: str = "floor-inclusive"
+    margin: tuple[float, ...] = (0.4, 0.4)
     border: str = "clip"
-    interpolation: str = "bilinear"
-    alignment: str = "none"
+    template: Template | None = None
+
+    def __post_init__(self) -> None:
+        for key, value, known in (("box", self.box, BOXES), ("border", self.border, BORDERS)):
+            _choice(value, known, f"interface.crop.{key}")
+        low, high = MARGINS
+        margin = tuple(map(float, self.margin))
+        margin = margin * 2 if len(margin) == 2 else margin
+        object.__setattr__(self, "margin", margin)
+        if len(margin) != 4 or not all(low <= m <= high for m in margin):
+            raise _no_margin(margin)
+        left, top, right, bottom = self.margin
+        if min(1 + left + right, 1 + top + bottom) < LEAST_OF_BOX:
+            raise ContractError(
+                f"interface.crop.margin: {shown(list(margin))} leaves less than {LEAST_OF_BOX:g} of a box's "
+                "width or height"
+            )
+        if self.template is not None:
+            self._check_template(self.template)
+
+    def _check_template(self, template: Template) -> None:
+        low, high = TEMPLATE_SIZES
+        if not low <= template.size <= high:
+            raise ContractError(f"interface.crop.size: must lie in {low}..{high} pixels, got {template.size}")
+        try:
+            points = alignment.check_points(template.points, "interface.crop.template")
+        except SsrError as error:
+            raise ContractError(str(error)) from None
+        if any(not -template.size <= v <= 2 * template.size for point in points for v in point):
+            raise ContractError(
+                f"interface.crop.template: expected points in {-template.size}..{2 * template.size}"
+            )
+        if self.border == "clip":
+            raise ContractError("interface.crop.border: an aligned crop cannot be clipped")
+        object.__setattr__(self, "template", Template(points, template.size))
+
+    @property
+    def alignment(self) -> str:
+        """``none``, or ``similarity`` where there is a template."""
+        return "none" if self.template is None else "similarity"
+
+    @property
+    def contract_version(self) -> int:
+        """The version of the contract that can say this crop: the oldest that can."""
+        left, top, right, bottom = self.margin
+        plain = self.border == "clip" and (left, top) == (right, bottom) and min(left, top) >= 0
+        return 1 if plain else 2
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"box": self.box}
+        if self.template is None:
+            data["margin"] = list(self.margin[:2] if self.contract_version == 1 else self.margin)
+            data["rounding"] = "floor-inclusive"
+        data |= {"border": self.border, "interpolation": "bilinear", "alignment": self.alignment}
+        if self.template is not None:
+            data |= {"template": [list(p) for p in self.template.points], "size": self.template.size}
+        return data
+
+    def describe(self) -> str:
+        """In a few words."""
+        border = {"clip": "clipped at the border", "replicate": "border repeated", "constant": "border black"}
+        left, top, right, bottom = self.margin
+        how = f"{self.box} box + {left:g} left, {top:g} top, {right:g} right, {bottom:g} bottom"
+        if (left, top) == (right, bottom):
+            how = f"{self.box} box + {left:g} x {top:g} on each side"
+        if self.template is not None:
+            how = f"aligned by {self.box}'s five landmarks"
+        return f"{how}, {border[self.border]}"
 
     @classmethod
     def from_json(cls, data: Any) -> Crop:
         block = _Fields(data, "interface.crop")
+        block.choice("interpolation", "bilinear")
+        kind = block.choice("alignment", "none", "similarity")
+        box, border = block.choice("box", *BOXES), block.choice("border", *BORDERS)
+        if kind == "similarity":
+            points = [_pair(p, "interface.crop.template") for p in block.list("template")]
+            return cls(box, border=border, template=Template(tuple(points), block.whole("size")))
+        block.choice("rounding", "floor-inclusive")
         margin = block.list("margin")
-        if len(margin) != 2 or not all(_is_number(m) and 0 <= m <= 4 for m in margin):
-            raise ContractError(f"interface.crop.margin: expected two numbers in 0..4, got {shown(margin)}")
-        return cls(
-            box=block.choice("box", "yunet", "haar"),
-            margin=(float(margin[0]), float(margin[1])),
-            rounding=block.choice("rounding", "floor-inclusive"),
-            border=block.choice("border", "clip"),
-            interpolation=block.choice("interpolation", "bilinear"),
-            alignment=block.choice("alignment", "none"),
-        )
+        if not all(map(_is_number, margin)):
+            raise _no_margin(margin)
+        return cls(box, cast(Any, tuple(margin)), border)
+
+
+def _no_margin(given: Sequence[Any]) -> ContractError:
+    low, high = MARGINS
+    return ContractError(
+        f"interface.crop.margin: expected two numbers in 0..{high:g} (version 1), or four in "
+        f"{low:g}..{high:g} (left, top, right, bottom), got {shown(list(given))}"
+    )
+
+
+BOXES = ("yunet", "haar")
+BORDERS = ("clip", "replicate", "constant")
+
+MARGINS = (-0.9, 4.0)
+"""Within which a margin lies, in box widths or heights."""
+
+LEAST_OF_BOX = 0.1
+"""What margins must leave of a box's width and height."""
+
+TEMPLATE_SIZES = (8, 4096)
+"""Least and largest side of the picture that a template's points are of, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -321,7 +424,7 @@ class Interface:
     output: Output = field(default_factory=Output)
 
     def to_json(self) -> dict[str, Any]:
-        parts: dict[str, _Part] = {"input": self.input, "crop": self.crop, "output": self.output}
+        parts: dict[str, Any] = {"input": self.input, "crop": self.crop, "output": self.output}
         return {name: part.to_json() for name, part in parts.items()}
 
     @classmethod
@@ -467,7 +570,7 @@ class Contract:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "contract_version": CONTRACT_VERSION,
+            "contract_version": self.interface.crop.contract_version,
             "name": self.name,
             "interface": self.interface.to_json(),
             "interface_sha256": self.interface.sha256,
@@ -496,11 +599,11 @@ class Contract:
     def _from_json(cls, data: Any, as_text: Any) -> Contract:
         block = _Fields(data, "contract")
         version = block["contract_version"]
-        if not _same(version, CONTRACT_VERSION):
-            raise ContractError(
-                f"contract_version {shown(version)} is unknown, this version reads {CONTRACT_VERSION}"
-            )
+        if not any(_same(version, known) for known in CONTRACT_VERSIONS):
+            raise ContractError(f"contract_version {shown(version)} is unknown, expected 1 or 2")
         interface = Interface.from_json(block["interface"])
+        if version != (needed := interface.crop.contract_version):
+            raise ContractError(f"contract_version {version}: this interface.crop is one of version {needed}")
         canonical = canonical_json(interface.to_json())
         written = (canonical_json(block["interface"]), as_text["interface"])
         if written != (canonical, _numbers_as_text(canonical)):
@@ -670,11 +773,7 @@ class _Fields:
         return value
 
     def choice(self, key: str, *choices: str) -> str:
-        value = self[key]
-        if value not in choices:
-            expected = ", ".join(choices)
-            raise ContractError(f"{self.where}.{key}: {shown(value)} is unknown, expected one of {expected}")
-        return str(value)
+        return _choice(self[key], choices, f"{self.where}.{key}")
 
     def name(self) -> str:
         """The field ``name``, a tensor's."""
@@ -682,6 +781,18 @@ class _Fields:
         if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", value):
             raise ContractError(f"{self.where}.name: {shown(value)} cannot name a tensor")
         return value
+
+
+def _choice(value: Any, choices: Sequence[str], where: str) -> str:
+    if value not in choices:
+        raise ContractError(f"{where}: {shown(value)} is unknown, expected one of {', '.join(choices)}")
+    return str(value)
+
+
+def _pair(value: Any, where: str) -> tuple[float, float]:
+    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
+        raise ContractError(f"{where}: expected points as two numbers, got {shown(value)}")
+    return float(value[0]), float(value[1])
 
 
 def _whole(value: Any, where: str) -> int:

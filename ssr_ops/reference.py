@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssr_bundle import sampling
+from ssr_bundle.alignment import Points
 from ssr_bundle.contract import BLOCKS, IMAGE_SIZE, Architecture, Contract, Crop, Interval
-from ssr_bundle.crop import cuts
+from ssr_bundle.crop import align, cuts
 
 Array = NDArray[np.float64]
 Parameters = Mapping[str, NDArray[Any]]
@@ -144,35 +146,20 @@ def interval(calibrated: Interval, value: Array, clip: tuple[float, float]) -> A
     return ends
 
 
-def crop_faces(picture: NDArray[np.uint8], boxes: ArrayLike, crop: Crop) -> NDArray[np.uint8]:
+def crop_faces(
+    picture: NDArray[np.uint8], boxes: ArrayLike, crop: Crop, landmarks: Sequence[Points] | None = None
+) -> NDArray[np.uint8]:
     """Cut faces as the contract's ``crop`` says: picture (H, W, 3), boxes (M, 4) as x, y, w, h.
 
-    Returns (M, 64, 64, 3) in the picture's colour order. Raises ``SsrError`` for a box that is
-    not finite, has no area, or does not meet the picture.
+    An aligned crop goes by the ``landmarks`` of the M faces alone. Returns (M, 64, 64, 3) in the picture's
+    colour order. Raises ``SsrError`` for a box that is not finite, has no area, or does not meet the picture,
+    and for landmarks that are missing or on one line.
     """
     faces = np.asarray(boxes, np.float64).reshape(-1, 4)
-    parts = cuts(faces.tolist(), crop, *picture.shape[:2])
-    return np.array([resize(picture[part]) for part in parts], np.uint8).reshape(
-        -1, IMAGE_SIZE, IMAGE_SIZE, 3
-    )
-
-
-def resize(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) to (64, 64, 3): bilinear, half-pixel centres, in the 11-bit fixed point of
-    ``cv2.resize(..., interpolation=cv2.INTER_LINEAR)`` on bytes, to the last bit."""
-    y0, y1, b0, b1 = _linear(picture.shape[0])
-    x0, x1, a0, a1 = _linear(picture.shape[1])
-    rows = picture.astype(np.int64)
-    rows = (rows[:, x0] * a0[:, None] + rows[:, x1] * a1[:, None]) >> 4
-    upper, lower = rows[y0] * b0[:, None, None], rows[y1] * b1[:, None, None]
-    return (((upper >> 16) + (lower >> 16) + 2) >> 2).astype(np.uint8)
-
-
-def _linear(size: int) -> tuple[NDArray[np.int64], ...]:
-    """For each of the 64 target pixels: its two source pixels and their weights in 1/2048."""
-    where = ((np.arange(IMAGE_SIZE) + 0.5) * (1.0 / (IMAGE_SIZE / size)) - 0.5).astype(np.float32)
-    first = np.floor(where).astype(np.int64)
-    weight = where - first.astype(np.float32)
-    near = np.rint((np.float32(1) - weight) * np.float32(2048)).astype(np.int64)
-    far = np.rint(weight * np.float32(2048)).astype(np.int64)
-    return np.clip(first, 0, size - 1), np.clip(first + 1, 0, size - 1), near, far
+    if crop.template is None:
+        parts = cuts(faces.tolist(), crop, *picture.shape[:2])
+        made = [sampling.resized(picture, part, crop.border, IMAGE_SIZE) for part in parts]
+    else:
+        grids = align(landmarks, len(faces), crop.template, IMAGE_SIZE)
+        made = [sampling.aligned(picture, grid, crop.border, IMAGE_SIZE) for grid in grids]
+    return np.array(made, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)

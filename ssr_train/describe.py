@@ -22,13 +22,12 @@ def describe(bundle: Bundle, checks: Sequence[Replay], full: bool) -> None:
     )
     kind = "general network, probability of male" if interface.output.name == "male" else "age network"
     low, high = interface.output.clip
-    margin = " x ".join(f"{m:g}" for m in interface.crop.margin)
     rows = [
         ("bundle", f"{bundle.path} ({contract.name})"),
         ("network", f"SSR-Net {tuple(a.stages)}, {kind}, V = {a.value_range:g}"),
         ("numbers", f"{stored:,} stored, {stored - statistics:,} of them trained"),
         ("input", f"{interface.input.name}: 64 x 64, {interface.input.colour.upper()}, bytes 0..255"),
-        ("crop", f"{interface.crop.box} box + {margin} on each side, {interface.crop.interpolation}"),
+        ("crop", interface.crop.describe()),
         ("output", f"{interface.output.name}, {interface.output.unit}, clipped to {low:g}..{high:g}"),
         *(("golden" if i == 0 else "", _golden(check, interface)) for i, check in enumerate(checks)),
         ("weights", f"sha256 {contract.weights_sha256}"),

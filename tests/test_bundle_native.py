@@ -142,7 +142,8 @@ def test_contract_is_not_one(bundle: Path, content: bytes) -> None:
 
 
 CONTRACT_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "version": (set_in("contract_version", value=2), "contract_version 2 is unknown, this version reads 1"),
+    "version": (set_in("contract_version", value=3), "contract_version 3 is unknown, expected 1 or 2"),
+    "version of the crop": (set_in("contract_version", value=2), "this interface.crop is one of version 1"),
     "version text": (set_in("contract_version", value="1"), 'contract_version "1" is unknown'),
     "no version": (lambda c: c.pop("contract_version"), "'contract_version' is missing"),
     "no interface": (lambda c: c.pop("interface"), "'interface' is missing"),

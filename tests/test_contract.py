@@ -70,7 +70,7 @@ def test_output_follows_from_the_value_range() -> None:
 
 
 BROKEN: list[tuple[str, Any, str]] = [
-    ("contract_version", 2, "contract_version 2 is unknown"),
+    ("contract_version", 3, "contract_version 3 is unknown"),
     ("name", "a model", "cannot name a model"),
     ("name", "../escape", "cannot name a model"),
     ("interface_sha256", "0" * 64, "but the interface hashes to"),

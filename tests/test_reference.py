@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from random_bundles import random_parameters
 from tolerances import OFFICIAL
 
+from ssr_bundle import sampling
 from ssr_bundle.bundle import read_bundle
 from ssr_bundle.contract import Architecture, Crop
+from ssr_bundle.crop import Part
 from ssr_ops import reference
 from ssr_train.model import load_model
 
@@ -122,7 +124,8 @@ def test_the_floor_bounds_the_denominator() -> None:
 def test_resize_is_opencv_bit_for_bit(height: int, width: int, seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     expected = cv2.resize(picture, (64, 64), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_array_equal(reference.resize(picture), expected)
+    whole = Part(range(height), range(width))
+    np.testing.assert_array_equal(sampling.resized(picture, whole, "clip", 64), expected)
 
 
 def test_crop_is_the_released_demos() -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.alignment import Points
 from ssr_bundle.crop import Box
 from ssr_client.crops import Picture
 from ssr_client.errors import BadInput
@@ -16,8 +17,7 @@ from ssr_client.errors import BadInput
 DETECTORS = ("auto", "yunet", "haar")
 """Detectors that have a name; ``auto`` is the better of the others that is here."""
 
-Landmarks = tuple[tuple[float, float], ...]
-"""Right eye, left eye, nose tip, right and left mouth corner (the person's right), as x, y in pixels."""
+Landmarks = Points
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ssr_bundle.contract import IMAGE_SIZE, Interface
 from ssr_bundle.crop import Box
 from ssr_bundle.disk import need_folder
 from ssr_bundle.errors import SsrError
+from ssr_client.faces import Landmarks
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -102,8 +103,15 @@ def gather(
                 continue
             boxes, _ = finder.cut(picture, detections, interface)
             found = len(boxes)
-            moved = [box for b in boxes for box in (b, *(_jitter(b, rng) for _ in range(jitter)))]
-            cut = in_colour(crop_faces(picture, moved, interface.crop), "bgr", interface.input.colour)
+            moved = [
+                _moved(box, face.landmarks, rng if again else None)
+                for box, face in zip(boxes, detections, strict=True)
+                for again in range(1 + jitter)
+            ]
+            cut = crop_faces(
+                picture, [box for box, _ in moved], interface.crop, landmarks=[points for _, points in moved]
+            )
+            cut = in_colour(cut, "bgr", interface.input.colour)
             mirrored = rng.random(len(cut)) < 0.5
             mirrored[:: jitter + 1] = False
             cut = np.where(mirrored[:, None, None, None], cut[:, :, ::-1], cut)
@@ -126,9 +134,17 @@ def enough(crops: Crops, what: str | os.PathLike[str]) -> None:
         )
 
 
-def _jitter(box: Box, rng: np.random.Generator) -> Box:
+def _moved(
+    box: Box, landmarks: Landmarks | None, rng: np.random.Generator | None
+) -> tuple[Box, Landmarks | None]:
+    """A face shifted and scaled by chance; as it is without ``rng``."""
+    if rng is None:
+        return box, landmarks
     x, y, w, h = box
     scale = float(np.exp(rng.uniform(-0.12, 0.12)))
     dx, dy = rng.uniform(-0.08, 0.08, 2).tolist()
     cx, cy = x + (0.5 + dx) * w, y + (0.5 + dy) * h
-    return (cx - scale * w / 2, cy - scale * h / 2, scale * w, scale * h)
+    points = landmarks and tuple(
+        (cx + (px - x - w / 2) * scale, cy + (py - y - h / 2) * scale) for px, py in landmarks
+    )
+    return (cx - scale * w / 2, cy - scale * h / 2, scale * w, scale * h), points

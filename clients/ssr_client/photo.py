@@ -11,6 +11,7 @@ from ssr_bundle.crop import Box
 from ssr_client import detectors
 from ssr_client.crops import Picture, in_colour
 from ssr_client.detectors import BoxConventionWarning
+from ssr_client.errors import BadInput
 from ssr_client.faces import Detection, Detector, check_detector
 from ssr_client.preprocess import as_bgr, crop_faces
 
@@ -45,7 +46,13 @@ class Finder:
         self, picture: Picture, found: list[Detection], interface: Interface
     ) -> tuple[list[Box], Picture]:
         """Boxes in the contract's convention, and the crops (M, 64, 64, 3) in its colour order."""
-        have, want = self.detector.box_convention, interface.crop.box
+        crop, landmarks = interface.crop, [detection.landmarks for detection in found]
+        have, want = self.detector.box_convention, crop.box
+        if crop.template is not None and None in landmarks:
+            raise BadInput(
+                f"the network wants faces aligned by five landmarks of {want}, the detector ({have}) "
+                "gives none: use detector 'yunet'"
+            )
         if found and not detectors.has_adapter(have, want) and want not in self._warned:
             self._warned.add(want)
             warnings.warn(
@@ -55,5 +62,5 @@ class Finder:
                 stacklevel=7,  # who called predict_photo
             )
         boxes = [detectors.to_convention(d.box, have, want) for d in found]
-        crops = crop_faces(picture, boxes, interface.crop)
+        crops = crop_faces(picture, boxes, crop, landmarks=landmarks)
         return boxes, in_colour(crops, "bgr", interface.input.colour)

@@ -66,14 +66,12 @@ def _network(bundle: Bundle) -> list[str]:
     contract = bundle.contract
     architecture, output = contract.architecture, contract.interface.output
     crop = contract.interface.crop
-    margin = " x ".join(f"{m:g}" for m in crop.margin)
     what = "age in years" if output.unit == "years" else f"{output.unit} of {output.name}"
     return [
         f"network: SSR-Net (Yang et al., IJCAI 2018), stages {list(architecture.stages)}, V = "
         f"{architecture.value_range:g}",
         f"answers: {what}, clipped to {output.clip[0]:g}..{output.clip[1]:g}",
-        f"input: 64 x 64 {contract.interface.input.colour.upper()} face crops: {crop.box} box + {margin} "
-        f"on each side, alignment {crop.alignment}",
+        f"input: 64 x 64 {contract.interface.input.colour.upper()} face crops: {crop.describe()}",
         f"weights: sha256 `{contract.weights_sha256}`",
         f"interface: sha256 `{contract.interface.sha256}`",
     ]

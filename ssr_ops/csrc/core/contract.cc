@@ -163,6 +163,74 @@ std::string Canonical(const json& value) {
   return (object ? "{" : "[") + items + (object ? "}" : "]");
 }
 
+// What ssr_bundle.contract.Crop allows.
+constexpr double kLeastMargin = -0.9, kLargestMargin = 4, kLeastOfBox = 0.1;
+constexpr int kLeastTemplateSize = 8, kLargestTemplateSize = 4096;
+constexpr size_t kLandmarks = 5;
+
+// Whether five points lie on a line, or on one spot: as ssr_bundle.alignment.is_line, to the bit.
+bool IsLine(const std::vector<std::vector<double>>& points) {
+  double mx = 0, my = 0, xx = 0, yy = 0, xy = 0;
+  for (const auto& p : points) mx = mx + p[0], my = my + p[1];
+  mx = mx / static_cast<double>(points.size()), my = my / static_cast<double>(points.size());
+  for (const auto& p : points) {
+    const double x = p[0] - mx, y = p[1] - my;
+    xx = xx + x * x, yy = yy + y * y, xy = xy + x * y;
+  }
+  const double total = xx + yy;
+  return !(4 * (xx * yy - xy * xy) > 1e-3 * (total * total));
+}
+
+std::vector<std::vector<double>> ParseTemplate(const Node& node, int size) {
+  if (!node.value.is_array() || node.value.size() != kLandmarks) node.Expected("five points");
+  std::vector<std::vector<double>> points;
+  for (const json& item : node.value) {
+    points.push_back(Node{item, node.where}.Numbers());
+    if (points.back().size() != 2) node.Expected("points as two numbers");
+    for (const double v : points.back()) {
+      if (v < -size || v > 2 * size) node.Expected("points within a side of the picture");
+    }
+  }
+  if (IsLine(points)) Bad(node.where + ": the five points lie on one line");
+  return points;
+}
+
+// The margin in the shortest form that can say it: version 1 of the contract has two numbers.
+std::vector<double> ParseMargin(const Node& node, bool clipped) {
+  std::vector<double> m = node.Numbers();
+  const auto within = [](double low) { return [=](double v) { return v >= low && v <= kLargestMargin; }; };
+  if (m.size() == 2 && std::all_of(m.begin(), m.end(), within(0))) m = {m[0], m[1], m[0], m[1]};
+  if (m.size() != 4 || !std::all_of(m.begin(), m.end(), within(kLeastMargin))) {
+    node.Expected("two numbers in 0..4 (version 1), or four in -0.9..4 (left, top, right, bottom)");
+  }
+  if (std::min(1 + m[0] + m[2], 1 + m[1] + m[3]) < kLeastOfBox) {
+    Bad(node.where + ": leaves less than 0.1 of a box's width or height");
+  }
+  if (clipped && m[0] == m[2] && m[1] == m[3] && m[0] >= 0 && m[1] >= 0) m.resize(2);
+  return m;
+}
+
+json CropJson(const Node& node) {
+  json crop = {{"box", node["box"].Choice({"yunet", "haar"})},
+               {"border", node["border"].Choice({"clip", "replicate", "constant"})},
+               {"interpolation", node["interpolation"].Choice({"bilinear"})},
+               {"alignment", node["alignment"].Choice({"none", "similarity"})}};
+  const bool clipped = crop["border"] == "clip";
+  if (crop["alignment"] == "none") {
+    crop["rounding"] = node["rounding"].Choice({"floor-inclusive"});
+    crop["margin"] = ParseMargin(node["margin"], clipped);
+    return crop;
+  }
+  if (clipped) Bad(node["border"].where + ": an aligned crop cannot be clipped");
+  const int size = node["size"].Integer(kLeastTemplateSize, kLargestTemplateSize);
+  crop["size"] = size;
+  crop["template"] = ParseTemplate(node["template"], size);
+  return crop;
+}
+
+// The oldest version of the contract that can say this crop.
+int VersionOf(const json& crop) { return crop.contains("margin") && crop["margin"].size() == 2 ? 1 : 2; }
+
 // Checks the interface, which stands in the contract as `text`, and returns its canonical JSON, which is what
 // is hashed.
 std::string ParseInterface(const Node& node, std::string_view text, Model* model) {
@@ -177,18 +245,9 @@ std::string ParseInterface(const Node& node, std::string_view text, Model* model
   interface["input"]["colour"] = model->colour = input["colour"].Choice({"bgr", "rgb"});
   interface["input"]["name"] = model->input_name = TensorName(input["name"]);
 
-  const std::vector<double> margin = crop["margin"].Numbers(), clip = output["clip"].Numbers();
-  if (margin.size() != 2 || margin[0] < 0 || margin[0] > 4 || margin[1] < 0 || margin[1] > 4) {
-    crop["margin"].Expected("two numbers in 0..4");
-  }
-  interface["crop"]["margin"] = margin;
-  const std::map<std::string, std::vector<std::string>> choices = {{"box", {"yunet", "haar"}},
-                                                                   {"rounding", {"floor-inclusive"}},
-                                                                   {"border", {"clip"}},
-                                                                   {"interpolation", {"bilinear"}},
-                                                                   {"alignment", {"none"}}};
-  for (const auto& [key, known] : choices) interface["crop"][key] = crop[key].Choice(known);
+  interface["crop"] = CropJson(crop);
 
+  const std::vector<double> clip = output["clip"].Numbers();
   if (clip.size() != 2 || !Representable<float>(clip[0]) || !Representable<float>(clip[1]) ||
       !(static_cast<float>(clip[0]) < static_cast<float>(clip[1]))) {
     output["clip"].Expected("two rising numbers of float32");
@@ -460,11 +519,14 @@ bool ParseProvenance(const Node& node) {
 void ParseRoot(const Node& node, const std::string& text, Model* model,
                std::map<std::string, FileEntry>* files) {
   const json& version = node["contract_version"].value;
-  if (!version.is_number_integer() || version != kContractVersion) {
-    Bad("contract_version " + Shown(version) + " is unknown, this version reads " +
-        std::to_string(kContractVersion));
+  if (!version.is_number_integer() || (version != 1 && version != 2)) {
+    Bad("contract_version " + Shown(version) + " is unknown, expected 1 or 2");
   }
   const std::string canonical = ParseInterface(node["interface"], MemberText(text, "interface"), model);
+  if (const int needed = VersionOf(json::parse(canonical)["crop"]); version != needed) {
+    Bad("contract_version " + version.dump() + ": this interface.crop is one of version " +
+        std::to_string(needed));
+  }
   const std::string& stated = node["interface_sha256"].String();
   model->interface_sha256 = Sha256Hex(canonical.data(), canonical.size());
   if (stated != model->interface_sha256) {

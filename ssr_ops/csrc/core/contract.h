@@ -13,8 +13,6 @@
 
 namespace ssr {
 
-constexpr int kContractVersion = 1;
-
 // What the files of a bundle may have together: no file is read that could not be a bundle's.
 constexpr int64_t kMaxFilesBytes = int64_t{1} << 30;
 
