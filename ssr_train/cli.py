@@ -112,8 +112,19 @@ def prepare(
     root: Annotated[Path, typer.Option(help="Where it lies, unpacked.")],
     out: Annotated[Path, typer.Option(help="Folder of the prepared set, for `--data` of other commands.")],
     size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 64,
+    crop: Annotated[
+        Path | None,
+        typer.Option(
+            help="How to cut faces: a bundle, a prepared set, or a JSON file with a contract's crop; without "
+            "it a margin of 0.4 boxes, the border repeated."
+        ),
+    ] = None,
+    recut: Annotated[
+        bool,
+        typer.Option("--recut", help="Cut published crops anew too: the detector looks for their faces."),
+    ] = False,
     align: Annotated[
-        str, typer.Option(help="Of photos: none (the contract's crop) or similarity (five landmarks).")
+        str, typer.Option(help="none, or similarity: by five landmarks, to ArcFace's template.")
     ] = "none",
     detector: Annotated[
         str, typer.Option(help="Of photos: yunet, haar, auto, or none (the set's own boxes).")
@@ -125,8 +136,11 @@ def prepare(
 ) -> None:
     """Turn a public data set, as distributed, into one memory-mapped file to train on.
 
-    Filters as the published protocol does, cuts every face (published crops are only resized), and ends
-    with the doctor's report, which stays beside the pictures as doctor.md, doctor.json and doctor.png.
+    Filters as the published protocol does, cuts every face, and ends with the doctor's report, which stays
+    beside the pictures as doctor.md, doctor.json and doctor.png. How the faces were cut is recorded, and goes
+    into the bundles that are trained on them. Published crops are only resized, and their cut is measured:
+    where the detector finds the face in them; --recut cuts them anew.
+
     However it is stopped, the same command with --resume goes on and ends in the same bytes.
 
     Examples:
@@ -135,14 +149,17 @@ def prepare(
 
         ssr-train prepare --data morph2 --root ~/data/MORPH --out prepared/morph2 --align similarity
 
+        ssr-train prepare --data utkface --root ~/UTKFace --out prepared/utkface --recut --crop bundles/imdb
+
         ssr-train fit --data prepared/megaage --out runs/megaage
     """
     if resume and force:
         raise typer.BadParameter("--resume and --force contradict each other")
     from ssr_train.data import prepare as preparing
+    from ssr_train.data.cut_of import read_crop
     from ssr_train.data.cutting import Cut
 
-    cut = Cut(size, align, detector)
+    cut = Cut(size, align, detector, recut, None if crop is None else read_crop(crop))
     report = preparing.prepare(data, root, out, cut, workers=workers, limit=limit, resume=resume, force=force)
     report.show()
     typer.echo(out)

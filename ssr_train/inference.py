@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.bundle import Bundle, read_bundle
-from ssr_bundle.contract import IMAGE_SIZE, Interface, Output
+from ssr_bundle.contract import IMAGE_SIZE, Crop, Interface, Output
 from ssr_bundle.errors import SsrError
 from ssr_train.devices import check_device
 
@@ -45,6 +45,8 @@ class Runner(AbstractContextManager["Runner"]):
 
     name: str
     size: int = IMAGE_SIZE
+    crop: Crop | None = None
+    """How a server's model wants faces cut; None where the weights say it themselves."""
     weights_sha256: str | None = None
 
     def predict(self, images: Images, tick: Tick = lambda _: None) -> Years:
@@ -224,6 +226,7 @@ class ServedRunner(Runner):
         try:
             self._client.open()
             _check_years(self._client.interface, f"model {model} at {url}")
+            self.crop = self._client.interface.crop
         except BaseException:
             self._client.close()
             raise

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ssr_bundle.contract import Crop
 from ssr_bundle.errors import SsrError
 from ssr_train.data.dataset import Dataset, unknown
 
@@ -62,6 +63,7 @@ def load(
         synthetic=True,
         licence="Apache-2.0",
         name=name,
+        crop=Crop(),
         subjects=undrawn(name, count).subjects,
         sexes=sexes,
     )

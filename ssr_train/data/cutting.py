@@ -6,7 +6,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,10 +17,10 @@ from ssr_client.faces import DETECTORS, Detection
 from ssr_client.photo import Finder
 from ssr_client.preprocess import crop_faces, decode_picture
 
-from ssr_bundle.contract import IMAGE_SIZE, Crop
-from ssr_bundle.crop import Box, intersection_over_union
+from ssr_bundle.contract import IMAGE_SIZE, Crop, Template
+from ssr_bundle.crop import Box, cuts, intersection_over_union
 from ssr_bundle.errors import SsrError
-from ssr_train.data.alignment import align
+from ssr_train.data.measured_cut import Seen, in_padded, look, moved
 from ssr_train.data.records import (
     BOX_OUTSIDE,
     EMPTY_FILE,
@@ -35,6 +35,20 @@ from ssr_train.data.records import (
 
 Picture = NDArray[np.uint8]
 
+PLAIN = Crop(border="replicate")
+"""How faces are cut where nothing else is said."""
+
+ALIGNED = Crop(
+    border="replicate",
+    template=Template(((41.51, 43.57), (58.41, 43.47), (50.01, 53.17), (43.07, 63.06), (57.06, 62.99)), 100),
+)
+"""How they are cut with ``--align similarity``.
+
+The shape is the 112 x 112 template of ArcFace (Deng et al. 2019, InsightFace). Scale and centre are those of
+:data:`PLAIN`: the height from eyes to mouth there is 0.195 of the side, its middle lies at 0.533, the mean of
+YuNet's landmarks on seven faces of the two photos that this project tests with.
+"""
+
 ALIGNMENTS = ("none", "similarity")
 FINDERS = (*DETECTORS, "none")
 
@@ -44,11 +58,17 @@ SIZES = (8, 1024)
 
 @dataclass(frozen=True)
 class Cut:
-    """How pictures are made. ``detector`` finds the faces of photos; ``none`` takes the published boxes."""
+    """How pictures are made. ``detector`` finds the faces of photos; ``none`` takes the published boxes.
+
+    ``crop``: how faces are cut, None for the default: a margin of 0.4 boxes, the border repeated, or what
+    ``align`` says. ``recut``: published crops are cut anew too, where they are only resized otherwise.
+    """
 
     size: int = IMAGE_SIZE
     align: str = "none"
     detector: str = "auto"
+    recut: bool = False
+    crop: Crop | None = None
 
     def __post_init__(self) -> None:
         if not SIZES[0] <= self.size <= SIZES[1]:
@@ -59,9 +79,24 @@ class Cut:
         ):
             if value not in known:
                 raise SsrError(f"--{name} {value}: unknown, expected one of {', '.join(known)}")
-        if self.align != "none" and self.detector in ("haar", "none"):
+        if self.align != "none" and self.crop is not None:
+            raise SsrError("--align and --crop contradict each other: a crop says whether it is aligned")
+        if self.wanted.template is not None and self.detector in ("haar", "none"):
             given = "the Haar cascade finds" if self.detector == "haar" else "published boxes come with"
-            raise SsrError(f"--align {self.align} goes by landmarks, and {given} none; use --detector yunet")
+            raise SsrError(f"an aligned crop goes by landmarks, and {given} none; use --detector yunet")
+        if self.recut and self.detector == "none":
+            raise SsrError("--recut looks for the faces anew, --detector none does not; leave one out")
+
+    @property
+    def wanted(self) -> Crop:
+        """How faces are cut."""
+        return self.crop or (ALIGNED if self.align == "similarity" else PLAIN)
+
+    def to_json(self) -> dict[str, Any]:
+        """What decides the bytes of a set, for its journal."""
+        crop = {} if self.crop is None else {"crop": self.crop.to_json()}
+        recut = {"recut": True} if self.recut else {}
+        return {"size": self.size, "align": self.align, "detector": self.detector, **recut, **crop}
 
 
 class Made(NamedTuple):
@@ -77,7 +112,6 @@ class Cutter:
 
     def __init__(self, root: Path, cut: Cut) -> None:
         self.root, self.cut = root, cut
-        self._crop = Crop()
         self._finder = Finder("auto" if cut.detector == "none" else cut.detector)
 
     def make(self, record: Record, *, look: bool = False) -> Made | Problem:
@@ -89,11 +123,11 @@ class Cutter:
             part = picture if record.box is None else picture[_within(record.box, picture)]
             if look:
                 made = picture[:0]
-            elif record.face == "crop":  # the part of it that the protocol uses, as the contract resizes
+            elif self._as_published(record):  # the part of it that the protocol uses, as the contract resizes
                 size = (self.cut.size, self.cut.size)
                 made = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.uint8)
             else:
-                made = self._photo(picture, record)
+                made = self._face(picture, record)
         except _Dropped as reason:
             kind, detail = reason.args
             return Problem(kind, record.path.as_posix(), detail)
@@ -101,45 +135,64 @@ class Cutter:
         digest.update(b"" if record.box is None else _text(record.box).encode())
         return Made(made, digest.hexdigest())
 
-    def _photo(self, picture: Picture, record: Record) -> Picture:
-        """The face of a photo, by its landmarks or by the contract's crop of the detector's box."""
+    def look(self, record: Record) -> Seen:
+        """The faces in the record's published crop, or in what is cut by the published box of its photo.
+
+        Raises :class:`SsrError` for a file that could be read before and cannot be now.
+        """
+        try:
+            picture = _decode(_read(self.root / record.path))
+            box = record.box
+            if record.face == "photo" and box is not None:
+                rows, columns = next(cuts([box], self.cut.wanted, *picture.shape[:2]))
+                box = (columns.start, rows.start, len(columns), len(rows))
+            return look(picture if box is None else picture[_within(box, picture)], self._finder)
+        except _Dropped as reason:
+            raise SsrError(f"{self.root / record.path}: {reason.args[1]}") from None
+
+    def _as_published(self, record: Record) -> bool:
+        return record.face == "crop" and not self.cut.recut
+
+    def _face(self, picture: Picture, record: Record) -> Picture:
+        """The face of a photo, or of a published crop that is cut anew, as the wanted crop says."""
+        crop = self.cut.wanted
         if self.cut.detector == "none":
             if record.box is None:
                 raise _Dropped(NO_FACE, "the set boxes no face here, and no detector was to look for one")
-            box = record.box
+            face = Detection(record.box)
+        elif record.box is not None:
+            face = self._boxed(picture, record.box)
         else:
-            face = self._only(picture) if record.box is None else self._boxed(picture, record.box)
-            if self.cut.align == "similarity":
-                if face.landmarks is None:
-                    raise _Dropped(NO_FACE, "the detector gave no landmarks to align by")
-                return align(picture, face.landmarks, self.cut.size)
-            box = to_convention(face.box, self._finder.detector.box_convention, self._crop.box)
+            found = self._finder.find(picture) if record.face == "photo" else in_padded(picture, self._finder)
+            face = _only(found)
+        box = face.box
+        if self.cut.detector != "none":
+            box = to_convention(box, self._finder.detector.box_convention, crop.box)
         try:
-            cut: Picture = crop_faces(picture, [box], self._crop, self.cut.size)[0]
+            cut: Picture = crop_faces(picture, [box], crop, self.cut.size, [face.landmarks])[0]
         except BadInput as error:
-            raise _Dropped(BOX_OUTSIDE, str(error)) from None
+            kind = BOX_OUTSIDE if crop.template is None else NO_FACE
+            raise _Dropped(kind, str(error)) from None
         return cut
-
-    def _only(self, picture: Picture) -> Detection:
-        found = self._finder.find(picture)
-        if not found:
-            raise _Dropped(NO_FACE, "the detector finds none")
-        if len(found) > 1:
-            raise _Dropped(
-                SECOND_FACE, f"the detector finds {len(found)}, and whose age is labelled is not said"
-            )
-        return found[0]
 
     def _boxed(self, picture: Picture, box: Box) -> Detection:
         """The face that overlaps a published ``box`` most, looked for in the box and as much around it."""
         x, y, w, h = box
         around = _within((x - w, y - h, 3 * w, 3 * h), picture)
         left, top = around[1].start, around[0].start
-        faces = [_moved(face, left, top) for face in self._finder.find(picture[around])]
+        faces = [moved(face, left, top) for face in self._finder.find(picture[around])]
         best = max(faces, key=lambda face: intersection_over_union(face.box, box), default=None)
         if best is None or intersection_over_union(best.box, box) <= 0:
             raise _Dropped(NO_FACE, f"the detector finds none at the published box {_text(box)}")
         return best
+
+
+def _only(found: list[Detection]) -> Detection:
+    if not found:
+        raise _Dropped(NO_FACE, "the detector finds none")
+    if len(found) > 1:
+        raise _Dropped(SECOND_FACE, f"the detector finds {len(found)}, and whose age is labelled is not said")
+    return found[0]
 
 
 class _Dropped(Exception):
@@ -186,12 +239,6 @@ def _within(box: Box, picture: Picture) -> tuple[slice, slice]:
         if top < bottom and left < right:
             return slice(top, bottom), slice(left, right)
     raise _Dropped(BOX_OUTSIDE, f"{_text(box)} lies outside the picture of {width} x {height}")
-
-
-def _moved(face: Detection, left: int, top: int) -> Detection:
-    x, y, w, h = face.box
-    points = face.landmarks and tuple((px + left, py + top) for px, py in face.landmarks)
-    return Detection((x + left, y + top, w, h), face.score, points)
 
 
 def _text(box: Box) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.contract import Crop
 from ssr_bundle.errors import SsrError
 
 Texts = NDArray[np.str_]
@@ -29,7 +30,8 @@ class Dataset:
     names them) and ``splits`` (the part that the publishers put the picture into: ``train``, ``validation``,
     ``test``) are (N,) texts, ``""`` where unknown; left out, all are unknown. ``name`` is the published
     set's; ``description`` what provenance must say of these pictures. ``pictures`` identifies the pixels of a
-    set that is read from a disk; a drawn set's follow from its labels. Raises :class:`SsrError` where lengths
+    set that is read from a disk; a drawn set's follow from its labels. ``crop``: how the faces were cut, None
+    where that is not recorded. Raises :class:`SsrError` where lengths
     differ.
     """
 
@@ -40,6 +42,7 @@ class Dataset:
     licence: str
     name: str = ""
     pictures: str = ""
+    crop: Crop | None = None
     subjects: Texts = field(default_factory=unknown)
     sexes: Texts = field(default_factory=unknown)
     groups: Texts = field(default_factory=unknown)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import Picture, Report, Table, table
+from ssr_train.data.measured_cut import MeasuredCut
 from ssr_train.data.records import DUPLICATE_PICTURE, LABEL_CONFLICT, REMARKS, Problem, Record, Scan
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 EXAMPLES = 3
 """Cases shown of each kind of problem."""
 
+_CUT = "How the published crops were cut: median (quartiles)"
 _DECADE = 10
 _PROBLEMS = ("problem", "count", "faces", "first cases")
 
@@ -58,6 +60,8 @@ class Diagnosis:
     sexes: dict[str, int]
     groups: dict[str, int]
     splits: dict[str, int]
+    cut: MeasuredCut | None = None
+    """Of crops that are used as they were published."""
 
     @property
     def dropped(self) -> int:
@@ -77,6 +81,8 @@ class Diagnosis:
             data["findings"] = tuple(
                 Finding(**{**finding, "examples": tuple(finding["examples"])}) for finding in data["findings"]
             )
+            if data.get("cut") is not None:
+                data["cut"] = MeasuredCut.from_json(data["cut"])
             return cls(**data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SsrError(f"{path}: not a doctor's report ({error!r})") from None
@@ -126,6 +132,7 @@ class Diagnosis:
             Table("Counts", ("", "published", "found", ""), self.counts()),
             Table("Usable faces", ("", ""), self.who()),
             problems,
+            *([] if self.cut is None else [Table(_CUT, ("", ""), self.cut.rows())]),
             Picture("", self._draw, (8, 3)),
         )
         return Report(self.name, parts, self.to_json(), "doctor")
@@ -136,6 +143,8 @@ class Diagnosis:
         table(self.counts(), header=("count", "published", "found", ""))
         if self.findings:
             table(self.problems(), header=_PROBLEMS)
+        if self.cut is not None:
+            table(self.cut.rows(), header=(_CUT, ""))
 
     def _draw(self, figure: Figure) -> None:
         axes = figure.subplots()
@@ -144,12 +153,16 @@ class Diagnosis:
 
 
 def examine(
-    scan: Scan, usable: Sequence[Record], problems: Sequence[Problem], digests: Sequence[str] | None
+    scan: Scan,
+    usable: Sequence[Record],
+    problems: Sequence[Problem],
+    digests: Sequence[str] | None,
+    cut: MeasuredCut | None,
 ) -> Diagnosis:
     """The diagnosis of a scan, of which ``usable`` records are kept.
 
     ``problems`` are those met in opening the pictures, ``digests`` one for each usable record, equal for
-    copies of a picture; None if none was opened.
+    copies of a picture; None if none was opened. ``cut``: how published crops were cut.
     """
     copies = [] if digests is None else _copies(usable, digests)
     kinds: dict[str, list[Problem]] = {}
@@ -173,6 +186,7 @@ def examine(
         sexes=_counted(record.sex for record in usable),
         groups=_counted(record.group for record in usable),
         splits=_counted(record.split for record in usable),
+        cut=cut,
     )
 
 

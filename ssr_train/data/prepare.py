@@ -7,23 +7,25 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
+from ssr_client.detectors import YuNet
 
 from ssr_bundle.bundle import hash_file
+from ssr_bundle.contract import Crop
 from ssr_bundle.disk import check_folder, held, replace_file, room_for
 from ssr_bundle.errors import Interrupted, SsrError, stopped_by
 from ssr_train.data import distributions, prepared
-from ssr_train.data.alignment import TEMPLATE
 from ssr_train.data.cutting import Cut, Cutter
 from ssr_train.data.doctor import Diagnosis, examine
 from ssr_train.data.journal import NAME as JOURNAL
 from ssr_train.data.journal import Block, Journal, check_plan
+from ssr_train.data.measured_cut import SAMPLE, MeasuredCut, Seen, measure
 from ssr_train.data.records import Problem, Record, Scan
 from ssr_train.data.workers import in_order
 from ssr_train.progress import bar
@@ -33,6 +35,9 @@ _HEADER = 128
 
 _BLOCK, _BLOCK_BYTES = 256, 8 << 20
 """Largest number of records, and of bytes of pictures, in one block."""
+
+_LOOKED = 25
+"""Records in a block whose cut is measured."""
 
 _OWN = (prepared.IMAGES, prepared.INDEX, prepared.ABOUT, "doctor.json", "doctor.md", "doctor.png", JOURNAL)
 
@@ -89,7 +94,7 @@ def prepare(
         if force:
             work.clear()
         work.run(workers, resume, console)
-        return work.finish()
+        return work.finish(workers, console)
 
 
 def diagnose(
@@ -99,7 +104,7 @@ def diagnose(
     _check_workers(workers)
     scan = distributions.scan(name, root)
     if labels_only:
-        return examine(scan, scan.records, (), None)
+        return examine(scan, scan.records, (), None, None)
     console = console or Console(highlight=False, soft_wrap=True)
     done = Block()
     tasks = _tasks(Task(scan.root, Cut(), 0, scan.records, look=True), _BLOCK)
@@ -107,7 +112,10 @@ def diagnose(
         for _, block in in_order(_work, tasks, workers):
             done.extend(block)
             tick(block.records)
-    return examine(scan, [scan.records[i] for i in done.kept], done.problems, done.digests)
+    kept = [scan.records[i] for i in done.kept]
+    return examine(
+        scan, kept, done.problems, done.digests, measure_cut(scan.root, Cut(), kept, workers, console)
+    )
 
 
 class _Work:
@@ -173,7 +181,7 @@ class _Work:
                 self.journal.add(block)
                 tick(block.records)
 
-    def finish(self) -> Diagnosis:
+    def finish(self, workers: int, console: Console) -> Diagnosis:
         """Index, report, and last of all prepared.json, which says that the set is whole."""
         done = self.journal.done
         kept = [self.records[i] for i in done.kept]
@@ -184,6 +192,8 @@ class _Work:
                 f"{self.scan.root}: none of {len(self.records):,} pictures can be used; the first: "
                 f"{first.where}: {first.kind}, {first.detail}"
             )
+        measured = measure_cut(self.scan.root, self.cut, kept, workers, console)
+        crop = self._crop(kept, measured)
         hint = "--resume goes on when there is room"
         with room_for(self.out, hint):
             with self.images.open("r+b") as stream:
@@ -197,7 +207,7 @@ class _Work:
                 (r.path.as_posix(), f"{r.age:.9g}", r.subject, r.sex, r.group, r.split) for r in kept
             )
             replace_file(self.out / prepared.INDEX, index)
-            diagnosis = examine(self.scan, kept, done.problems, done.digests)
+            diagnosis = examine(self.scan, kept, done.problems, done.digests, measured)
             diagnosis.report().write(self.out, hint)
             about = {
                 "format": prepared.FORMAT,
@@ -205,7 +215,7 @@ class _Work:
                 "count": len(kept),
                 "size": self.cut.size,
                 "cut": _how(self.cut, self.records),
-                **({"template": TEMPLATE.round(6).tolist()} if self.cut.align == "similarity" else {}),
+                "crop": None if crop is None else crop.to_json(),
                 "settings": self._plan(),
                 "licence": self.scan.licence,
                 "synthetic": False,
@@ -216,6 +226,13 @@ class _Work:
         self.journal.remove()
         return diagnosis
 
+    def _crop(self, kept: Sequence[Record], measured: MeasuredCut | None) -> Crop | None:
+        """How the pictures were cut; None where that cannot be told."""
+        published = {_as_published(self.cut, record) for record in kept}
+        if published == {False}:
+            return self.cut.wanted
+        return measured.crop if published == {True} and measured is not None else None
+
     def _plan(self) -> dict[str, Any]:
         """What decides the bytes of the set; the records themselves by their hash."""
         digest = hashlib.sha256()
@@ -223,7 +240,7 @@ class _Work:
             digest.update(repr(tuple(record)).encode("utf-8", "surrogateescape"))
         return {
             "data": self.scan.name,
-            **asdict(self.cut),
+            **self.cut.to_json(),
             "faces": len(self.records),
             "labels sha256": digest.hexdigest(),
         }
@@ -234,6 +251,40 @@ class _Work:
     def _made(self) -> int:
         """Bytes of the finished pictures."""
         return self._bytes(len(self.journal.done.kept))
+
+
+def measure_cut(
+    root: Path, cut: Cut, records: Sequence[Record], workers: int, console: Console
+) -> MeasuredCut | None:
+    """How those of the ``records`` were cut that are used as published; None if there are none, or if there
+    is no YuNet to look with, which is told."""
+    published = [record for record in records if _as_published(cut, record)]
+    if not published:
+        return None
+    try:
+        YuNet()
+    except (SsrError, OSError) as error:
+        console.print(f"note: how the crops were cut is not measured: {error}", markup=False)
+        return None
+    looked = _spread(published, SAMPLE)
+    tasks = _tasks(Task(root, replace(cut, detector="yunet"), 0, looked), _LOOKED)
+    seen: list[Seen] = []
+    with bar(console, "measuring the cut", len(looked)) as tick:
+        for found in in_order(_look, tasks, workers):
+            seen += found
+            tick(len(found))
+    return measure(seen)
+
+
+def _as_published(cut: Cut, record: Record) -> bool:
+    """Whether the record's picture is, or comes with, a cut that others made."""
+    return (record.face == "crop" and not cut.recut) or (record.face == "photo" and cut.detector == "none")
+
+
+def _look(task: Task) -> list[Seen]:
+    """Runs in a working process."""
+    cutter = _cutter(task.root, task.cut)
+    return [cutter.look(record) for record in task.records]
 
 
 @lru_cache(maxsize=1)
@@ -293,12 +344,13 @@ def _spread(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
 
 def _settled(cut: Cut, records: Sequence[Record]) -> Cut:
     """``cut`` with the detector that will be used, opened once here, so that what is missing is told now."""
-    photos = [record for record in records if record.face == "photo"]
+    photos = [record for record in records if record.face == "photo" or cut.recut]
     if not photos:
-        if cut.align != "none":
+        if cut.align != "none" or cut.crop is not None:
+            option = "--crop" if cut.crop is not None else f"--align {cut.align}"
             raise SsrError(
-                f"--align {cut.align}: every picture of this set is a published crop, which is only resized; "
-                "leave it out"
+                f"{option}: every picture of this set is a published crop, which is only resized; --recut "
+                "cuts the faces in them anew"
             )
         return replace(cut, detector="none")
     if cut.detector == "none":
@@ -317,17 +369,13 @@ def _settled(cut: Cut, records: Sequence[Record]) -> Cut:
 def _how(cut: Cut, records: Sequence[Record]) -> str:
     """How the pictures were made, for provenance."""
     how = []
-    faces = {record.face for record in records}
+    faces = {"crop" if record.face == "crop" and not cut.recut else "photo" for record in records}
     if "crop" in faces:
         parts = any(record.box for record in records if record.face == "crop")
         how.append("published crops, the part of them that the protocol uses" if parts else "published crops")
     if "photo" in faces:
         found = {"yunet": "YuNet", "haar": "the Haar cascade", "none": "published boxes"}[cut.detector]
-        how.append(
-            f"faces by {found}, aligned by five landmarks"
-            if cut.align == "similarity"
-            else f"faces by {found}, with the contract's margin"
-        )
+        how.append(f"faces by {found}: {cut.wanted.describe()}")
     return " and ".join(how) + ", resized bilinearly"
 
 

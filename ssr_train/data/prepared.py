@@ -2,8 +2,9 @@
 
 images.npy      (N, S, S, 3) uint8 BGR, C order, NumPy's own format
 index.csv       a row a picture, in order: path, age, subject, sex, group, split (empty where unknown)
-prepared.json   name, size, count, licence, how it was cut, and the hashes of the other two; written last:
-                a folder without it is not a prepared set
+prepared.json   name, size, count, licence, how it was cut (``crop``: as in a contract; null where that could
+                not be told), and the hashes of the other two; written last: a folder without it is not a
+                prepared set
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ssr_bundle.contract import canonical_json
+from ssr_bundle.contract import Crop, canonical_json
 from ssr_bundle.disk import need_folder
 from ssr_bundle.errors import SsrError
 from ssr_train.data.dataset import SEXES, SPLITS, Dataset
@@ -75,6 +76,7 @@ def open_prepared(path: Path) -> Dataset:
         licence=about["licence"],
         name=about["name"],
         pictures=_pictures(about),
+        crop=_crop(about, path / ABOUT),
         subjects=np.array(columns["subject"], np.str_),
         sexes=np.array(columns["sex"], np.str_),
         groups=np.array(columns["group"], np.str_),
@@ -123,6 +125,21 @@ def _age(text: str, row: int, where: Path) -> float:
     if not 0 <= age < math.inf:
         raise SsrError(f"{where}: row {row}: age {text!r}, expected a finite number of years from 0 on")
     return age
+
+
+def crop(path: Path) -> Crop | None:
+    """How the faces of the set at ``path`` were cut; None where it does not say."""
+    return _crop(check(path), path / ABOUT)
+
+
+def _crop(about: dict[str, Any], where: Path) -> Crop | None:
+    """How the faces were cut; None where that could not be told, or was not recorded yet."""
+    if about.get("crop") is None:
+        return None
+    try:
+        return Crop.from_json(about["crop"])
+    except SsrError as error:
+        raise SsrError(f"{where}: {str(error).replace('interface.crop', 'crop')}") from None
 
 
 def _pictures(about: dict[str, Any]) -> str:

@@ -76,7 +76,14 @@ def calibrate_bundle(
     check_folder((out or path.resolve()).parent, "the bundle")
     console = Console(highlight=False, soft_wrap=True)
     with open_runner(bundle, "native") as runner:
-        chosen = select(source, Origin.of(contract.provenance), console, fresh_seed=SEED)
+        chosen = select(
+            source,
+            Origin.of(contract.provenance),
+            console,
+            fresh_seed=SEED,
+            crop=contract.interface.crop,
+            whose=str(path),
+        )
         halves = halve(chosen, ask(runner, chosen.faces, chosen.index, console), source.seed or 0)
         name = runner.name
     with chosen.suffices():

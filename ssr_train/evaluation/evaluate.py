@@ -40,7 +40,15 @@ def evaluate(path: Path | None, source: Source, asked: Asked) -> Evaluation:
     with ExitStack() as stack:
         runners = [stack.enter_context(asked.open(one.what)) for one in found]
         first = found[0]
-        chosen = select(source, first.origin, console, run_data=first.run_data, fresh_seed=SEED)
+        chosen = select(
+            source,
+            first.origin,
+            console,
+            run_data=first.run_data,
+            fresh_seed=SEED,
+            crop=runners[0].crop or first.crop,
+            whose=asked.model if path is None else str(path),
+        )
         if any(_calibrated_on(one, chosen) for one in found):
             note = "note: some of these pictures calibrated the intervals, whose coverage here is no test"
             chosen = replace(chosen, lines=(*chosen.lines, note))

@@ -130,7 +130,8 @@ def measure_gate(
             raise SsrError(f"--age must lie between {low:g} and {high:g} years, got {age:g}")
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         origin = Origin.of(bundle.contract.provenance)
-        chosen = select(source, origin, console, fresh_seed=SEED)
+        crop = bundle.contract.interface.crop
+        chosen = select(source, origin, console, fresh_seed=SEED, crop=crop, whose=str(path))
         halves = halve(chosen, ask(runner, chosen.faces, chosen.index, console), source.seed or 0)
         name = runner.name
     (tuning, held_out), (tuned, true) = halves.answers, halves.ages

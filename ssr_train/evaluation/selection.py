@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from ssr_bundle.contract import Crop
 from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
+from ssr_train.data.cut_of import check_cut, same_cut
 from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import Split, leak, make_split
 from ssr_train.evaluation.asked import Source
@@ -160,15 +162,20 @@ def select(
     *,
     run_data: str | None = None,
     fresh_seed: int,
+    crop: Crop | None,
+    whose: str,
 ) -> Selection:
     """Load what ``source`` names and choose the pictures to test weights of ``origin`` on.
 
     ``run_data``: what a run's settings name as its data. ``fresh_seed``: of drawn faces, where none is said.
-    Raises :class:`SsrError` if there is nothing to load, or if the weights learned from one of the pictures,
-    unless ``source`` allows it.
+    ``crop``: how the weights of ``whose`` want faces cut, None where they do not say.
+    Raises :class:`SsrError` if there is nothing to load, if the pictures are cut otherwise, or if the weights
+    learned from one of them, unless ``source`` allows it.
     """
     name, count, seed = _named(source, origin, run_data, fresh_seed)
     faces = load(name, count, seed, source.workers, console)
+    if crop is not None:
+        check_cut(crop, faces, f"--data {name}", whose)
     recorded = origin.split(faces, seed)
     split = recorded
     if source.protocol is not None:
@@ -205,6 +212,8 @@ def select(
             f"note: {choosing:,} of the {len(index):,} pictures also chose the epoch of these weights, whose "
             "errors on them are the smaller for it"
         )
+    if faces.synthetic and crop is not None and faces.crop is not None and not same_cut(crop, faces.crop):
+        lines.append("note: drawn faces are cut otherwise than these weights want")
     if recorded is not None and origin.cut_otherwise(faces):
         lines.append("note: the weights learned from pictures of this set that were prepared otherwise")
     if origin.initial is not None:

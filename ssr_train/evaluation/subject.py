@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.contract import Crop
 from ssr_bundle.errors import SsrError
+from ssr_train.data.cut_of import crop_of
 from ssr_train.evaluation.selection import Origin
 from ssr_train.training.folder import RunFolder
 
@@ -26,6 +28,11 @@ class Subject:
     @property
     def origin(self) -> Origin:
         return Origin.of(self.provenance)
+
+    @property
+    def crop(self) -> Crop | None:
+        """How the weights want faces cut; None where it is not recorded."""
+        return crop_of(self.what, self.provenance)
 
 
 def subjects(path: Path | None, model: str) -> list[Subject]:

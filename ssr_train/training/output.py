@@ -24,17 +24,23 @@ from ssr_train.zoo.ssrnet import SSRNetSystem
 from ssr_train.zoo.system import System
 
 
-def write(folder: RunFolder, system: System, provenance: dict[str, Any], *, last: bool) -> Path:
-    """Write ``system`` as the run's best or last one, in place of an earlier, and return its folder."""
+def write(
+    folder: RunFolder, system: System, provenance: dict[str, Any], crop: Crop | None, *, last: bool
+) -> Path:
+    """Write ``system`` as the run's best or last one, in place of an earlier, and return its folder.
+
+    ``crop``: how the faces were cut that it learned from; a bundle says it to who serves photos.
+    """
     if not isinstance(system, SSRNetSystem):
         path = folder.system_last if last else folder.system
         return zoo.save_system(path, system, provenance, overwrite=True)
+    assert crop is not None  # a run is refused otherwise
     architecture = system.network.architecture
     contract = Contract(
         name="ssrnet",
         interface=Interface(
             Input("rgb" if system.colour == "rgb" else "bgr"),
-            Crop(),
+            crop,
             Output.for_value_range(architecture.value_range),
         ),
         architecture=architecture,
@@ -55,6 +61,7 @@ def provenance(
         "data": data.description,
         "data_name": data.name,
         "data_sha256": data.sha256,
+        "crop": None if data.crop is None else data.crop.to_json(),
         "labels_sha256": data.labels_sha256,
         "synthetic": data.synthetic,
         "licence": data.licence,

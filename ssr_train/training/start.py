@@ -13,6 +13,7 @@ from ssr_bundle.contract import IMAGE_SIZE
 from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
 from ssr_train import zoo
+from ssr_train.data.cut_of import check_cut, crop_of, recorded
 from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import Split, check_protocol, make_split
 from ssr_train.devices import check_device
@@ -90,6 +91,17 @@ def check_data(settings: Settings, data: Dataset, split: Split, size: int, optio
             f"{settings.system} takes {size} x {size}; prepare a data set with --size {size}"
         )
     _check_sizes(len(split.train), len(split.validation), settings, option)
+    where = f"{option} {settings.data}"
+    if settings.system == "ssrnet":
+        recorded(data, where)
+    if settings.init is not None:
+        path = Path(settings.init)
+        bundle = (path / CONTRACT_FILE).exists()
+        crop = crop_of(
+            read_bundle(path) if bundle else path, {} if bundle else read_header(path)["provenance"]
+        )
+        if crop is not None:
+            check_cut(crop, data, where, settings.init)
 
 
 def _check_sizes(training: int, validation: int, s: Settings, option: str = "--data") -> None:

@@ -332,7 +332,7 @@ class Trainer:
             metrics["val_mae_finished"] = self._validate(Processes())
         weights = f"{which} ({row['epoch']})"
         about = output.provenance(self.settings, self.data, self.split, weights, metrics)
-        output.write(self.folder, self.evaluated, about, last=last)
+        output.write(self.folder, self.evaluated, about, self.data.crop, last=last)
 
 
 @contextmanager

@@ -1,0 +1,201 @@
+"""How published crops were cut, measured: where the detector finds the face in them.
+
+A crop that is used as it is has no recorded cut. The detector looks for its face in the crop padded by its
+border. Either the face's box tells the crop (by median margins), or its five landmarks do (by their median
+places): whichever would cut the served photo nearer to the published crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from ssr_client.detectors import to_convention
+from ssr_client.faces import Detection, Landmarks
+from ssr_client.photo import Finder
+
+from ssr_bundle import alignment
+from ssr_bundle.contract import Crop, Template
+from ssr_bundle.crop import Box
+from ssr_bundle.errors import SsrError
+
+Picture = NDArray[np.uint8]
+
+SAMPLE = 1200
+"""Crops that are looked at, spread evenly over a set."""
+
+LEAST = 20
+"""Crops with exactly one face from which a cut can be told."""
+
+STEADY = 0.15
+"""Largest mean distance of a crop's corners from where the served cut has them, in sides, of one cut."""
+
+_SIZE = 100
+"""Of a measured template: its points are in hundredths of the crop's side."""
+
+SIDES = ("left", "top", "right", "bottom")
+
+
+class Seen(NamedTuple):
+    """One crop: its width and height, how many faces are in it, and if that is one, its landmarks and its box
+    in the convention of ``yunet``."""
+
+    width: int
+    height: int
+    faces: int
+    box: Box | None = None
+    landmarks: Landmarks | None = None
+
+
+@dataclass(frozen=True)
+class Quartiles:
+    low: float
+    median: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class MeasuredCut:
+    """What was found. ``looked_at`` crops, of which ``one_face`` hold exactly one face.
+
+    ``margin``: by side, in box widths and heights. ``landmarks``: x and y of each by its name, in sides of
+    the crop; empty where not all faces have them, or crops are not square. ``off``: by ``margin`` and
+    ``landmarks``, the mean distance of a crop's corners from where that cut would have them, in sides.
+    ``taken``: the one of the two with the smaller distance; None where neither is steady.
+    """
+
+    looked_at: int
+    one_face: int
+    margin: dict[str, Quartiles]
+    landmarks: dict[str, tuple[Quartiles, Quartiles]]
+    off: dict[str, float]
+    taken: str | None
+
+    @property
+    def crop(self) -> Crop | None:
+        """The cut in the contract's terms; None where neither is steady."""
+        if self.taken == "margin":
+            sides = tuple(round(self.margin[side].median, 2) for side in SIDES)
+            return Crop(margin=sides, border="replicate")
+        if self.taken == "landmarks":
+            points = ((x.median, y.median) for x, y in self.landmarks.values())
+            template = tuple((round(x * _SIZE, 2), round(y * _SIZE, 2)) for x, y in points)
+            return Crop(border="replicate", template=Template(template, _SIZE))
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> MeasuredCut:
+        margin = {side: Quartiles(**values) for side, values in data["margin"].items()}
+        landmarks = {name: (Quartiles(**x), Quartiles(**y)) for name, (x, y) in data["landmarks"].items()}
+        return cls(**{**data, "margin": margin, "landmarks": landmarks})
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What a reader is shown: medians, quartiles in brackets."""
+        share = self.one_face / max(self.looked_at, 1)
+        rows = [("crops looked at", f"{self.looked_at:,}"), ("exactly one face", f"{share:.1%}")]
+        rows += [(f"margin {side}", f"{value} boxes") for side, value in self.margin.items()]
+        rows += [(name, f"x {x}, y {y} sides") for name, (x, y) in self.landmarks.items()]
+        rows += [(f"corners off, cut by {way}", f"{value:.3f} sides") for way, value in self.off.items()]
+        if self.crop is None:
+            why = "too few faces" if self.one_face < LEAST else f"neither is within {STEADY:g} sides"
+            return [*rows, ("recorded cut", f"none, {why}: --recut cuts the faces anew")]
+        return [*rows, ("recorded cut", self.crop.describe())]
+
+
+def look(picture: Picture, finder: Finder) -> Seen:
+    """The faces in a published crop (H, W, 3), which is padded by half its size for the detector."""
+    height, width = picture.shape[:2]
+    found = in_padded(picture, finder)
+    if len(found) != 1:
+        return Seen(width, height, len(found))
+    box = to_convention(found[0].box, finder.detector.box_convention, "yunet")
+    return Seen(width, height, 1, box, found[0].landmarks)
+
+
+def in_padded(picture: Picture, finder: Finder) -> list[Detection]:
+    """The faces whose centre lies in a published crop; their boxes may reach beyond it."""
+    height, width = picture.shape[:2]
+    down, right = height // 2, width // 2
+    padded = cv2.copyMakeBorder(picture, down, down, right, right, cv2.BORDER_REPLICATE)
+    found = [moved(face, -right, -down) for face in finder.find(np.asarray(padded, np.uint8))]
+    return [
+        face
+        for face in found
+        if 0 <= face.box[0] + face.box[2] / 2 < width and 0 <= face.box[1] + face.box[3] / 2 < height
+    ]
+
+
+def moved(face: Detection, right: float, down: float) -> Detection:
+    x, y, w, h = face.box
+    points = face.landmarks and tuple((px + right, py + down) for px, py in face.landmarks)
+    return Detection((x + right, y + down, w, h), face.score, points)
+
+
+def measure(seen: Sequence[Seen]) -> MeasuredCut:
+    """The cut of a set of which these crops were seen."""
+    single = [one for one in seen if one.faces == 1]
+    margin: dict[str, Quartiles] = {}
+    landmarks: dict[str, tuple[Quartiles, Quartiles]] = {}
+    off: dict[str, float] = {}
+    if len(single) >= LEAST:
+        sides = np.array([_margins(one) for one in single])
+        margin = {side: _quartiles(sides[:, i]) for i, side in enumerate(SIDES)}
+        off["margin"] = float(np.mean([_off_by_margin(one, margin) for one in single]))
+        square = all(abs(one.width - one.height) <= 0.02 * one.width for one in single)
+        if square and all(one.landmarks is not None for one in single):
+            points = np.array([_shares(one) for one in single])
+            landmarks = {
+                name: (_quartiles(points[:, i, 0]), _quartiles(points[:, i, 1]))
+                for i, name in enumerate(alignment.NAMES)
+            }
+            off["landmarks"] = float(np.mean([_off_by_landmarks(one, landmarks) for one in single]))
+    best = min(off, key=lambda way: off[way], default=None)
+    taken = best if best is not None and off[best] <= STEADY else None
+    return MeasuredCut(len(seen), len(single), margin, landmarks, off, taken)
+
+
+def _margins(one: Seen) -> tuple[float, float, float, float]:
+    assert one.box is not None
+    x, y, w, h = one.box
+    return x / w, y / h, (one.width - x - w) / w, (one.height - y - h) / h
+
+
+def _shares(one: Seen) -> NDArray[np.float64]:
+    return np.array(one.landmarks, np.float64) / (one.width, one.height)
+
+
+def _off_by_margin(one: Seen, margin: dict[str, Quartiles]) -> float:
+    """How far the corners of the crop lie from those that the median margins cut, in sides, in the mean."""
+    assert one.box is not None
+    _, _, w, h = one.box
+    left, top, right, bottom = np.array(_margins(one)) - [margin[side].median for side in SIDES]
+    across, down = np.array([left, right]) * w / one.width, np.array([top, bottom]) * h / one.height
+    return float(np.mean([np.hypot(dx, dy) for dx in across for dy in down]))
+
+
+def _off_by_landmarks(one: Seen, landmarks: dict[str, tuple[Quartiles, Quartiles]]) -> float:
+    """The same for the crop that is aligned by the median landmarks."""
+    assert one.landmarks is not None
+    template = tuple((x.median * one.width, y.median * one.width) for x, y in landmarks.values())
+    try:
+        found = alignment.grid(one.landmarks, template, one.width, one.width)
+    except SsrError:  # on one line: nothing was aligned
+        return 1.0
+    x, y, dx, dy = np.array(found) / (1 << alignment.FRACTION)
+    u, v = np.array([(0, 1, 0, 1), (0, 0, 1, 1)]) * one.width
+    corners = np.stack([x + (u - 0.5) * dx - (v - 0.5) * dy, y + (u - 0.5) * dy + (v - 0.5) * dx]) + 0.5
+    return float(np.hypot(*(corners - np.stack([u, v]))).mean() / one.width)
+
+
+def _quartiles(values: NDArray[np.float64]) -> Quartiles:
+    return Quartiles(*(round(float(v), 4) for v in np.percentile(values, (25, 50, 75))))
