@@ -24,13 +24,11 @@ from ssr_client.preprocess import crop_faces, read_picture
 from typer.testing import CliRunner
 
 from ssr_bundle.bundle import hash_file
-from ssr_bundle.contract import Crop
 from ssr_bundle.disk import replace_file
 from ssr_bundle.errors import SsrError
 from ssr_train.cli import app
 from ssr_train.data import distributions, load
-from ssr_train.data.alignment import TEMPLATE, align, similarity
-from ssr_train.data.cutting import Cut, Cutter, Made
+from ssr_train.data.cutting import ALIGNED, PLAIN, Cut, Cutter, Made
 from ssr_train.data.doctor import Diagnosis
 from ssr_train.data.prepare import diagnose, prepare
 from ssr_train.data.prepared import open_prepared, read_index, write_index
@@ -135,7 +133,7 @@ def test_a_photo_is_cut_as_the_contract_says() -> None:
     assert isinstance(made, Made)
     found = Haar().detect(photo)
     box = to_convention(found[0].box, "haar", "yunet")
-    np.testing.assert_array_equal(made.picture, crop_faces(photo, [box], Crop())[0])
+    np.testing.assert_array_equal(made.picture, crop_faces(photo, [box], PLAIN)[0])
 
 
 def test_yunet_cuts_the_face_that_the_published_box_names() -> None:
@@ -150,7 +148,7 @@ def test_yunet_cuts_the_face_that_the_published_box_names() -> None:
         rough = (x - 0.15 * w, y + 0.1 * h, 1.2 * w, 0.9 * h)
         made = cutter.make(Record(Path(path.name), 40, box=rough))
         assert isinstance(made, Made)
-        every = crop_faces(photo, [other.box for other in found], Crop()).astype(float)
+        every = crop_faces(photo, [other.box for other in found], PLAIN).astype(float)
         difference = np.abs(every - made.picture).mean((1, 2, 3))
         assert np.argmin(difference) == found.index(face)
         assert 2 * difference.min() < np.sort(difference)[1], "in the window the box moves, by a few pixels"
@@ -162,20 +160,6 @@ def test_yunet_cuts_the_face_that_the_published_box_names() -> None:
     assert nobody.kind == "no face"
 
 
-def test_alignment_undoes_a_similarity() -> None:
-    """Landmarks moved, turned and scaled together land on the template, whatever the size."""
-    angle, scale = 0.4, 3.7
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    landmarks = TEMPLATE @ turn.T * 40 + (250, 90)
-    for size in (64, 224):
-        matrix = similarity(landmarks, size)
-        np.testing.assert_allclose(
-            landmarks @ matrix[:, :2].T + matrix[:, 2], TEMPLATE * size - 0.5, atol=1e-9
-        )
-        assert abs(matrix[0, 0] - matrix[1, 1]) < 1e-12
-        assert abs(matrix[0, 1] + matrix[1, 0]) < 1e-12
-
-
 def test_a_photo_is_aligned_by_its_landmarks() -> None:
     model = material("detectors/yunet_n_640_640.onnx")
     photo = read_picture(ASTRONAUT)
@@ -183,9 +167,9 @@ def test_a_photo_is_aligned_by_its_landmarks() -> None:
         Record(Path(ASTRONAUT.name), 40)
     )
     assert isinstance(made, Made)
-    landmarks = YuNet(model).detect(photo)[0].landmarks
-    assert landmarks is not None
-    np.testing.assert_array_equal(made.picture, align(photo, landmarks, 96))
+    face = YuNet(model).detect(photo)[0]
+    expected = crop_faces(photo, [face.box], ALIGNED, 96, [face.landmarks])[0]
+    np.testing.assert_array_equal(made.picture, expected)
 
 
 # Bad pictures are problems, not crashes.

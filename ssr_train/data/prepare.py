@@ -270,7 +270,7 @@ def measure_cut(
     tasks = _tasks(Task(root, replace(cut, detector="yunet"), 0, looked), _LOOKED)
     seen: list[Seen] = []
     with bar(console, "measuring the cut", len(looked)) as tick:
-        for found in in_order(_look, tasks, workers):
+        for found in in_order(_look, tasks, min(workers, -(-len(looked) // _LOOKED))):
             seen += found
             tick(len(found))
     return measure(seen)

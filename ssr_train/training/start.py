@@ -96,10 +96,10 @@ def check_data(settings: Settings, data: Dataset, split: Split, size: int, optio
         recorded(data, where)
     if settings.init is not None:
         path = Path(settings.init)
-        bundle = (path / CONTRACT_FILE).exists()
-        crop = crop_of(
-            read_bundle(path) if bundle else path, {} if bundle else read_header(path)["provenance"]
-        )
+        if (path / CONTRACT_FILE).exists():
+            crop = crop_of(read_bundle(path), {})
+        else:
+            crop = crop_of(path, read_header(path)["provenance"])
         if crop is not None:
             check_cut(crop, data, where, settings.init)
 
