@@ -72,6 +72,13 @@ class Made(NamedTuple):
     digest: str
 
 
+class Found(NamedTuple):
+    """A picture (H, W, 3) BGR, and the labelled face in it, in its pixels."""
+
+    picture: Picture
+    face: Detection
+
+
 class Cutter:
     """Makes the pictures of one distribution under ``root``; its detector is opened on first use."""
 
@@ -108,7 +115,7 @@ class Cutter:
                 raise _Dropped(NO_FACE, "the set boxes no face here, and no detector was to look for one")
             box = record.box
         else:
-            face = self._only(picture) if record.box is None else self._boxed(picture, record.box)
+            face = self._face(picture, record)
             if self.cut.align == "similarity":
                 if face.landmarks is None:
                     raise _Dropped(NO_FACE, "the detector gave no landmarks to align by")
@@ -119,6 +126,43 @@ class Cutter:
         except BadInput as error:
             raise _Dropped(BOX_OUTSIDE, str(error)) from None
         return cut
+
+    def find(self, record: Record) -> Found | Problem:
+        """The record's picture and the labelled face in it, whoever cut it last; or why there is none."""
+        try:
+            picture = _decode(_read(self.root / record.path))
+            if record.face != "crop":
+                return Found(picture, self._face(picture, record))
+            part = picture if record.box is None else picture[_within(record.box, picture)]
+            return Found(part, self._in_crop(part))
+        except _Dropped as reason:
+            kind, detail = reason.args
+            return Problem(kind, record.path.as_posix(), detail)
+
+    def _face(self, picture: Picture, record: Record) -> Detection:
+        if record.box is not None:
+            return self._boxed(picture, record.box)
+        return self._central(picture) if record.face == "central" else self._only(picture)
+
+    def _in_crop(self, picture: Picture) -> Detection:
+        """The face of a published crop, looked for in one with half as much more on each side, its border
+        repeated: detectors miss a face that fills the picture. Its box may reach beyond the picture."""
+        rows, columns = picture.shape[0] // 2, picture.shape[1] // 2
+        padded = cv2.copyMakeBorder(picture, rows, rows, columns, columns, cv2.BORDER_REPLICATE)
+        return _moved(self._central(np.asarray(padded, np.uint8)), -columns, -rows)
+
+    def _central(self, picture: Picture) -> Detection:
+        """The face nearest to the picture's centre."""
+        height, width = picture.shape[:2]
+
+        def distance(face: Detection) -> float:
+            x, y, w, h = face.box
+            return math.hypot(x + w / 2 - width / 2, y + h / 2 - height / 2)
+
+        found = self._finder.find(picture)
+        if not found:
+            raise _Dropped(NO_FACE, "the detector finds none")
+        return min(found, key=distance)
 
     def _only(self, picture: Picture) -> Detection:
         found = self._finder.find(picture)

@@ -220,7 +220,7 @@ class _Work:
         """What decides the bytes of the set; the records themselves by their hash."""
         digest = hashlib.sha256()
         for record in self.records:
-            digest.update(repr(tuple(record)).encode("utf-8", "surrogateescape"))
+            digest.update(repr(record.labels).encode("utf-8", "surrogateescape"))
         return {
             "data": self.scan.name,
             **asdict(self.cut),
@@ -293,7 +293,7 @@ def _spread(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
 
 def _settled(cut: Cut, records: Sequence[Record]) -> Cut:
     """``cut`` with the detector that will be used, opened once here, so that what is missing is told now."""
-    photos = [record for record in records if record.face == "photo"]
+    photos = [record for record in records if record.face != "crop"]
     if not photos:
         if cut.align != "none":
             raise SsrError(
@@ -321,7 +321,7 @@ def _how(cut: Cut, records: Sequence[Record]) -> str:
     if "crop" in faces:
         parts = any(record.box for record in records if record.face == "crop")
         how.append("published crops, the part of them that the protocol uses" if parts else "published crops")
-    if "photo" in faces:
+    if faces - {"crop"}:
         found = {"yunet": "YuNet", "haar": "the Haar cascade", "none": "published boxes"}[cut.detector]
         how.append(
             f"faces by {found}, aligned by five landmarks"
