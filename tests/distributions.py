@@ -290,6 +290,23 @@ def _lagenda(out: Writer) -> None:
     out.face("LAGENDA/lag_benchmark/0011223344556677.jpg", 4, (128, 128))
 
 
+def _folder(out: Writer) -> None:
+    out.text(
+        "labels.csv",
+        "file,sex,age_low,age_high,subject,camera",
+        "000.jpg,m,30,39,ann,1",
+        "001.JPG,f,70,,ben,1",
+        "002.jpg,,4,4,cid,1",
+        "003.jpg,m,9,3,dan,1",
+        "004.jpg,m,,9,eva,1",
+        "gone.jpg,m,1,2,fay,1",
+        "000.jpg,m,30,39,ann,1",
+        "005.jpg,m,130,,gus,1",
+    )
+    for name in ("000.jpg", "001.jpg", "002.jpg", "003.jpg", "004.jpg", "005.jpg", "more.jpg"):
+        out.face(name)
+
+
 _BUILDERS: dict[str, Callable[[Writer], None]] = {
     "imdb": _imdb,
     "wiki": _wiki,
@@ -302,4 +319,5 @@ _BUILDERS: dict[str, Callable[[Writer], None]] = {
     "cacd": _cacd,
     "appa-real": _appa_real,
     "lagenda": _lagenda,
+    "folder": _folder,
 }

@@ -333,6 +333,32 @@ def test_listed_files_in_another_case_are_found(name: str, tmp_path: Path) -> No
     assert all((after.root / r.path).is_file() and r.path.name.isupper() for r in after.records)
 
 
+def test_a_labelled_folder_has_ages_or_bins(tmp_path: Path) -> None:
+    result = scan("folder", tmp_path / "bins")
+    assert [(r.path.name, r.age, r.ages, r.subject, r.sex, r.face) for r in result.records] == [
+        ("000.jpg", 34.5, (30, 39), "ann", "m", "central"),
+        ("001.jpg", 70, (70, None), "ben", "f", "central"),
+        ("002.jpg", 4, None, "cid", "", "central"),
+    ]
+    assert kinds(result) == {
+        "malformed label": 2,
+        "missing file": 1,
+        "listed twice": 1,
+        "age out of range": 1,
+        "unlisted file": 3,
+        "ages in bins": 1,
+    }
+    exact = tmp_path / "exact"
+    exact.mkdir()
+    (exact / "a.png").touch()
+    (exact / "labels.csv").write_text("age,file\n7.5,a.png\n")
+    (record,) = distributions.scan("folder", exact).records
+    assert record == Record(Path("a.png"), 7.5, face="central")
+    (exact / "labels.csv").write_text("file,age_low\na.png,7\n")
+    with pytest.raises(SsrError, match=r"column age_high is missing; expected file, age_low, age_high"):
+        distributions.scan("folder", exact)
+
+
 # What holds for every one of them
 
 

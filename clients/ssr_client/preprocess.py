@@ -99,11 +99,32 @@ def crop_faces(
     return crops
 
 
+_LARGEST = 1 << 22
+"""Pixels of a cut up to which what lies beyond the picture is filled in, rather than looked up."""
+
+
 def _resize(picture: Picture, part: Part, border: str, target: Picture) -> None:
-    """``part`` into ``target`` (size, size, 3): by OpenCV where it lies in the picture."""
+    """``part`` into ``target`` (size, size, 3): by OpenCV unless it reaches far beyond the picture."""
     size = len(target)
-    if part.inside(*picture.shape[:2]):
-        rows, columns = (slice(pixels.start, pixels.stop) for pixels in part)
-        cv2.resize(picture[rows, columns], (size, size), dst=target, interpolation=cv2.INTER_LINEAR)
+    if part.inside(*picture.shape[:2]) or len(part.rows) * len(part.columns) <= _LARGEST:
+        pixels = filled(picture, part, border)
+        cv2.resize(pixels, (size, size), dst=target, interpolation=cv2.INTER_LINEAR)
     else:
         target[:] = sampling.resized(picture, part, border, size)
+
+
+def filled(picture: Picture, part: Part, border: str) -> Picture:
+    """The pixels of ``part``, which meets the picture; beyond it ``border``."""
+    height, width = picture.shape[:2]
+    rows, columns = part
+    top, bottom, left, right = (
+        max(-rows.start, 0),
+        max(rows.stop - height, 0),
+        max(-columns.start, 0),
+        max(columns.stop - width, 0),
+    )
+    seen = picture[max(rows.start, 0) : rows.stop, max(columns.start, 0) : columns.stop]
+    if not (top or bottom or left or right):
+        return seen
+    kind = cv2.BORDER_CONSTANT if border == "constant" else cv2.BORDER_REPLICATE
+    return np.asarray(cv2.copyMakeBorder(seen, top, bottom, left, right, kind), np.uint8)

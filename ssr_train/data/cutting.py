@@ -107,6 +107,13 @@ class Made(NamedTuple):
     digest: str
 
 
+class Found(NamedTuple):
+    """A picture (H, W, 3) BGR, and the labelled face in it, in its pixels."""
+
+    picture: Picture
+    face: Detection
+
+
 class Cutter:
     """Makes the pictures of one distribution under ``root``; its detector is opened on first use."""
 
@@ -127,7 +134,7 @@ class Cutter:
                 size = (self.cut.size, self.cut.size)
                 made = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.uint8)
             else:
-                made = self._face(picture, record)
+                made = self._cut(picture, record)
         except _Dropped as reason:
             kind, detail = reason.args
             return Problem(kind, record.path.as_posix(), detail)
@@ -143,7 +150,7 @@ class Cutter:
         try:
             picture = _decode(_read(self.root / record.path))
             box = record.box
-            if record.face == "photo" and box is not None:
+            if record.face != "crop" and box is not None:
                 rows, columns = next(cuts([box], self.cut.wanted, *picture.shape[:2]))
                 box = (columns.start, rows.start, len(columns), len(rows))
             return look(picture if box is None else picture[_within(box, picture)], self._finder)
@@ -153,27 +160,43 @@ class Cutter:
     def _as_published(self, record: Record) -> bool:
         return record.face == "crop" and not self.cut.recut
 
-    def _face(self, picture: Picture, record: Record) -> Picture:
+    def find(self, record: Record) -> Found | Problem:
+        """The record's picture and the labelled face in it, whoever cut it last; or why there is none."""
+        try:
+            picture = _decode(_read(self.root / record.path))
+            if record.face == "crop" and record.box is not None:
+                picture = picture[_within(record.box, picture)]
+                record = record._replace(box=None)
+            return Found(picture, self._face(picture, record))
+        except _Dropped as reason:
+            kind, detail = reason.args
+            return Problem(kind, record.path.as_posix(), detail)
+
+    def _cut(self, picture: Picture, record: Record) -> Picture:
         """The face of a photo, or of a published crop that is cut anew, as the wanted crop says."""
         crop = self.cut.wanted
         if self.cut.detector == "none":
             if record.box is None:
                 raise _Dropped(NO_FACE, "the set boxes no face here, and no detector was to look for one")
-            face = Detection(record.box)
-        elif record.box is not None:
-            face = self._boxed(picture, record.box)
+            face, box = Detection(record.box), record.box
         else:
-            found = self._finder.find(picture) if record.face == "photo" else in_padded(picture, self._finder)
-            face = _only(found)
-        box = face.box
-        if self.cut.detector != "none":
-            box = to_convention(box, self._finder.detector.box_convention, crop.box)
+            face = self._face(picture, record)
+            box = to_convention(face.box, self._finder.detector.box_convention, crop.box)
         try:
             cut: Picture = crop_faces(picture, [box], crop, self.cut.size, [face.landmarks])[0]
         except BadInput as error:
             kind = BOX_OUTSIDE if crop.template is None else NO_FACE
             raise _Dropped(kind, str(error)) from None
         return cut
+
+    def _face(self, picture: Picture, record: Record) -> Detection:
+        if record.box is not None:
+            return self._boxed(picture, record.box)
+        if record.face == "central":
+            return _central(self._finder.find(picture), picture)
+        return _only(
+            in_padded(picture, self._finder) if record.face == "crop" else self._finder.find(picture)
+        )
 
     def _boxed(self, picture: Picture, box: Box) -> Detection:
         """The face that overlaps a published ``box`` most, looked for in the box and as much around it."""
@@ -193,6 +216,19 @@ def _only(found: list[Detection]) -> Detection:
     if len(found) > 1:
         raise _Dropped(SECOND_FACE, f"the detector finds {len(found)}, and whose age is labelled is not said")
     return found[0]
+
+
+def _central(found: list[Detection], picture: Picture) -> Detection:
+    """The face nearest to the picture's centre."""
+    height, width = picture.shape[:2]
+
+    def distance(face: Detection) -> float:
+        x, y, w, h = face.box
+        return math.hypot(x + w / 2 - width / 2, y + h / 2 - height / 2)
+
+    if not found:
+        raise _Dropped(NO_FACE, "the detector finds none")
+    return min(found, key=distance)
 
 
 class _Dropped(Exception):

@@ -237,7 +237,7 @@ class _Work:
         """What decides the bytes of the set; the records themselves by their hash."""
         digest = hashlib.sha256()
         for record in self.records:
-            digest.update(repr(tuple(record)).encode("utf-8", "surrogateescape"))
+            digest.update(repr(record.labels).encode("utf-8", "surrogateescape"))
         return {
             "data": self.scan.name,
             **self.cut.to_json(),
@@ -278,7 +278,7 @@ def measure_cut(
 
 def _as_published(cut: Cut, record: Record) -> bool:
     """Whether the record's picture is, or comes with, a cut that others made."""
-    return (record.face == "crop" and not cut.recut) or (record.face == "photo" and cut.detector == "none")
+    return (record.face == "crop" and not cut.recut) or (record.face != "crop" and cut.detector == "none")
 
 
 def _look(task: Task) -> list[Seen]:
@@ -344,7 +344,7 @@ def _spread(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
 
 def _settled(cut: Cut, records: Sequence[Record]) -> Cut:
     """``cut`` with the detector that will be used, opened once here, so that what is missing is told now."""
-    photos = [record for record in records if record.face == "photo" or cut.recut]
+    photos = [record for record in records if record.face != "crop" or cut.recut]
     if not photos:
         if cut.align != "none" or cut.crop is not None:
             option = "--crop" if cut.crop is not None else f"--align {cut.align}"
@@ -373,7 +373,7 @@ def _how(cut: Cut, records: Sequence[Record]) -> str:
     if "crop" in faces:
         parts = any(record.box for record in records if record.face == "crop")
         how.append("published crops, the part of them that the protocol uses" if parts else "published crops")
-    if "photo" in faces:
+    if faces - {"crop"}:
         found = {"yunet": "YuNet", "haar": "the Haar cascade", "none": "published boxes"}[cut.detector]
         how.append(f"faces by {found}: {cut.wanted.describe()}")
     return " and ".join(how) + ", resized bilinearly"

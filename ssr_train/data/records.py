@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 Sex = Literal["m", "f", ""]
 SplitName = Literal["train", "validation", "test", ""]
-Face = Literal["crop", "photo"]
+Face = Literal["crop", "photo", "central"]
 Box = tuple[float, float, float, float]
 
 
@@ -26,10 +26,12 @@ def sex_of(text: str) -> Sex:
 class Record(NamedTuple):
     """One labelled face. An unknown subject, sex, group or split is "".
 
-    ``path`` is relative to the scan's root. ``age`` is in years. ``subject`` tells people of this
-    distribution apart, and nothing else. ``face`` is "crop" where the file is the published face crop,
-    "photo" where a face must be found in it first. ``box`` is (x, y, width, height) in pixels: of a crop,
-    the part of the file that the published protocol uses; of a photo, the face as the distribution boxes it.
+    ``path`` is relative to the scan's root. ``age`` is in years; ``ages`` are the youngest and the oldest one
+    (None: open) where a bin alone is known. ``subject`` tells people of this distribution apart, and nothing
+    else. ``face`` is "crop" where the file is the published face crop, "photo" where a face must be found in
+    it first, "central" where it is the one nearest to the photo's centre. ``box`` is (x, y, width, height) in
+    pixels: of a crop, the part of the file that the published protocol uses; of a photo, the face as the
+    distribution boxes it.
     """
 
     path: Path
@@ -40,6 +42,12 @@ class Record(NamedTuple):
     box: Box | None = None
     split: SplitName = ""
     face: Face = "photo"
+    ages: tuple[float, float | None] | None = None
+
+    @property
+    def labels(self) -> tuple[object, ...]:
+        """All that is known of the face; without ``ages`` where there is no bin, as before there were any."""
+        return tuple(self) if self.ages is not None else tuple(self)[:-1]
 
 
 class Problem(NamedTuple):
@@ -74,8 +82,9 @@ LABEL_CONFLICT = "label conflict"
 DUPLICATE_PICTURE = "same picture twice"
 UNLISTED_FILE = "unlisted file"
 BROKEN_LABELS = "broken labels"
+AGES_IN_BINS = "ages in bins"
 
-REMARKS = frozenset({LABEL_CONFLICT, DUPLICATE_PICTURE, UNLISTED_FILE, BROKEN_LABELS})
+REMARKS = frozenset({LABEL_CONFLICT, DUPLICATE_PICTURE, UNLISTED_FILE, BROKEN_LABELS, AGES_IN_BINS})
 """Kinds of problem that dropped no face. Every other problem is one face without a record."""
 
 

@@ -29,6 +29,7 @@ NAMES = (
     "cacd",
     "appa-real",
     "lagenda",
+    "folder",
 )
 
 
