@@ -269,8 +269,9 @@ class Crop:
 
     ``box``: the detector whose boxes (x, y, w, h in pixels), or landmarks, are meant.
     ``margin``: what is added on the left, top, right and bottom, in box widths and heights; a negative one
-    cuts into the box. Two numbers are for both sides. Rounding is ``floor-inclusive``: the cut covers the pixel columns floor(x - left * w)
-    to floor(x + w + right * w), both included, rows alike (the released demos).
+    cuts into the box. Two numbers are for both sides. Rounding is ``floor-inclusive``: the cut covers the
+    pixel columns floor(x - left * w) to floor(x + w + right * w), both included, rows alike (the released
+    demos).
     ``border``: beyond the picture, ``clip`` cuts less (the face is stretched), ``replicate`` repeats the last
     pixel, ``constant`` is black.
     ``template``: a similarity brings the detector's five landmarks there (:mod:`ssr_bundle.alignment`); the
