@@ -74,7 +74,7 @@ def grid(landmarks: Points, template: Points, template_size: int, size: int) -> 
 
     Raises :class:`SsrError` for landmarks that are on one line, or too far apart.
     """
-    check_points(landmarks, "landmarks")
+    landmarks = check_points(landmarks, "landmarks")
     share = size / template_size
     (px, py), picture = _centred(landmarks)
     (tx, ty), crop = _centred([(x * share, y * share) for x, y in template])
