@@ -7,10 +7,11 @@ each implementation finds the same pixels and weights, to the bit. Standard libr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import NamedTuple
 
 from ssr_bundle.errors import SsrError
+from ssr_bundle.shown import shown
 
 Point = tuple[float, float]
 """x, y in pixels; the first pixel covers 0 to 1."""
@@ -43,9 +44,13 @@ class Grid(NamedTuple):
 
 def check_points(points: Sequence[Sequence[float]], what: str) -> Points:
     """``points`` as five pairs; raises :class:`SsrError` where they are not, or lie on one line."""
-    if len(points) != len(NAMES) or any(len(point) != 2 for point in points):
-        raise SsrError(f"{what}: expected 5 points as x, y ({', '.join(NAMES)}), got {len(points)}")
-    found = tuple((float(x), float(y)) for x, y in points)
+    try:
+        found = tuple((float(x), float(y)) for x, y in points)
+    except (TypeError, ValueError, OverflowError):
+        found = ()
+    if len(found) != len(NAMES):
+        got = len(points) if isinstance(points, Sized) else shown(points)
+        raise SsrError(f"{what}: expected 5 points as x, y ({', '.join(NAMES)}), got {got}")
     if not all(math.isfinite(v) and abs(v) <= _FARTHEST for point in found for v in point):
         raise SsrError(f"{what}: expected positions within {_FARTHEST:g} pixels")
     if is_line(found):
@@ -69,7 +74,7 @@ def grid(landmarks: Points, template: Points, template_size: int, size: int) -> 
 
     Raises :class:`SsrError` for landmarks that are on one line, or too far apart.
     """
-    check_points(landmarks, "landmarks")
+    landmarks = check_points(landmarks, "landmarks")
     share = size / template_size
     (px, py), picture = _centred(landmarks)
     (tx, ty), crop = _centred([(x * share, y * share) for x, y in template])

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from numbers import Integral
 from typing import Any, Literal, cast
 
 from ssr_bundle import alignment, strict_json
@@ -253,6 +254,10 @@ class Input(_Part):
         return result
 
 
+_DEFAULT_MARGIN = (0.4, 0.4, 0.4, 0.4)
+"""The margin of a crop that does not say one."""
+
+
 @dataclass(frozen=True)
 class Template:
     """Where the five landmarks of an aligned face lie: ``points`` in the order of
@@ -269,27 +274,35 @@ class Crop:
 
     ``box``: the detector whose boxes (x, y, w, h in pixels), or landmarks, are meant.
     ``margin``: what is added on the left, top, right and bottom, in box widths and heights; a negative one
-    cuts into the box. Two numbers are for both sides. Rounding is ``floor-inclusive``: the cut covers the pixel columns floor(x - left * w)
-    to floor(x + w + right * w), both included, rows alike (the released demos).
+    cuts into the box. Two numbers are for both sides. Rounding is ``floor-inclusive``: the cut covers the
+    pixel columns floor(x - left * w) to floor(x + w + right * w), both included, rows alike (the released
+    demos).
     ``border``: beyond the picture, ``clip`` cuts less (the face is stretched), ``replicate`` repeats the last
     pixel, ``constant`` is black.
     ``template``: a similarity brings the detector's five landmarks there (:mod:`ssr_bundle.alignment`); the
-    margin means nothing then, and is left at its default.
+    margin means nothing then, and becomes the default.
     Pixels are interpolated bilinearly at half-pixel centres, without anti-aliasing (``cv2.INTER_LINEAR``).
 
     Raises :class:`ContractError` for margins that leave a box no face, and a template that is none.
     """
 
     box: str = "yunet"
-    margin: tuple[float, ...] = (0.4, 0.4)
+    margin: tuple[float, ...] = _DEFAULT_MARGIN
     border: str = "clip"
     template: Template | None = None
 
     def __post_init__(self) -> None:
         for key, value, known in (("box", self.box, BOXES), ("border", self.border, BORDERS)):
             _choice(value, known, f"interface.crop.{key}")
+        if self.template is not None:
+            object.__setattr__(self, "template", self._checked(self.template))
+            object.__setattr__(self, "margin", _DEFAULT_MARGIN)  # equal crops are written equally
+            return
         low, high = MARGINS
-        margin = tuple(map(float, self.margin))
+        try:
+            margin = tuple(map(float, self.margin))
+        except (TypeError, ValueError, OverflowError):
+            raise _no_margin(self.margin) from None
         margin = margin * 2 if len(margin) == 2 else margin
         object.__setattr__(self, "margin", margin)
         if len(margin) != 4 or not all(low <= m <= high for m in margin):
@@ -300,24 +313,26 @@ class Crop:
                 f"interface.crop.margin: {shown(list(margin))} leaves less than {LEAST_OF_BOX:g} of a box's "
                 "width or height"
             )
-        if self.template is not None:
-            self._check_template(self.template)
 
-    def _check_template(self, template: Template) -> None:
+    def _checked(self, template: Template) -> Template:
         low, high = TEMPLATE_SIZES
-        if not low <= template.size <= high:
-            raise ContractError(f"interface.crop.size: must lie in {low}..{high} pixels, got {template.size}")
+        size = template.size
+        if isinstance(size, bool) or not isinstance(size, Integral) or not low <= size <= high:
+            raise ContractError(
+                f"interface.crop.size: expected a whole number in {low}..{high} pixels, got {shown(size)}"
+            )
+        size = int(size)
         try:
             points = alignment.check_points(template.points, "interface.crop.template")
         except SsrError as error:
             raise ContractError(str(error)) from None
-        if any(not -template.size <= v <= 2 * template.size for point in points for v in point):
-            raise ContractError(
-                f"interface.crop.template: expected points in {-template.size}..{2 * template.size}"
-            )
+        if any(not -size <= v <= 2 * size for point in points for v in point):
+            raise ContractError(f"interface.crop.template: expected points in {-size}..{2 * size}")
         if self.border == "clip":
-            raise ContractError("interface.crop.border: an aligned crop cannot be clipped")
-        object.__setattr__(self, "template", Template(points, template.size))
+            raise ContractError(
+                "interface.crop.border: an aligned crop cannot be clipped, expected replicate or constant"
+            )
+        return Template(points, size)
 
     @property
     def alignment(self) -> str:
@@ -368,11 +383,11 @@ class Crop:
         return cls(box, cast(Any, tuple(margin)), border)
 
 
-def _no_margin(given: Sequence[Any]) -> ContractError:
+def _no_margin(given: Any) -> ContractError:
     low, high = MARGINS
     return ContractError(
         f"interface.crop.margin: expected two numbers in 0..{high:g} (version 1), or four in "
-        f"{low:g}..{high:g} (left, top, right, bottom), got {shown(list(given))}"
+        f"{low:g}..{high:g} (left, top, right, bottom), got {shown(given)}"
     )
 
 

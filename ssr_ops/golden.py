@@ -7,7 +7,8 @@ that drive Delta towards -1; operator rows at the denominator floor and outside 
 Arrays: ``images`` (N, 64, 64, 3) uint8 in the contract's colour order; ``p``, ``eta`` (N, sum s_k),
 ``delta`` (N, K), ``unclipped`` (N,), ``output`` (N,) and, when calibrated, ``output_interval`` (N, 2);
 ``operator.p``, ``.eta``, ``.delta``, ``.unclipped``; ``picture`` (H, W, 3) uint8, ``boxes`` (M, 4)
-float32 as x, y, w, h, and ``crops`` (M, 64, 64, 3) uint8, all float arrays float64.
+float32 as x, y, w, h, ``landmarks`` (M, 5, 2) float32 where the crop is aligned by them, and ``crops``
+(M, 64, 64, 3) uint8; all other float arrays float64.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from safetensors.numpy import save
 
 from ssr_bundle.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, check_parameters, check_vacant, seal
 from ssr_bundle.contract import IMAGE_SIZE, Contract
+from ssr_bundle.crop import cuts
 from ssr_bundle.disk import new_folder, write_file
+from ssr_bundle.errors import SsrError
 from ssr_ops import reference
 from ssr_ops.shipped import ASSETS
 
@@ -78,8 +81,9 @@ def write_bundle(
 def make_golden(contract: Contract, parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Compute the golden record of a network (about 25 reference evaluations)."""
     picture = _picture(contract)
-    landmarks = _BOXES[:, None, :2] + _LANDMARKS * _BOXES[:, None, 2:]
-    crops = reference.crop_faces(picture, _BOXES, contract.interface.crop, landmarks.tolist())
+    boxes = _boxes(contract, picture)
+    landmarks = boxes[:, None, :2] + _LANDMARKS * boxes[:, None, 2:]
+    crops = reference.crop_faces(picture, boxes, contract.interface.crop, landmarks.tolist())
     images = np.concatenate([crops, _noise(6), _checkers()])
     stages = reference.network(parameters, contract.architecture, images)
     outputs = reference.answer(contract, stages)
@@ -101,7 +105,7 @@ def make_golden(contract: Contract, parameters: Mapping[str, NDArray[Any]]) -> d
             *(a.stages, a.value_range, a.lambda_index, a.lambda_width, a.denominator_floor),
         ),
         "picture": picture,
-        "boxes": _BOXES,
+        "boxes": boxes,
         **({} if contract.interface.crop.template is None else {"landmarks": landmarks}),
         "crops": crops,
     }
@@ -148,6 +152,19 @@ def _picture(contract: Contract) -> NDArray[np.uint8]:
     """A 128 x 128 portrait (NASA, public domain; cut from the project's sample photo)."""
     bgr: NDArray[np.uint8] = np.load(ASSETS / "golden_picture.npy", allow_pickle=False)
     return bgr if contract.interface.input.colour == "bgr" else np.ascontiguousarray(bgr[..., ::-1])
+
+
+def _boxes(contract: Contract, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Those of the boxes whose cut meets the picture; margins that reach far into a box can miss it."""
+
+    def meets(box: NDArray[np.float32]) -> bool:
+        try:
+            next(cuts([box.tolist()], contract.interface.crop, *picture.shape[:2]))
+        except SsrError:
+            return False
+        return True
+
+    return _BOXES[[meets(box) for box in _BOXES]]
 
 
 def _noise(count: int) -> NDArray[np.uint8]:

@@ -143,6 +143,155 @@ def edits_of(text: str, sealed: bool = False, every: int = 1) -> Iterator[Edit]:
                 yield Edit(f"{place} {what}", _sealed(_replaced(data, branch, inner), sealed))
 
 
+FACE = ((38.29, 51.7), (73.53, 51.5), (56.03, 71.74), (41.55, 92.37), (70.73, 92.2))
+"""Five landmarks of an upright face in a picture of 112 x 112."""
+
+PLAIN = {
+    "box": "yunet",
+    "margin": [0.4, 0.3],
+    "rounding": "floor-inclusive",
+    "border": "clip",
+    "interpolation": "bilinear",
+    "alignment": "none",
+}
+"""A crop as version 1 of the contract writes it."""
+
+ALIGNED = {
+    "box": "yunet",
+    "border": "replicate",
+    "interpolation": "bilinear",
+    "alignment": "similarity",
+    "template": [list(point) for point in FACE],
+    "size": 112,
+}
+"""A crop that only version 2 can say."""
+
+
+def _plain(margin: Any, **changes: Any) -> dict[str, Any]:
+    return {**PLAIN, "margin": list(margin) if isinstance(margin, tuple) else margin, **changes}
+
+
+def _aligned(points: Sequence[Any] = FACE, **changes: Any) -> dict[str, Any]:
+    return {**ALIGNED, "template": [list(point) for point in points], **changes}
+
+
+_FOUR = (0.1, -0.15, 0.11, 0.02)
+
+GOOD_CROPS: dict[str, tuple[int, dict[str, Any]]] = {
+    "two margins, clipped": (1, PLAIN),
+    "no margin": (1, _plain((0.0, 0.0))),
+    "the largest margins": (1, _plain((4.0, 4.0))),
+    "boxes of Haar": (1, _plain((0.4, 0.4), box="haar")),
+    "four margins": (2, _plain((0.1, 0.2, 0.3, 0.4))),
+    "four margins, some negative": (2, _plain(_FOUR)),
+    "the same negative margins on both sides": (2, _plain((-0.1, -0.2, -0.1, -0.2))),
+    "the least margin, made up for": (2, _plain((-0.9, -0.9, 0.1, 4.0))),
+    "margins that leave 0.1 and a bit": (2, _plain((-0.45, 0.0, -0.449, 0.0))),
+    "replicated": (2, _plain(_FOUR, border="replicate")),
+    "black": (2, _plain(_FOUR, border="constant")),
+    "two margins, replicated": (2, _plain((0.4, 0.3, 0.4, 0.3), border="replicate")),
+    "boxes of Haar, replicated": (2, _plain(_FOUR, border="replicate", box="haar")),
+    "aligned": (2, ALIGNED),
+    "aligned, black": (2, _aligned(border="constant")),
+    "landmarks of another detector": (2, _aligned(box="haar")),
+    "the smallest template": (2, _aligned([(x / 14, y / 14) for x, y in FACE], size=8)),
+    "the largest template": (2, _aligned([(x * 36, y * 36) for x, y in FACE], size=4096)),
+    "a template beside its picture": (2, _aligned([(x + 112, y + 112) for x, y in FACE])),
+    "a template that is mirrored": (2, _aligned([(112 - x, y) for x, y in FACE])),
+    "a template that is narrow": (2, _aligned([(56 + (x - 56) / 20, y) for x, y in FACE])),
+}
+"""Every kind of crop, and the version of the contract that says it."""
+
+BAD_CROPS: dict[str, tuple[int, dict[str, Any]]] = {
+    "four margins as version 1": (1, _plain(_FOUR)),
+    "replicated as version 1": (1, _plain(_FOUR, border="replicate")),
+    "two margins, replicated, as version 1": (1, _plain((0.4, 0.3), border="replicate")),
+    "aligned as version 1": (1, ALIGNED),
+    "two margins as version 2": (2, PLAIN),
+    "a plain crop as version 3": (3, PLAIN),
+    "four margins as version 3": (3, _plain(_FOUR)),
+    "aligned as version 3": (3, ALIGNED),
+    "aligned as version 0": (0, ALIGNED),
+    "four margins that two can say": (2, _plain((0.4, 0.3, 0.4, 0.3))),
+    "four margins that two can say, as version 1": (1, _plain((0.4, 0.3, 0.4, 0.3))),
+    "two margins, replicated": (2, _plain((0.4, 0.3), border="replicate")),
+    "two negative margins": (2, _plain((-0.1, -0.1))),
+    "two negative margins as version 1": (1, _plain((-0.1, -0.1))),
+    "no margins": (2, _plain(())),
+    "one margin": (2, _plain((0.4,))),
+    "three margins": (2, _plain((0.1, 0.2, 0.3))),
+    "five margins": (2, _plain((0.1, 0.2, 0.3, 0.4, 0.5))),
+    "a margin that is text": (2, _plain([0.1, "0.2", 0.3, 0.4])),
+    "a margin that is true": (2, _plain([0.1, True, 0.3, 0.4])),
+    "margins that are no list": (2, _plain({"left": 0.1})),
+    "whole margins": (2, _plain((1, 0, 0, 0))),
+    "a margin that is NaN": (2, _plain((0.1, float("nan"), 0.1, 0.2))),
+    "an endless margin": (2, _plain((0.1, float("inf"), 0.1, 0.2))),
+    "a margin of 1e9": (2, _plain((0.1, 1e9, 0.1, 0.2))),
+    "a margin of -1e9": (2, _plain((0.1, -1e9, 0.1, 0.2))),
+    "a margin above 4": (2, _plain((0.1, 4.000001, 0.1, 0.2))),
+    "a margin below -0.9": (2, _plain((0.1, -0.900001, 0.1, 0.2))),
+    "margins that leave nothing of the width": (2, _plain((-0.5, 0.0, -0.5, 0.0))),
+    "margins that leave nothing of the height": (2, _plain((0.0, -0.6, 0.0, -0.5))),
+    "margins that leave less than 0.1": (2, _plain((-0.46, 0.0, -0.45, 0.0))),
+    "an unknown border": (2, _plain(_FOUR, border="reflect")),
+    "an unknown alignment": (2, _plain(_FOUR, alignment="affine")),
+    "an unknown rounding": (2, _plain(_FOUR, rounding="nearest")),
+    "an unknown detector": (2, _plain(_FOUR, box="retinaface")),
+    "a template without an alignment": (2, _plain(_FOUR, template=ALIGNED["template"], size=112)),
+    "a template in version 1": (1, {**PLAIN, "template": ALIGNED["template"], "size": 112}),
+    "a size without an alignment": (2, _plain(_FOUR, size=112)),
+    "a foreign key": (2, _plain(_FOUR, tilt=0.0)),
+    "a foreign key beside a template": (2, _aligned(tilt=0.0)),
+    "a margin beside a template": (2, _aligned(margin=[0.4, 0.4])),
+    "rounding beside a template": (2, _aligned(rounding="floor-inclusive")),
+    "aligned and clipped": (2, _aligned(border="clip")),
+    "no template": (2, {k: v for k, v in ALIGNED.items() if k != "template"}),
+    "no size": (2, {k: v for k, v in ALIGNED.items() if k != "size"}),
+    "no margin": (2, {k: v for k, v in PLAIN.items() if k != "margin"}),
+    "four points": (2, _aligned(FACE[:4])),
+    "six points": (2, _aligned([*FACE, (1.5, 2.5)])),
+    "no points": (2, _aligned(())),
+    "points of three numbers": (2, _aligned([(*point, 1.5) for point in FACE])),
+    "points of one number": (2, _aligned([point[:1] for point in FACE])),
+    "points that are numbers": (2, _aligned(template=[1.5, 2.5, 3.5, 4.5, 5.5])),
+    "points that are text": (2, _aligned(template=["12"] * 5)),
+    "a template that is an object": (2, _aligned(template={str(i): list(p) for i, p in enumerate(FACE)})),
+    "whole points": (2, _aligned([(38, 51), (73, 51), (56, 71), (41, 92), (70, 92)])),
+    "a point that is NaN": (2, _aligned([(float("nan"), 51.7), *FACE[1:]])),
+    "an endless point": (2, _aligned([(float("inf"), 51.7), *FACE[1:]])),
+    "a point of 1e300": (2, _aligned([(1e300, 51.7), *FACE[1:]])),
+    "a point far from the picture": (2, _aligned([(224.5, 51.7), *FACE[1:]])),
+    "a point far before the picture": (2, _aligned([(-112.5, 51.7), *FACE[1:]])),
+    "points on one line": (2, _aligned([(10.0 * i + 5, 20.0 * i + 3) for i in range(5)])),
+    "points nearly on one line": (2, _aligned([(50 + 0.01 * i * i, 20.0 * i + 3) for i in range(5)])),
+    "points on a row": (2, _aligned([(10.0 * i + 5, 50.0) for i in range(5)])),
+    "points on one spot": (2, _aligned([(56.0, 56.0)] * 5)),
+    "a size of 0": (2, _aligned(size=0)),
+    "a size of 7": (2, _aligned([(x / 16, y / 16) for x, y in FACE], size=7)),
+    "a size of 4097": (2, _aligned(size=4097)),
+    "a size of 1e300": (2, _aligned(size=1e300)),
+    "a size below 0": (2, _aligned(size=-112)),
+    "a size that is 112.0": (2, _aligned(size=112.0)),
+    "a size that is text": (2, _aligned(size="112")),
+    "a size that is true": (2, _aligned(size=True)),
+    "two sizes": (2, _aligned(size=[112, 112])),
+    "a template of half the size": (2, _aligned([(x * 3, y * 3) for x, y in FACE])),
+}
+"""What is no crop, or not one of that version."""
+
+
+def with_crop(text: str, version: Any, crop: Any) -> bytes:
+    """The contract ``text`` with another version and crop, and the hash that its interface then has."""
+    contract = json.loads(text)
+    contract["contract_version"], contract["interface"]["crop"] = version, crop
+    canonical = json.dumps(
+        contract["interface"], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )  # as canonical_json, of what is no number too
+    contract["interface_sha256"] = hashlib.sha256(canonical.encode()).hexdigest()
+    return json.dumps(contract).encode()
+
+
 def _pipe(path: Path) -> None:
     os.mkfifo(path)
 

@@ -248,11 +248,11 @@ def test_golden_record_hurts_where_it_should(good: Path) -> None:
     assert ((golden["operator.unclipped"] > low) & (golden["operator.unclipped"] < high)).any()
     assert (golden["output"] == np.clip(golden["unclipped"], low, high)).all()
     x, y, w, h = golden["boxes"].T
-    margin = bundle.contract.interface.crop.margin
+    left, _, right, bottom = bundle.contract.interface.crop.margin
     height, width = golden["picture"].shape[:2]
-    assert (x - margin[0] * w < 0).any()
-    assert (x + w + margin[0] * w > width).any()
-    assert (y + h + margin[1] * h > height).any()
+    assert (x - left * w < 0).any()
+    assert (x + w + right * w > width).any()
+    assert (y + h + bottom * h > height).any()
 
 
 def test_golden_operator_rows_follow_equation_7(good: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundle_faults import BAD_CROPS, GOOD_CROPS, with_crop
 from random_bundles import random_bundle, random_parameters
 from safetensors.numpy import load_file, save_file
 
@@ -224,6 +225,42 @@ def test_interface_faults(bundle: Path, fault: str) -> None:
     change, message = INTERFACE_FAULTS[fault]
     edit_contract(bundle, change, rehash=True)
     refused(bundle, rf"contract\.json: interface.*{message}")
+
+
+CROP_FAULTS = {
+    "aligned as version 3": "contract_version 3 is unknown, expected 1 or 2",
+    "aligned as version 1": r"contract_version 1: this interface\.crop is one of version 2",
+    "two margins as version 2": r"contract_version 2: this interface\.crop is one of version 1",
+    "four margins that two can say": "no other keys, numbers written the same way",
+    "two margins, replicated": "no other keys, numbers written the same way",
+    "a margin beside a template": "no other keys, numbers written the same way",
+    "three margins": r"crop\.margin: expected two numbers in 0\.\.4 \(version 1\), or four in -0\.9\.\.4",
+    "a margin of 1e9": r"crop\.margin: expected two numbers in 0\.\.4 \(version 1\), or four in -0\.9\.\.4",
+    "a margin that is NaN": "not JSON",
+    "margins that leave nothing of the width": "leaves less than 0.1 of a box's width or height",
+    "four points": r"crop\.template: expected five points",
+    "points of three numbers": r"crop\.template: expected points as two numbers",
+    "points on one line": r"crop\.template: the five points lie on one line",
+    "points on one spot": r"crop\.template: the five points lie on one line",
+    "a size of 7": r"crop\.size: expected a whole number in 8\.\.4096, got 7",
+    "a size that is 112.0": r"crop\.size: expected a whole number",
+    "aligned and clipped": r"crop\.border: an aligned crop cannot be clipped",
+    "no template": "'template' is missing",
+}
+
+
+@pytest.mark.parametrize("what", CROP_FAULTS)
+def test_crop_faults(bundle: Path, what: str) -> None:
+    path = bundle / "contract.json"
+    path.write_bytes(with_crop(path.read_text(), *BAD_CROPS[what]))
+    refused(bundle, rf"contract\.json: .*{CROP_FAULTS[what]}")
+
+
+@pytest.mark.parametrize("what", GOOD_CROPS)
+def test_crops_of_both_versions_have_one_hash(bundle: Path, what: str) -> None:
+    path = bundle / "contract.json"
+    path.write_bytes(with_crop(path.read_text(), *GOOD_CROPS[what]))
+    assert Engine(bundle).interface_sha256 == Contract.loads(path.read_text()).interface.sha256
 
 
 def write_numbers(folder: Path, clip: list[str], margin: list[str], unit: str = "years") -> str:

@@ -924,7 +924,7 @@ def test_follows_the_interface_across_reloads(own_server: Any, portraits: Any) -
                 await client.predict(portraits[:3])
             await asyncio.to_thread(rebuild, "wider", crop=Crop(margin=(0.6, 0.6)))
             assert len(await client.predict_photo(picture)) == 1
-            assert client.interface.crop.margin == (0.6, 0.6)
+            assert client.interface.crop == Crop(margin=(0.6, 0.6))
 
     asyncio.run(follow())
 

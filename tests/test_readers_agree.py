@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from bundle_faults import (
+    BAD_CROPS,
+    GOOD_CROPS,
     NOT_FILES,
     Edit,
     changed,
@@ -22,6 +24,7 @@ from bundle_faults import (
     refusal_in_cpp,
     refusal_in_python,
     texts_of,
+    with_crop,
     within,
 )
 from random_bundles import random_parameters, random_quantization
@@ -165,6 +168,54 @@ def test_listed_contracts(full: Path) -> None:
     edits = [
         Edit(what, changed(text, place, value), accepted) for what, (place, value, accepted) in LISTED.items()
     ]
+    check_contracts(full, edits)
+
+
+def test_listed_crops(full: Path) -> None:
+    """Each with the hash of what it says, so that nothing but the crop and its version is judged."""
+    text = (full / "contract.json").read_text()
+    edits = [Edit(f"good: {what}", with_crop(text, *crop), True) for what, crop in GOOD_CROPS.items()]
+    edits += [Edit(f"bad: {what}", with_crop(text, *crop), False) for what, crop in BAD_CROPS.items()]
+    assert check_contracts(full, edits) == (len(GOOD_CROPS), len(BAD_CROPS))
+
+
+@pytest.mark.parametrize("what", GOOD_CROPS)
+def test_a_crop_is_written_as_it_is_read(full: Path, what: str) -> None:
+    version, crop = GOOD_CROPS[what]
+    text = with_crop((full / "contract.json").read_text(), version, crop).decode()
+    contract = Contract.loads(text)
+    assert contract.interface.crop.to_json() == crop
+    assert json.loads(contract.dumps()) == json.loads(text)
+    assert Contract.loads(contract.dumps()) == contract
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["", "sealed"])
+@pytest.mark.parametrize("what", ["aligned", "four margins, some negative"])
+def test_single_edits_of_a_contract_of_version_2(full: Path, what: str, sealed: bool) -> None:
+    text = with_crop((full / "contract.json").read_text(), *GOOD_CROPS[what]).decode()
+    every = 1 if ALL else 5 if sealed else 29
+    edits = (
+        e for e in edits_of(text, sealed, every) if not sealed or e.what.startswith("('interface', 'crop")
+    )
+    accepted, refused = check_contracts(full, edits)
+    assert accepted > (0 if sealed else 20)
+    assert refused > 80
+
+
+@pytest.mark.parametrize("what", ["a size", "a point", "a margin", "a version"])
+def test_other_texts_of_a_number_of_version_2(full: Path, what: str) -> None:
+    """A number is written one way, the one that Python writes."""
+    crop = {"a margin": "four margins, some negative"}.get(what, "aligned")
+    text = with_crop((full / "contract.json").read_text(), *GOOD_CROPS[crop]).decode()
+    old, others = {
+        "a size": ('"size": 112', ["112.0", "1.12e2", "0112", "1120e-1"]),
+        "a point": ("38.29", ["38.290", "3.829e1", "38.28999999999999999"]),
+        "a margin": ("-0.15", ["-0.150", "-15e-2", "-.15"]),
+        "a version": ('"contract_version": 2', ["2.0", "2e0", '"2"', "02", "true", "1", "3", "null", "[2]"]),
+    }[what]
+    assert text.count(old) == 1
+    key = old.rpartition(" ")[0]
+    edits = [Edit(other, text.replace(old, f"{key} {other}".strip()).encode(), False) for other in others]
     check_contracts(full, edits)
 
 

@@ -116,7 +116,7 @@ def image(
             faces: list[Any] | None = None
             try:
                 picture = read_picture(photo)
-                faces = client.predict_photo(picture)
+                faces = _faces_in(client, photo, picture)
                 if target is not None:
                     write_picture(target, annotate(picture, faces))
                     result["annotated"] = str(target)
@@ -274,6 +274,16 @@ def _face_json(face: Any) -> dict[str, Any]:
         "interval": face.interval,
         "attributes": face.attributes,
     }
+
+
+def _faces_in(client: Any, photo: Path, picture: Any) -> list[Any]:
+    from ssr_client.errors import BadInput
+
+    try:
+        found: list[Any] = client.predict_photo(picture)
+    except BadInput as error:
+        raise BadInput(f"{photo}: {error}") from None
+    return found
 
 
 def _reason(photo: Path, error: Exception) -> str:

@@ -101,16 +101,20 @@ def gather(
             if not detections:
                 skipped.append(f"{path}: no face found")
                 continue
-            boxes, _ = finder.cut(picture, detections, interface)
-            found = len(boxes)
+            boxes = finder.boxes(detections, interface)
             moved = [
                 _moved(box, face.landmarks, rng if again else None)
                 for box, face in zip(boxes, detections, strict=True)
                 for again in range(1 + jitter)
             ]
-            cut = crop_faces(
-                picture, [box for box, _ in moved], interface.crop, landmarks=[points for _, points in moved]
-            )
+            try:
+                cut = crop_faces(
+                    picture, [b for b, _ in moved], interface.crop, landmarks=[points for _, points in moved]
+                )
+            except SsrError as error:
+                skipped.append(f"{path}: {error}")
+                continue
+            found = len(boxes)
             cut = in_colour(cut, "bgr", interface.input.colour)
             mirrored = rng.random(len(cut)) < 0.5
             mirrored[:: jitter + 1] = False
@@ -144,7 +148,7 @@ def _moved(
     scale = float(np.exp(rng.uniform(-0.12, 0.12)))
     dx, dy = rng.uniform(-0.08, 0.08, 2).tolist()
     cx, cy = x + (0.5 + dx) * w, y + (0.5 + dy) * h
-    points = landmarks and tuple(
-        (cx + (px - x - w / 2) * scale, cy + (py - y - h / 2) * scale) for px, py in landmarks
-    )
+    points = None
+    if landmarks is not None:
+        points = tuple((cx + (px - x - w / 2) * scale, cy + (py - y - h / 2) * scale) for px, py in landmarks)
     return (cx - scale * w / 2, cy - scale * h / 2, scale * w, scale * h), points

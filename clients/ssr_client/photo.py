@@ -46,21 +46,28 @@ class Finder:
         self, picture: Picture, found: list[Detection], interface: Interface
     ) -> tuple[list[Box], Picture]:
         """Boxes in the contract's convention, and the crops (M, 64, 64, 3) in its colour order."""
-        crop, landmarks = interface.crop, [detection.landmarks for detection in found]
-        have, want = self.detector.box_convention, crop.box
-        if crop.template is not None and None in landmarks:
+        boxes = self.boxes(found, interface)
+        crops = crop_faces(picture, boxes, interface.crop, landmarks=[face.landmarks for face in found])
+        return boxes, in_colour(crops, "bgr", interface.input.colour)
+
+    def boxes(self, found: list[Detection], interface: Interface) -> list[Box]:
+        """Boxes in the contract's convention; raises :class:`BadInput` where it aligns by landmarks and the
+        detector gives none, and warns once where nothing maps what it gives."""
+        have, want = self.detector.box_convention, interface.crop.box
+        aligned = interface.crop.template is not None
+        if aligned and any(face.landmarks is None for face in found):
             raise BadInput(
-                f"the network wants faces aligned by five landmarks of {want}, the detector ({have}) "
-                "gives none: use detector 'yunet'"
+                f"the network wants faces aligned by five landmarks as {want} gives them, and the detector "
+                f"({have}) gives none: use detector 'yunet', or one of your own with landmarks"
             )
-        if found and not detectors.has_adapter(have, want) and want not in self._warned:
+        mapped = have == want if aligned else detectors.has_adapter(have, want)
+        if found and not mapped and want not in self._warned:
             self._warned.add(want)
+            what = "landmarks" if aligned else "boxes"
             warnings.warn(
-                f"the detector's boxes are {have!r}, the network learned from {want!r} boxes and nothing "
+                f"the detector's {what} are {have!r}, the network learned from {want!r} {what} and nothing "
                 "maps them: answers may be off by years",
                 BoxConventionWarning,
-                stacklevel=7,  # who called predict_photo
+                stacklevel=8,  # who called predict_photo
             )
-        boxes = [detectors.to_convention(d.box, have, want) for d in found]
-        crops = crop_faces(picture, boxes, crop, landmarks=landmarks)
-        return boxes, in_colour(crops, "bgr", interface.input.colour)
+        return [detectors.to_convention(face.box, have, want) for face in found]

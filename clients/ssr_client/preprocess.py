@@ -86,6 +86,7 @@ def crop_faces(
     if faces.ndim != 2 or faces.shape[1] != 4:
         raise BadInput(f"boxes: expected shape (M, 4) as x, y, w, h, got {faces.shape}")
     crops = np.empty((len(faces), size, size, 3), np.uint8)
+    picture = np.ascontiguousarray(picture)  # OpenCV takes no mirrored view
     try:
         if crop.template is None:
             for target, part in zip(crops, cuts(faces.tolist(), crop, *picture.shape[:2]), strict=True):
