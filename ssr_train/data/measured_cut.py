@@ -2,12 +2,14 @@
 
 A crop that is used as it is has no recorded cut. The detector looks for its face in the crop padded by its
 border. Either the face's box tells the crop (by median margins), or its five landmarks do (by their median
-places): whichever would cut the served photo nearer to the published crop.
+places): whichever is steadier. Crops that were aligned look alike by their landmarks, even where heads were
+tilted; those cut by a box, by their margins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -31,8 +33,8 @@ SAMPLE = 1200
 LEAST = 20
 """Crops with exactly one face from which a cut can be told."""
 
-STEADY = 0.15
-"""Largest mean distance of a crop's corners from where the served cut has them, in sides, of one cut."""
+STEADY = 0.1
+"""Largest spread (the mean interquartile range, in sides of the crop) that is still one cut."""
 
 _SIZE = 100
 """Of a measured template: its points are in hundredths of the crop's side."""
@@ -66,16 +68,19 @@ class MeasuredCut:
     """What was found. ``looked_at`` crops, of which ``one_face`` hold exactly one face.
 
     ``margin``: by side, in box widths and heights. ``landmarks``: x and y of each by its name, in sides of
-    the crop; empty where not all faces have them, or crops are not square. ``off``: by ``margin`` and
-    ``landmarks``, the mean distance of a crop's corners from where that cut would have them, in sides.
-    ``taken``: the one of the two with the smaller distance; None where neither is steady.
+    the crop; empty where not all faces have them, or crops are not square. ``spread``: of ``margin`` and
+    ``landmarks``, the mean interquartile range in sides of the crop. ``scale``: of
+    a template over the median landmarks, so that faces aligned to it by least squares are as large as in the
+    crops; faces differ from it, and each of them alone would come out smaller. ``taken``: the steadier one of
+    the two; None where neither is steady.
     """
 
     looked_at: int
     one_face: int
     margin: dict[str, Quartiles]
     landmarks: dict[str, tuple[Quartiles, Quartiles]]
-    off: dict[str, float]
+    spread: dict[str, float]
+    scale: float
     taken: str | None
 
     @property
@@ -85,8 +90,9 @@ class MeasuredCut:
             sides = tuple(round(self.margin[side].median, 2) for side in SIDES)
             return Crop(margin=sides, border="replicate")
         if self.taken == "landmarks":
-            points = ((x.median, y.median) for x, y in self.landmarks.values())
-            template = tuple((round(x * _SIZE, 2), round(y * _SIZE, 2)) for x, y in points)
+            points = np.array([(x.median, y.median) for x, y in self.landmarks.values()])
+            points = points.mean(axis=0) + (points - points.mean(axis=0)) * self.scale
+            template = tuple((round(float(x), 2), round(float(y), 2)) for x, y in points * _SIZE)
             return Crop(border="replicate", template=Template(template, _SIZE))
         return None
 
@@ -105,15 +111,15 @@ class MeasuredCut:
         rows = [("crops looked at", f"{self.looked_at:,}"), ("exactly one face", f"{share:.1%}")]
         rows += [(f"margin {side}", f"{value} boxes") for side, value in self.margin.items()]
         rows += [(name, f"x {x}, y {y} sides") for name, (x, y) in self.landmarks.items()]
-        rows += [(f"corners off, cut by {way}", f"{value:.3f} sides") for way, value in self.off.items()]
+        rows += [(f"spread of {way}", f"{value:.3f} sides") for way, value in self.spread.items()]
         if self.crop is None:
-            why = "too few faces" if self.one_face < LEAST else f"neither is within {STEADY:g} sides"
+            why = "too few faces" if self.one_face < LEAST else f"neither spreads less than {STEADY:g} sides"
             return [*rows, ("recorded cut", f"none, {why}: --recut cuts the faces anew")]
         return [*rows, ("recorded cut", self.crop.describe())]
 
 
 def look(picture: Picture, finder: Finder) -> Seen:
-    """The faces in a published crop (H, W, 3), which is padded by half its size for the detector."""
+    """The faces in a published crop (H, W, 3), which is padded by a quarter for the detector."""
     height, width = picture.shape[:2]
     found = in_padded(picture, finder)
     if len(found) != 1:
@@ -125,7 +131,7 @@ def look(picture: Picture, finder: Finder) -> Seen:
 def in_padded(picture: Picture, finder: Finder) -> list[Detection]:
     """The faces whose centre lies in a published crop; their boxes may reach beyond it."""
     height, width = picture.shape[:2]
-    down, right = height // 2, width // 2
+    down, right = height // 4, width // 4
     padded = cv2.copyMakeBorder(picture, down, down, right, right, cv2.BORDER_REPLICATE)
     found = [moved(face, -right, -down) for face in finder.find(np.asarray(padded, np.uint8))]
     return [
@@ -146,11 +152,15 @@ def measure(seen: Sequence[Seen]) -> MeasuredCut:
     single = [one for one in seen if one.faces == 1]
     margin: dict[str, Quartiles] = {}
     landmarks: dict[str, tuple[Quartiles, Quartiles]] = {}
-    off: dict[str, float] = {}
+    spread: dict[str, float] = {}
+    scale = 1.0
     if len(single) >= LEAST:
         sides = np.array([_margins(one) for one in single])
         margin = {side: _quartiles(sides[:, i]) for i, side in enumerate(SIDES)}
-        off["margin"] = float(np.mean([_off_by_margin(one, margin) for one in single]))
+        box = np.median(
+            [(one.box[2] / one.width, one.box[3] / one.height) for one in single if one.box], axis=0
+        )
+        spread["margin"] = _spread(margin.values(), np.tile(box, 2))
         square = all(abs(one.width - one.height) <= 0.02 * one.width for one in single)
         if square and all(one.landmarks is not None for one in single):
             points = np.array([_shares(one) for one in single])
@@ -158,10 +168,11 @@ def measure(seen: Sequence[Seen]) -> MeasuredCut:
                 name: (_quartiles(points[:, i, 0]), _quartiles(points[:, i, 1]))
                 for i, name in enumerate(alignment.NAMES)
             }
-            off["landmarks"] = float(np.mean([_off_by_landmarks(one, landmarks) for one in single]))
-    best = min(off, key=lambda way: off[way], default=None)
-    taken = best if best is not None and off[best] <= STEADY else None
-    return MeasuredCut(len(seen), len(single), margin, landmarks, off, taken)
+            spread["landmarks"] = _spread([v for pair in landmarks.values() for v in pair], np.ones(10))
+            scale = _scale(points, landmarks)
+    best = min(spread, key=lambda way: spread[way], default=None)
+    taken = best if best is not None and spread[best] <= STEADY else None
+    return MeasuredCut(len(seen), len(single), margin, landmarks, spread, scale, taken)
 
 
 def _margins(one: Seen) -> tuple[float, float, float, float]:
@@ -174,27 +185,21 @@ def _shares(one: Seen) -> NDArray[np.float64]:
     return np.array(one.landmarks, np.float64) / (one.width, one.height)
 
 
-def _off_by_margin(one: Seen, margin: dict[str, Quartiles]) -> float:
-    """How far the corners of the crop lie from those that the median margins cut, in sides, in the mean."""
-    assert one.box is not None
-    _, _, w, h = one.box
-    left, top, right, bottom = np.array(_margins(one)) - [margin[side].median for side in SIDES]
-    across, down = np.array([left, right]) * w / one.width, np.array([top, bottom]) * h / one.height
-    return float(np.mean([np.hypot(dx, dy) for dx in across for dy in down]))
+def _scale(points: NDArray[np.float64], landmarks: dict[str, tuple[Quartiles, Quartiles]]) -> float:
+    """Median size of faces with ``points`` (N, 5, 2), over what aligning them to the medians makes of it."""
+    template = tuple((x.median, y.median) for x, y in landmarks.values())
+    sizes = []
+    for face in points.tolist():
+        with suppress(SsrError):  # on one line: it cannot be aligned
+            found = alignment.grid(tuple(map(tuple, face)), template, 1, 1)
+            sizes.append(np.hypot(found.dx, found.dy) / (1 << alignment.FRACTION))
+    return round(float(np.median(sizes)), 4) if sizes else 1.0
 
 
-def _off_by_landmarks(one: Seen, landmarks: dict[str, tuple[Quartiles, Quartiles]]) -> float:
-    """The same for the crop that is aligned by the median landmarks."""
-    assert one.landmarks is not None
-    template = tuple((x.median * one.width, y.median * one.width) for x, y in landmarks.values())
-    try:
-        found = alignment.grid(one.landmarks, template, one.width, one.width)
-    except SsrError:  # on one line: nothing was aligned
-        return 1.0
-    x, y, dx, dy = np.array(found) / (1 << alignment.FRACTION)
-    u, v = np.array([(0, 1, 0, 1), (0, 0, 1, 1)]) * one.width
-    corners = np.stack([x + (u - 0.5) * dx - (v - 0.5) * dy, y + (u - 0.5) * dy + (v - 0.5) * dx]) + 0.5
-    return float(np.hypot(*(corners - np.stack([u, v]))).mean() / one.width)
+def _spread(values: Iterable[Quartiles], sides: NDArray[np.float64]) -> float:
+    """Mean interquartile range; ``sides``: what one of each value's units is in sides of the crop."""
+    ranges = [value.high - value.low for value in values]
+    return round(float(np.mean(np.array(ranges) * sides)), 4)
 
 
 def _quartiles(values: NDArray[np.float64]) -> Quartiles:
