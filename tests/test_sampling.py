@@ -135,6 +135,25 @@ def test_a_huge_box_costs_no_more_than_a_small_one(border: str) -> None:
         crop_faces(picture, [(-1e308, 0.0, 1.7e308, 9.0)], crop)
 
 
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("side", [700.0, 723.0, 724.0, 725.0, 760.0, 1400.0])
+def test_both_ways_of_the_client_give_the_same_bytes(border: str, side: float) -> None:
+    """OpenCV pads small parts, large ones are sampled."""
+    picture = noise(300, 500)
+    crop = Crop(margin=(0.0, 0.0), border=border)
+    for x, y in (
+        (-100.0, -200.0),
+        (-side + 1, -side + 1),
+        (499.0, 299.0),
+        (10.0, -side + 200),
+        (-50.0, 150.0),
+    ):
+        box = [(x, y, side, side)]
+        np.testing.assert_array_equal(
+            crop_faces(picture, box, crop), reference.crop_faces(picture, box, crop)
+        )
+
+
 def test_a_picture_that_is_a_view_is_cut_alike() -> None:
     picture = noise(60, 80)
     box = [(40.0, 20.0, 30.0, 50.0)]

@@ -100,11 +100,20 @@ def crop_faces(
     return crops
 
 
+_PADDED = 1 << 19
+"""Pixels up to which OpenCV pads and resizes a part quicker than NumPy samples it."""
+
+
 def _resize(picture: Picture, part: Part, border: str, target: Picture) -> None:
-    """``part`` into ``target`` (size, size, 3): by OpenCV where it lies in the picture."""
-    size = len(target)
-    if part.inside(*picture.shape[:2]):
-        rows, columns = (slice(pixels.start, pixels.stop) for pixels in part)
-        cv2.resize(picture[rows, columns], (size, size), dst=target, interpolation=cv2.INTER_LINEAR)
-    else:
+    """``part``, which meets the picture, into ``target`` (size, size, 3)."""
+    size, (height, width), (rows, columns) = len(target), picture.shape[:2], part
+    if not part.inside(height, width) and len(rows) * len(columns) > _PADDED:
         target[:] = sampling.resized(picture, part, border, size)
+        return
+    seen = picture[max(rows.start, 0) : rows.stop, max(columns.start, 0) : columns.stop]
+    if not part.inside(height, width):
+        kind = cv2.BORDER_REPLICATE if border == "replicate" else cv2.BORDER_CONSTANT
+        above, left = max(-rows.start, 0), max(-columns.start, 0)
+        below, right = max(rows.stop - height, 0), max(columns.stop - width, 0)
+        seen = np.asarray(cv2.copyMakeBorder(seen, above, below, left, right, kind), np.uint8)
+    cv2.resize(seen, (size, size), dst=target, interpolation=cv2.INTER_LINEAR)
