@@ -19,7 +19,7 @@ from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.contract import Architecture, Crop, Interface, Output, Template, canonical_json
 from ssr_bundle.errors import SsrError
 from ssr_ops import Engine, reference
-from ssr_ops.golden import write_bundle
+from ssr_ops.golden import make_golden, write_bundle
 from ssr_ops.replay import replay, replay_all
 from ssr_ops.shipped import default_bundle
 
@@ -90,6 +90,15 @@ def test_margins_at_their_limits_have_a_record(margin: Any, border: str, tmp_pat
     """One of the recorded boxes lies half beyond the picture: such a margin cuts nothing of it."""
     golden = small(tmp_path / "b", Crop(margin=margin, border=border)).golden()
     assert len(golden["crops"]) == len(golden["boxes"]) >= 5
+
+
+def test_the_record_of_version_1_is_as_before() -> None:
+    """The shipped record was written when there was no version 2."""
+    shipped = read_bundle(default_bundle())
+    golden, again = shipped.golden(), make_golden(shipped.contract, shipped.parameters())
+    assert golden.keys() == again.keys()
+    for key in ("picture", "boxes", "crops", "images"):
+        np.testing.assert_array_equal(again[key], golden[key])
 
 
 def test_the_record_of_an_aligned_crop(aligned: Bundle) -> None:
