@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 from bundle_faults import (
+    ALIGNED,
     BAD_CROPS,
+    FACE,
     GOOD_CROPS,
     NOT_FILES,
     Edit,
@@ -29,6 +31,7 @@ from bundle_faults import (
 )
 from random_bundles import random_parameters, random_quantization
 
+from ssr_bundle.alignment import is_line
 from ssr_bundle.bundle import MODEL_FILE, hash_file
 from ssr_bundle.contract import FIRST_BLOCKS, Architecture, Contract, Interface, Interval, convolution_widths
 from ssr_ops.golden import write_bundle
@@ -177,6 +180,30 @@ def test_listed_crops(full: Path) -> None:
     edits = [Edit(f"good: {what}", with_crop(text, *crop), True) for what, crop in GOOD_CROPS.items()]
     edits += [Edit(f"bad: {what}", with_crop(text, *crop), False) for what, crop in BAD_CROPS.items()]
     assert check_contracts(full, edits) == (len(GOOD_CROPS), len(BAD_CROPS))
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.4, 1.3])
+def test_points_that_are_just_a_line(full: Path, turn: float) -> None:
+    """Where the rule turns from one verdict to the other, all numbers around it are judged alike."""
+
+    def narrow(width: float) -> list[tuple[float, float]]:
+        c, s = math.cos(turn), math.sin(turn)
+        moved = [((x - 56) * width, y - 70) for x, y in FACE]
+        return [(56 + c * x - s * y, 70 + s * x + c * y) for x, y in moved]
+
+    low, high = 0.001, 1.0
+    while math.nextafter(low, high) < high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_line(narrow(middle)) else (low, middle)
+    text = (full / "contract.json").read_text()
+    widths = [high]
+    for _ in range(30):
+        widths = [math.nextafter(widths[0], 0), *widths, math.nextafter(widths[-1], 1)]
+    crops = [(width, {**ALIGNED, "template": [list(p) for p in narrow(width)]}) for width in widths]
+    edits = [Edit(f"{w!r}", with_crop(text, 2, crop), not is_line(narrow(w))) for w, crop in crops]
+    accepted, refused = check_contracts(full, edits)
+    assert accepted > 0
+    assert refused > 0
 
 
 @pytest.mark.parametrize("what", GOOD_CROPS)

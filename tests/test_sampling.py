@@ -135,6 +135,25 @@ def test_a_huge_box_costs_no_more_than_a_small_one(border: str) -> None:
         crop_faces(picture, [(-1e308, 0.0, 1.7e308, 9.0)], crop)
 
 
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("side", [700.0, 723.0, 724.0, 725.0, 760.0, 1400.0])
+def test_both_ways_of_the_client_give_the_same_bytes(border: str, side: float) -> None:
+    """OpenCV pads small parts, large ones are sampled."""
+    picture = noise(300, 500)
+    crop = Crop(margin=(0.0, 0.0), border=border)
+    for x, y in (
+        (-100.0, -200.0),
+        (-side + 1, -side + 1),
+        (499.0, 299.0),
+        (10.0, -side + 200),
+        (-50.0, 150.0),
+    ):
+        box = [(x, y, side, side)]
+        np.testing.assert_array_equal(
+            crop_faces(picture, box, crop), reference.crop_faces(picture, box, crop)
+        )
+
+
 def test_a_picture_that_is_a_view_is_cut_alike() -> None:
     picture = noise(60, 80)
     box = [(40.0, 20.0, 30.0, 50.0)]
@@ -342,6 +361,53 @@ def test_one_aligned_crop_never_changes() -> None:
             picture, [(0, 0, 9, 9)], Crop(border=border, template=TEMPLATE), [landmarks]
         )
         assert hashlib.sha256(crop.tobytes()).hexdigest() == digest, border
+
+
+def as_documented(
+    picture: Any, landmarks: Points, template: Points, template_size: int, border: str, size: int
+) -> list[list[list[int]]]:
+    """ "The similarity in whole numbers" of docs/bundle.md, step by step, without NumPy."""
+    s = size / template_size
+    scaled = [(x * s, y * s) for x, y in template]
+    mx, my, tx, ty = 0.0, 0.0, 0.0, 0.0
+    for (x, y), (u, v) in zip(landmarks, scaled, strict=True):
+        mx, my, tx, ty = mx + x, my + y, tx + u, ty + v
+    mx, my, tx, ty = mx / 5, my / 5, tx / 5, ty / 5
+    along = across = length = 0.0
+    for (px, py), (pu, pv) in zip(landmarks, scaled, strict=True):
+        x, y, u, v = px - mx, py - my, pu - tx, pv - ty
+        along += x * u + y * v
+        across += x * v - y * u
+        length += x * x + y * y
+    n = along * along + across * across
+    dx, dy = (along * length) / n, -((across * length) / n)
+    a, b = 0.5 - tx, 0.5 - ty
+    x0, y0 = mx + (a * dx - b * dy) - 0.5, my + (a * dy + b * dx) - 0.5
+    qx, qy, qdx, qdy = (math.floor(value * 2**20 + 0.5) for value in (x0, y0, dx, dy))
+    height, width = len(picture), len(picture[0])
+
+    def pixel(i: int, j: int, channel: int) -> int:
+        if border == "constant" and not (0 <= i < height and 0 <= j < width):
+            return 0
+        return int(picture[min(max(i, 0), height - 1)][min(max(j, 0), width - 1)][channel])
+
+    def value(column: int, row: int, channel: int) -> int:
+        x, y = qx + column * qdx - row * qdy, qy + column * qdy + row * qdx
+        j, w, i, h = x >> 20, (x >> 9) & 2047, y >> 20, (y >> 9) & 2047
+        upper, lower = (
+            (pixel(r, j, channel) * (2048 - w) + pixel(r, j + 1, channel) * w) >> 4 for r in (i, i + 1)
+        )
+        return (((upper * (2048 - h)) >> 16) + ((lower * h) >> 16) + 2) >> 2
+
+    return [[[value(u, v, c) for c in range(3)] for u in range(size)] for v in range(size)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(poses, st.sampled_from(sorted(FILLS)), st.sampled_from([8, 21]))
+def test_aligned_is_what_the_documentation_says(pose: Any, border: str, size: int) -> None:
+    picture, landmarks = noise(50, 60), posed(*pose)
+    found = sampling.aligned(picture, alignment.grid(landmarks, FACE, 112, size), border, size)
+    assert found.tolist() == as_documented(picture.tolist(), landmarks, FACE, 112, border, size)
 
 
 PINNED_GRID = Grid(21826320, -28341997, 2115176, 358766)

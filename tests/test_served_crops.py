@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import shutil
 import threading
 import time
+import urllib.request
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -356,10 +356,19 @@ def test_a_new_crop_beside_the_old_loses_no_request(
         before = len(cameras.answers)
         while len(cameras.answers) < before + 50:  # the last client of the first name has moved
             time.sleep(0.02)
-        shutil.rmtree(repository / "ssrnet")
+        counted = _inferences(server, "ssrnet")
+        cameras.sees(bundles[successor])
+        assert _inferences(server, "ssrnet") == counted > 0
+        (repository / "ssrnet").rename(repository / ".retired-ssrnet")
         until_ready(server, "ssrnet", False)
         cameras.sees(bundles[successor])
     check_answers(cameras, bundles["plain"], bundles[successor])
+
+
+def _inferences(server: Any, model: str) -> int:
+    """As curl reads it."""
+    with urllib.request.urlopen(f"http://{server.http_url}/v2/models/{model}/stats", timeout=10) as answer:
+        return sum(int(v["inference_count"]) for v in json.load(answer)["model_stats"])
 
 
 def until_ready(server: Any, model: str, ready: bool) -> None:
