@@ -406,6 +406,46 @@ def export(
     table(rows, header=("file", "precision", "opset", "bytes", "mean", "worst", "allowed on golden faces"))
 
 
+@app.command("fit-crop")
+def fit_crop_command(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder of an age network.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SET",
+            help="Labelled pictures: NAME=FOLDER (`ssr-train doctor --list` has the names), or a folder with "
+            "labels.csv (file, age; or file, age_low, age_high). Repeat for more.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New bundle to write, with crop.md, crop.json and crop.png.")],
+    limit: Annotated[int | None, typer.Option(help="So many pictures a set, drawn by --seed.")] = None,
+    seed: Annotated[int, typer.Option(help="Which pictures --limit takes, and which half is searched.")] = 0,
+    box: Annotated[str, typer.Option(help="Whose boxes the crop goes by: yunet or haar.")] = "yunet",
+    workers: Annotated[int, typer.Option(help="Processes that look for faces; threads that answer.")] = 2,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the bundle at --out.")] = False,
+) -> None:
+    """Measure how faces must be cut for a network: margins, vertical shift and border.
+
+    One half of the faces of each set is searched; the other half shows what was found: error, sign and
+    correlation of the bundle's crop, of each set's own best and of the chosen one. Of several sets the crop
+    with the smallest worst regret is taken (error less that of the set's own best). The new bundle has the
+    same weights; its crop is a new interface, so it is served under another name.
+
+    Examples:
+
+        ssr-train fit-crop bundles/wiki --data photos --out bundles/wiki-cut
+
+        ssr-train fit-crop bundles/wiki --data utkface=~/UTKFace --data portraits --limit 3000 --out wiki-cut
+    """
+    from ssr_train.crops.fit_crop import Wanted, fit_crop
+
+    written, found = fit_crop(bundle, Wanted(data, limit, seed, box, workers), out, force=force)
+    found.report().show(json)
+    if not json:
+        typer.echo(written.path)
+
+
 @app.command()
 def info(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],

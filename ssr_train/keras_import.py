@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ssr_bundle.bundle import hash_file
 from ssr_bundle.contract import BLOCKS, Architecture, Contract, Crop, Input, Interface, Output
 from ssr_bundle.errors import SsrError
+from ssr_bundle.fetch import ASSETS
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -20,6 +21,23 @@ _NORM = {
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
+
+
+_CROPS = {
+    ASSETS[name].sha256: Crop(margin=margin, border=border)
+    for name, margin, border in (
+        ("imdb", (0.6, 0.15, 0.6, 0.35), "replicate"),
+        ("wiki", (0.55, 0.15, 0.55, 0.3), "replicate"),
+        ("morph2", (0.5, 0.1, 0.5, 0.3), "replicate"),
+        ("megaface_asian", (0.4, 0.35, 0.4, 0.2), "replicate"),
+    )
+}
+"""How faces are cut for a released age network, by its file's sha256: ``ssr-train fit-crop`` over UTKFace,
+portraits and FairFace (benchmarks/results/crop.md). The gender networks answer no age to measure by: theirs
+is the crop of the authors' demo, as any other file's is."""
+
+_MEASURED = "measured: ssr-train fit-crop over UTKFace, portraits and FairFace (docs/crop.md)"
+_OF_THE_DEMO = "as the authors' demo cuts faces; not measured"
 
 
 class KerasImportError(SsrError):
@@ -62,14 +80,17 @@ def import_keras(path: Path, name: str | None = None, source: str | None = None)
     """Contract and parameters of a released file, ready for :func:`ssr_ops.golden.write_bundle`."""
     architecture, parameters = read_keras(path)
     output = Output.for_value_range(architecture.value_range)
+    sha256 = hash_file(path).sha256
+    measured = _CROPS.get(sha256)
     contract = Contract(
         name=name or ("ssrnet" if output.name == "age" else f"ssrnet-{output.name}"),
-        interface=Interface(Input(colour="bgr"), Crop(), output),
+        interface=Interface(Input(colour="bgr"), measured or Crop(), output),
         architecture=architecture,
         provenance={
             "command": "ssr-train import-keras",
             "source": source or f"{path.name} of shamangary/SSR-Net",
-            "source_sha256": hash_file(path).sha256,
+            "source_sha256": sha256,
+            "crop": _MEASURED if measured else _OF_THE_DEMO,
             "licence": "Apache-2.0",
             "training_data": "see the authors' repository: the file name says which data set",
             "synthetic": False,

@@ -133,7 +133,7 @@ def test_info_says_what_it_is_without_torch(released: ReleasedBundles) -> None:
     bundle = released("morph2")
     result = ssr_train("info", bundle, blocked=("torch", "h5py", "cv2", "scipy"))
     assert result.returncode == 0, result.stderr
-    for words in ("age, years, clipped to 0..101", "BGR", "yunet box + 0.4 x 0.4", "Apache-2.0"):
+    for words in ("age, years, clipped to 0..101", "BGR", "yunet box + 0.5 left", "Apache-2.0"):
         assert words in result.stdout
     assert "drawn faces" not in result.stdout
     contract = json.loads(ssr_train("info", bundle, "--json").stdout)
@@ -214,7 +214,7 @@ def test_usage_errors_exit_2(arguments: tuple[str, ...]) -> None:
     assert not (ROOT / "never").exists()
 
 
-@pytest.mark.parametrize("command", ["export", "fetch", "fit", "import-keras", "info"])
+@pytest.mark.parametrize("command", ["export", "fetch", "fit", "fit-crop", "import-keras", "info"])
 def test_help_teaches_by_example_without_any_package(command: str) -> None:
     result = ssr_train(command, "--help", blocked=("torch", "h5py", "cv2", "scipy", "matplotlib"))
     assert result.returncode == 0

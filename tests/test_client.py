@@ -44,6 +44,7 @@ from ssr_client import (  # noqa: E402
     InterfaceChanged,
     ModelNotFound,
     ServerUnavailable,
+    preprocess,
 )
 from ssr_client import bench as load_test  # noqa: E402
 from ssr_client import detectors as detection  # noqa: E402
@@ -114,6 +115,22 @@ def test_random_crops_equal_the_reference() -> None:
         np.testing.assert_array_equal(
             crop_faces(picture, boxes, crop), reference.crop_faces(picture, boxes, crop)
         )
+
+
+@pytest.mark.parametrize("largest", [1 << 22, 0], ids=["filled in", "looked up"])
+@pytest.mark.parametrize("border", ["replicate", "constant"])
+def test_crops_beyond_the_picture_equal_the_reference(
+    border: str, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways to cut what reaches beyond it, on each side and on several."""
+    monkeypatch.setattr(preprocess, "_LARGEST", largest)
+    rng = np.random.default_rng(4)
+    picture = rng.integers(0, 256, (60, 90, 3), np.uint8)
+    boxes = [(30.5, 20.2, 30, 25), (-9.7, 20, 30, 25), (70, 20, 31, 25), (30, -8, 30, 25), (30, 50, 30, 25)]
+    for margin in ((0.2, 0.1, 0.3, 0.4), (2.0, 2.0, 2.0, 2.0), (-0.2, -0.1, 0.0, -0.3)):
+        crop = Crop(margin=margin, border=border)
+        expected = reference.crop_faces(picture, np.array(boxes), crop)
+        np.testing.assert_array_equal(crop_faces(picture, boxes, crop), expected)
 
 
 def test_boxes_that_cannot_be_cut() -> None:

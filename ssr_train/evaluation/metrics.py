@@ -25,6 +25,7 @@ AGE_BANDS = (0, 10, 18, 30, 40, 50, 60, 70)
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
+_TAILS = (50 * (1 - CONFIDENCE), 100 - 50 * (1 - CONFIDENCE))
 
 Years = NDArray[np.float64]
 
@@ -135,6 +136,35 @@ def errors(
     )
 
 
+def correlation(
+    answers: ArrayLike,
+    ages: ArrayLike,
+    owners: NDArray[np.int64],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, Bounds | None]:
+    """Pearson's correlation of ``answers`` (N,) with ``ages`` (N,), and its bootstrap interval; ``owners``
+    (N,), 0 and up, says what is drawn together. NaN and no interval where either does not vary."""
+    a, b = np.asarray(answers, np.float64), np.asarray(ages, np.float64)
+    _errors(a, b)
+    a, b = a - a.mean(), b - b.mean()  # no digits are lost in the differences below
+    if not (a.any() and b.any()):
+        return float("nan"), None
+    columns = np.stack([a, b, a * a, b * b, a * b], axis=1)
+    drawn = _resampled(columns, owners, resamples, seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = _correlations(drawn)
+    low, high = np.percentile(found[np.isfinite(found)], _TAILS)
+    return float(_correlations(columns.mean(axis=0, keepdims=True))[0]), Bounds(float(low), float(high))
+
+
+def _correlations(means: Years) -> Years:
+    """From means (R, 5) of a, b, a², b² and ab."""
+    a, b, aa, bb, ab = means.T
+    return np.asarray((ab - a * b) / np.sqrt((aa - a * a) * (bb - b * b)))
+
+
 def measure(answers: ArrayLike, faces: Dataset, index: NDArray[np.int64], *, seed: int = 0) -> Metrics:
     """Errors of ``answers`` (M,) to the pictures ``index`` (M,) of ``faces``, overall and by age band, sex
     and group, with bootstrap intervals."""
@@ -192,6 +222,12 @@ def _owners(subjects: NDArray[np.str_] | None, count: int) -> NDArray[np.int64]:
 
 def _bootstrap(columns: Years, owners: NDArray[np.int64], resamples: int, seed: int) -> tuple[Bounds, ...]:
     """Percentile intervals of the means of ``columns`` (N, C) under resampling of ``owners``."""
+    low, high = np.percentile(_resampled(columns, owners, resamples, seed), _TAILS, axis=0)
+    return tuple(map(Bounds, low.tolist(), high.tolist()))
+
+
+def _resampled(columns: Years, owners: NDArray[np.int64], resamples: int, seed: int) -> Years:
+    """Means (resamples, C) of ``columns`` (N, C) where ``owners`` are drawn with replacement."""
     draws = int(owners.max()) + 1
     sums = np.zeros((draws, columns.shape[1]))
     np.add.at(sums, owners, columns)
@@ -201,6 +237,4 @@ def _bootstrap(columns: Years, owners: NDArray[np.int64], resamples: int, seed: 
     for i in range(resamples):
         weight = np.bincount(rng.integers(0, draws, draws), minlength=draws)
         means[i] = weight @ sums / (weight @ counts)
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(means, (tail, 100 - tail), axis=0)
-    return tuple(map(Bounds, low.tolist(), high.tolist()))
+    return means
