@@ -14,6 +14,7 @@ from conftest import ROOT, ReleasedBundles, material
 from random_bundles import calibrated_for_precisions, quantized_bundle, random_bundle
 from ssr_client.detectors import YuNet
 from ssr_client.preprocess import crop_faces, read_picture
+from ssr_train.data.alignment import TEMPLATE
 from typer.testing import CliRunner
 
 from ssr_bundle.bundle import Bundle, read_bundle
@@ -30,7 +31,6 @@ from ssr_train.crops.fit_crop import RECORD, Wanted, fit_crop
 from ssr_train.crops.measured import Half, halves, result
 from ssr_train.crops.search import LIMITS, Errors, Trial, around, search
 from ssr_train.crops.sets import LEAST, read_sets
-from ssr_train.data.alignment import TEMPLATE
 from ssr_train.data.cutting import Cut, Cutter, Found
 from ssr_train.data.records import Problem, Record
 from ssr_train.evaluation.calibrate import RECORD as INTERVAL_RECORD
