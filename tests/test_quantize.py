@@ -354,7 +354,7 @@ def test_bad_folders(tmp_path: Path) -> None:
     enough = crops_folder(tmp_path / "enough", 33, seed=9)
     (few / "same.png").write_bytes((enough / "007.png").read_bytes())
     refuse("few: 1 of its files lie in .*enough too", images=enough, test=few)
-    refuse("--data faces: unknown, expected synthetic", data="faces")
+    refuse("--data faces: unknown, expected one of: synthetic", data="faces")
     refuse("--count must be at least 32", data="synthetic", count=3)
     refuse("either --images DIR or --data NAME", data="synthetic", images=enough)
     assert (bundle / "contract.json").read_bytes() == before

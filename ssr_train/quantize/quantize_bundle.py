@@ -13,7 +13,7 @@ from rich.console import Console
 from ssr_client.gather import LEAST, Crops, enough, gather
 
 from ssr_bundle.bundle import Bundle, check_vacant, copy_bundle, read_bundle, replace_contract, without
-from ssr_bundle.contract import PRECISIONS, Contract
+from ssr_bundle.contract import IMAGE_SIZE, PRECISIONS, Contract, Interface
 from ssr_bundle.disk import check_folder
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import table
@@ -21,6 +21,8 @@ from ssr_bundle.tolerances import required
 from ssr_ops.drift import Drift, answers
 from ssr_ops.export.names import command, onnx_name, outdated
 from ssr_ops.replay import ReplayError, replay_all
+from ssr_train import data as datasets
+from ssr_train.data.cut_of import check_cut
 from ssr_train.describe import drift_rows
 from ssr_train.progress import bar, drawing_bar
 from ssr_train.quantize.crop_source import CropSource
@@ -29,6 +31,8 @@ from ssr_train.quantize.quantizer import find_quantization, steps_of_work
 _HELD_OUT_EVERY = 5
 
 Floats = NDArray[np.float64]
+Images = NDArray[np.uint8]
+Ages = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def quantize_bundle(path: Path, source: CropSource, out: Path | None = None, for
 def _parts(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, Part | None]:
     """What to quantize on, and what to hold out (None if there is too little)."""
     if source.data is not None:
-        return _drawn(bundle, source, console)
+        return _labelled(bundle, source, console)
     assert source.images is not None
     given = _gather(bundle, source.images, source, console)
     if source.test is not None:
@@ -132,30 +136,45 @@ def _gather(bundle: Bundle, folder: Path, source: CropSource, console: Console) 
     return crops
 
 
-def _drawn(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, Part]:
-    """Drawn faces with their ages: ``count`` to quantize on and as many others held out."""
-    from ssr_train.data.synthetic import VERSION, draw_faces
-
-    if source.data != "synthetic":
-        raise SsrError(f"--data {source.data}: unknown, expected synthetic (drawn faces)")
-    if bundle.contract.interface.output.unit != "years":
-        raise SsrError(
-            "--data synthetic: drawn faces have ages, this network answers "
-            f"{bundle.contract.interface.output.name}; give --images"
-        )
+def _labelled(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, Part]:
+    """Faces with ages, drawn or of a prepared set: ``count`` to quantize on, as many others held out."""
+    data, interface = str(source.data), bundle.contract.interface
+    if interface.output.unit != "years":
+        name = interface.output.name
+        raise SsrError(f"--data {data}: has ages, this network answers {name}; give --images")
     if source.count < LEAST:
         raise SsrError(f"--count must be at least {LEAST}, got {source.count}")
+    if data == "synthetic":
+        drawn = [_draw(source.count, seed, console) for seed in (source.seed, source.seed + 1)]
+        return _part(*drawn[0], interface), _part(*drawn[1], interface)
+    faces = datasets.load(data, count=0, seed=0, workers=1)
+    check_cut(interface.crop, faces, f"--data {data}", str(bundle.path))
+    if faces.size != IMAGE_SIZE or len(faces) < 2 * source.count:
+        raise SsrError(
+            f"--data {data}: {len(faces):,} pictures of {faces.size} x {faces.size}, expected at least "
+            f"{2 * source.count:,} (twice --count) of {IMAGE_SIZE} x {IMAGE_SIZE}"
+        )
+    chosen = np.random.default_rng(source.seed).permutation(len(faces))[: 2 * source.count]
     parts = []
-    for seed in (source.seed, source.seed + 1):
-        with drawing_bar(console, source.count) as progress:
-            faces = draw_faces(source.count, seed, progress=progress)
-        images = faces.images
-        if bundle.contract.interface.input.colour == "rgb":
-            images = np.ascontiguousarray(images[..., ::-1])
-        owners = np.zeros(source.count, np.int64)
-        name = f"drawn faces, generator version {VERSION}, seed {seed}, 0..{source.count - 1}"
-        parts.append(Part(Crops(images, owners, source.count, (name,)), faces.ages.astype(np.float64)))
+    for which, index in (("first", chosen[: source.count]), ("last", chosen[source.count :])):
+        name = f"{faces.description}: the {which} {source.count} of {2 * source.count} by seed {source.seed}"
+        parts.append(_part(faces.images[index], faces.ages[index], name, interface))
     return parts[0], parts[1]
+
+
+def _draw(count: int, seed: int, console: Console) -> tuple[Images, Ages, str]:
+    """Drawn faces, their ages and what they are."""
+    from ssr_train.data.synthetic import VERSION, draw_faces
+
+    with drawing_bar(console, count) as progress:
+        faces = draw_faces(count, seed, progress=progress)
+    return *faces, f"drawn faces, generator version {VERSION}, seed {seed}, 0..{count - 1}"
+
+
+def _part(images: Images, ages: Ages, name: str, interface: Interface) -> Part:
+    images = np.ascontiguousarray(images if interface.input.colour == "bgr" else images[..., ::-1])
+    crops = Crops(images, np.zeros(len(images), np.int64), len(images), (name,))
+    return Part(crops, ages.astype(np.float64))
 
 
 def _measure(bundle: Bundle, given: Part, held_out: Part | None, console: Console) -> dict[str, Any]:
