@@ -189,9 +189,6 @@ def test_the_key_is_not_in_the_process_list(repo: Path, tritonserver: TritonServ
     seen: list[str] = []
 
     class Watching(Server):
-        def wait(self, timeout: float | None = None) -> bool:
-            return super().wait(timeout)
-
         def _own(self, command: Any, started: Any) -> None:
             import threading
 

@@ -636,7 +636,7 @@ def test_the_wheel_is_fetched_and_unpacked_once(bare: Path, monkeypatch: pytest.
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """For ``on_event``; the server is compared twice a second meanwhile."""
-    monkeypatch.setattr("triton_repo.server._COMPARE_SECONDS", 0.5)
+    monkeypatch.setattr("triton_repo.follower._COMPARE_SECONDS", 0.5)
     return []
 
 
@@ -866,7 +866,7 @@ def test_what_somebody_else_loaded_is_put_right(
         with client_of(server) as client:
             ages, _, weights = ask(client)
             time.sleep(1)  # a comparison sees that it has answered
-            with server._refreshing:  # so that it sees the end of it only
+            with server._follower._busy:  # so that it sees the end of it only
                 change(server.control, other)
             until(lambda: told in events)
             found = ask(client)
