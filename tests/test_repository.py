@@ -38,7 +38,7 @@ from ssr_ops.golden import write_bundle
 from ssr_ops.shipped import default_bundle
 from triton_repo import cli, config, repository
 from triton_repo.config import Options
-from triton_repo.control import Control, ControlError, Unreachable
+from triton_repo.control import Control, Unreachable
 from triton_repo.versions import list_versions
 from triton_repo.view import View
 
@@ -602,8 +602,6 @@ def test_doctor_tells_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_control_says_who_does_not_answer() -> None:
     with pytest.raises(SsrError, match="expected the server's HTTP address"):
         Control("https://x/y")
-    with pytest.raises(ControlError, match="expected host:port"):
-        Control("localhost").metadata()
     with pytest.raises(Unreachable, match="no server answers"):
         Control("127.0.0.1:1").metadata()
 
@@ -853,6 +851,16 @@ def test_the_view_follows_from_any_state_to_any_other(first: Any, second: Any, t
         fresh.update()
         assert tree(view.folder) == tree(fresh.folder)
         shutil.rmtree(fresh.folder)
+
+
+def test_a_version_is_not_taken_out_of_a_model_that_broke_meanwhile(repo: Path, tmp_path: Path) -> None:
+    """Whoever is told that it was would have the server load it again and again."""
+    repository.publish("default", repo, "ssrnet")
+    view = View(repo, tmp_path / "view")
+    view.update()
+    (repo / "ssrnet" / "config.pbtxt").write_text("")
+    assert not view.refuse("ssrnet", 2, "the server's reason")
+    assert view.models == {"ssrnet": (2, 1)}
 
 
 def tree(folder: Path) -> list[tuple[str, str]]:
