@@ -409,7 +409,7 @@ def test_a_restriction_without_a_key(repo: Path, tritonserver: TritonServer, opt
 
 @pytest.mark.parametrize("url", ["a..b:8000", "a b:8000", "localhost:²", "localhost", ":8000"])
 def test_an_address_that_is_none(url: str) -> None:
-    with pytest.raises(SsrError, match="expected host:port"):
+    with pytest.raises(SsrError, match="expected the server's HTTP address as host:port"):
         Control(url).metadata()
 
 
