@@ -663,9 +663,8 @@ class _Fields:
         return _whole(self[key], f"{self.where}.{key}")
 
     def text(self, key: str) -> str:
-        """A string that UTF-8 can hold."""
         value = self[key]
-        if not isinstance(value, str) or not _is_encodable(value):
+        if not isinstance(value, str):
             raise ContractError(f"{self.where}.{key}: expected a string, got {shown(value)}")
         return value
 
@@ -696,14 +695,6 @@ def _is_number(value: Any) -> bool:
         return type(value) in (int, float) and math.isfinite(value)
     except OverflowError:
         return False
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _rise_in_float32(low: float, high: float) -> bool:
