@@ -20,6 +20,7 @@ from pathlib import Path
 from ssr_bundle.errors import SsrError
 from triton_repo import access, drain, keyfile, limits, process
 from triton_repo import ports as port_chooser
+from triton_repo.bounded_log import BoundedLog, tail
 from triton_repo.control import IDENTITY, Control, ControlError
 from triton_repo.follower import Follower, ReadyModel
 from triton_repo.state import make_state, release
@@ -34,7 +35,6 @@ _MANAGED = (
 )
 """Options of tritonserver that are set here; it takes the beginning of a name for the whole."""
 _BIND_FAILED = re.compile(r"Address already in use|failed to start|Socket '.*' already in use", re.IGNORECASE)
-_LOG_SECONDS = 0.5
 _ASK_SECONDS, _END_SECONDS = 5.0, 3.0
 _JOIN_SECONDS = 5.0
 """How long the end waits for the watcher, which may hang in a filesystem that does not answer."""
@@ -182,7 +182,7 @@ class Server:
         """The last lines of the server's log (empty when it goes to standard error)."""
         if not isinstance(self.log, Path) or not self.log.is_file():
             return ""
-        return "\n".join(limits.tail(self.log).decode(errors="replace").splitlines()[-lines:])
+        return "\n".join(tail(self.log).decode(errors="replace").splitlines()[-lines:])
 
     def _tell(self, text: str) -> None:
         """A listener that fails (standard output is closed, or its disk full) does not stop the watcher."""
@@ -313,17 +313,10 @@ class Server:
         if self._stopping.is_set():  # by who did not wait for it
             self._process.kill()
         if isinstance(self.log, Path):
-            threading.Thread(
-                target=self._bound_log, args=(self.log, ended), name="ssr-serve-log", daemon=True
-            ).start()
+            log_watch = BoundedLog(self.log, self._tell).watch
+            threading.Thread(target=log_watch, args=(ended,), name="ssr-serve-log", daemon=True).start()
         self.returncode = self._process.wait()
         ended.set()
-
-    def _bound_log(self, path: Path, ended: threading.Event) -> None:
-        log = limits.BoundedLog(path, self._tell)
-        while not ended.wait(_LOG_SECONDS):
-            with contextlib.suppress(OSError):  # removed, or its disk is full
-                log.check()
 
     def _warn_of_holes(self) -> None:
         version = str(self.control.metadata()["version"])
