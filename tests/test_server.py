@@ -33,7 +33,7 @@ import ssr_ops
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.errors import SsrError
 from ssr_ops.shipped import default_bundle
-from triton_repo import cli, repository
+from triton_repo import cli, process, repository
 from triton_repo import tritonserver as finder
 from triton_repo.config import PRECISIONS, Options
 from triton_repo.control import Control
@@ -787,6 +787,34 @@ def test_a_watcher_that_hangs_does_not_hold_up_the_end(
     assert time.monotonic() - start < 10
     assert server.returncode == 0
     assert not server._state.exists()  # type: ignore[union-attr]
+
+
+@pytest.mark.server
+def test_a_process_that_comes_up_after_the_end_is_ended(
+    repo: Path, tritonserver: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever ends a server while it starts may be too early to know its process."""
+    found: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+    start = process.start_hidden
+
+    def slow(*arguments: Any) -> Any:
+        started = start(*arguments)
+        found.append(started.pid)
+        begun.set()
+        assert go_on.wait(30)
+        return started
+
+    monkeypatch.setattr(process, "start_hidden", slow)
+    server = Server(repo, tritonserver=tritonserver, watch=False)
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(server.start)
+        assert begun.wait(30)
+        server.stop()
+        go_on.set()
+        with pytest.raises(SsrError, match="ended with status -9 while starting"):
+            starting.result(30)
+    assert not alive(found[0])
 
 
 @pytest.mark.server
