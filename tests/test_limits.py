@@ -10,11 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from conftest import until
 
 from ssr_ops.shipped import default_bundle
 from triton_repo import bounded_log, limits, repository
@@ -28,13 +28,6 @@ from triton_repo.tritonserver import TritonServer
 def repo(tmp_path: Path) -> Path:
     repository.build([("ssrnet", default_bundle())], tmp_path / "repo")
     return tmp_path / "repo"
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def command(repo: Path, limit: str, *options: str) -> list[str]:

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 from bundle_faults import broken_byte, broken_model, changed_weights
+from conftest import until
 from random_bundles import calibrated_for_precisions
 from ssr_client import AgeClient
 from tritonclient.utils import InferenceServerException
@@ -69,13 +70,6 @@ def client_of(server: Server) -> Iterator[Any]:
 
 def snapshot(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((str(p), p.lstat().st_mtime_ns, p.lstat().st_mode) for p in [folder, *folder.rglob("*")])
-
-
-def until(condition: Any, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")
