@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "core/json_text.h"
+#include "core/shown.h"
 #include "core/strict_json.h"
 #include "ssr/params.h"
 #include "ssr/sha256.h"
