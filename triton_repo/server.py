@@ -296,7 +296,7 @@ class Server:
 
     def _own(self, command: list[str], started: Future[None]) -> None:
         """Start the server's process and wait for its end."""
-        ended = self._ended
+        ended, stopping = self._ended, self._stopping
         try:
             with open(self.log if isinstance(self.log, Path) else os.dup(sys.stderr.fileno()), "ab") as log:
                 environment = self._binary.environment()
@@ -310,7 +310,7 @@ class Server:
             started.set_exception(error)
             return
         started.set_result(None)
-        if self._stopping.is_set():  # by who did not wait for it
+        if stopping.is_set():  # by who did not wait for it
             self._process.kill()
         if isinstance(self.log, Path):
             log_watch = BoundedLog(self.log, self._tell).watch
