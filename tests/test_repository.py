@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 
 import pytest
 from bundle_faults import (
+    NOT_FILES,
     broken_byte,
     broken_contract,
     broken_missing,
@@ -609,36 +611,6 @@ def test_control_says_who_does_not_answer() -> None:
 # -- whatever a folder holds -----------------------------------------------------------------------
 
 
-def make_pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def make_folder(path: Path) -> None:
-    path.mkdir()
-
-
-def make_endless(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def make_sparse(path: Path) -> None:
-    with path.open("wb") as stream:
-        stream.truncate(1 << 40)
-
-
-def make_loop(path: Path) -> None:
-    path.symlink_to(path.name)
-
-
-ODD_FILES = [
-    (make_pipe, "is a pipe, expected a regular file"),
-    (make_folder, "is a folder, expected a regular file"),
-    (make_endless, "is a device, expected a regular file"),
-    (make_sparse, "1,099,511,627,776 bytes, expected at most"),
-    (make_loop, "symbolic links"),
-]
-
-
 def nested(depth: int) -> str:
     return "[" * depth + "]" * depth
 
@@ -692,13 +664,13 @@ def test_a_summary_of_any_provenance(mae: Any, shown: str, bundle: Bundle) -> No
     assert repository.summary(contract)["mae"] == shown
 
 
-@pytest.mark.parametrize(("make", "text"), ODD_FILES)
+@pytest.mark.parametrize(("make", "text"), NOT_FILES.values(), ids=list(NOT_FILES))
 def test_a_config_that_is_no_file(make: Any, text: str, bundle: Bundle, repo: Path, tmp_path: Path) -> None:
     """A pipe would be waited for, a device read for ever."""
     repository.build([("other", bundle.path)], repo)
     (repo / "ssrnet" / "config.pbtxt").unlink()
     make(repo / "ssrnet" / "config.pbtxt")
-    assert text in repository.read_model(repo / "ssrnet").fault
+    assert re.search(text, repository.read_model(repo / "ssrnet").fault)
     view = View(repo, tmp_path / "view")
     view.update()
     assert view.models == {"other": (1,)}
@@ -707,7 +679,7 @@ def test_a_config_that_is_no_file(make: Any, text: str, bundle: Bundle, repo: Pa
 
 
 @pytest.mark.parametrize("name", ["model.plan", "model.plan.json"])
-@pytest.mark.parametrize(("make", "text"), ODD_FILES[:4])
+@pytest.mark.parametrize(("make", "text"), NOT_FILES.values(), ids=list(NOT_FILES))
 def test_a_plan_that_is_no_file(name: str, make: Any, text: str, tmp_path: Path) -> None:
     from triton_repo.compile.plan import PlanError, load_plan
 
