@@ -884,11 +884,13 @@ def test_what_somebody_else_loaded_is_put_right(
 ) -> None:
     other = changed_weights(bundle, tmp_path / "other")
     with Server(repo, tritonserver=tritonserver, open=True, on_event=events.append) as server:
-        before = server.control.config("ssrnet")
+        before, warm_up = server.control.config("ssrnet"), server.control.counts()["ssrnet", 1]
+        follower = server._follower
+        assert follower is not None
         with client_of(server) as client:
             ages, _, weights = ask(client)
-            time.sleep(1)  # a comparison sees that it has answered
-            with server._follower._busy:  # so that it sees the end of it only
+            until(lambda: follower._loaded.counts["ssrnet", 1] > warm_up)  # a comparison saw the answer
+            with follower._busy:  # so that it sees the end of it only
                 change(server.control, other)
             until(lambda: told in events)
             found = ask(client)
