@@ -20,6 +20,8 @@ from typing import Any, Literal, cast
 
 from ssr_bundle import strict_json
 from ssr_bundle.errors import SsrError
+from ssr_bundle.fields import ContractError as ContractError
+from ssr_bundle.fields import Fields, is_number, same, whole
 from ssr_bundle.shown import cut, printable_json, shown
 
 CONTRACT_VERSION = 1
@@ -27,10 +29,6 @@ IMAGE_SIZE = 64
 """Height and width of a crop in pixels: the size the network's levels are made for (paper 4.1)."""
 
 Colour = Literal["bgr", "rgb"]
-
-
-class ContractError(SsrError):
-    """A contract that is not one, or that this version of the project cannot honour."""
 
 
 class _Part:
@@ -204,15 +202,15 @@ class Architecture:
     @classmethod
     def from_json(cls, data: Any) -> Architecture:
         """Read and check the ``architecture`` object of a contract."""
-        block = _Fields(data, "architecture")
-        widths = _Fields(block["widths"], "architecture.widths")
-        stages = tuple(_whole(s, "architecture.stages") for s in block.list("stages"))
+        block = Fields(data, "architecture")
+        widths = Fields(block["widths"], "architecture.widths")
+        stages = tuple(whole(s, "architecture.stages") for s in block.list("stages"))
         numbers = ("value_range", "lambda_index", "lambda_width", "denominator_floor", "batch_norm_epsilon")
         others: dict[str, Any] = {name: block.number(name) for name in numbers}
         others |= {f"width_{name}": widths.whole(name) for name in ("x", "s", "fusion")}
         architecture = cls(stages, **others)
         taps = [asdict(tap) for tap in architecture.taps]
-        if not _same(block["taps"], taps):
+        if not same(block["taps"], taps):
             raise ContractError(
                 f"architecture.taps: {shown(block['taps'])} is not this network's layout for "
                 f"{len(architecture.stages)} stages, expected {taps}"
@@ -240,10 +238,10 @@ class Input(_Part):
 
     @classmethod
     def from_json(cls, data: Any) -> Input:
-        block = _Fields(data, "interface.input")
+        block = Fields(data, "interface.input")
         result = cls(colour=cast(Colour, block.choice("colour", "bgr", "rgb")), name=block.name())
         for key, expected in result.to_json().items():
-            if not _same(value := block.data.get(key), expected):
+            if not same(value := block.data.get(key), expected):
                 raise ContractError(
                     f"interface.input.{key}: {shown(value)} is not supported, expected {expected!r}"
                 )
@@ -272,9 +270,9 @@ class Crop(_Part):
 
     @classmethod
     def from_json(cls, data: Any) -> Crop:
-        block = _Fields(data, "interface.crop")
+        block = Fields(data, "interface.crop")
         margin = block.list("margin")
-        if len(margin) != 2 or not all(_is_number(m) and 0 <= m <= 4 for m in margin):
+        if len(margin) != 2 or not all(is_number(m) and 0 <= m <= 4 for m in margin):
             raise ContractError(f"interface.crop.margin: expected two numbers in 0..4, got {shown(margin)}")
         return cls(
             box=block.choice("box", "yunet", "haar"),
@@ -296,9 +294,9 @@ class Output(_Part):
 
     @classmethod
     def from_json(cls, data: Any) -> Output:
-        block = _Fields(data, "interface.output")
+        block = Fields(data, "interface.output")
         clip = block.list("clip")
-        if len(clip) != 2 or not all(map(_is_number, clip)) or not _rise_in_float32(*clip):
+        if len(clip) != 2 or not all(map(is_number, clip)) or not _rise_in_float32(*clip):
             raise ContractError(
                 f"interface.output.clip: expected two rising numbers of float32, got {shown(clip)}"
             )
@@ -326,7 +324,7 @@ class Interface:
 
     @classmethod
     def from_json(cls, data: Any) -> Interface:
-        block = _Fields(data, "interface")
+        block = Fields(data, "interface")
         return cls(
             input=Input.from_json(block["input"]),
             crop=Crop.from_json(block["crop"]),
@@ -355,13 +353,13 @@ class Interval(_Part):
     def from_json(cls, data: Any) -> Interval | None:
         if data is None:
             return None
-        block = _Fields(data, "interval")
+        block = Fields(data, "interval")
         coverage = block.number("coverage")
         edges: Sequence[Any] = block.list("edges")
         widths: Sequence[Any] = block.list("half_widths")
         if not 0 < coverage < 1:
             raise ContractError(f"interval.coverage must lie between 0 and 1, got {coverage}")
-        if not all(_is_number(v) for v in [*edges, *widths]) or any(w < 0 for w in widths):
+        if not all(is_number(v) for v in [*edges, *widths]) or any(w < 0 for w in widths):
             raise ContractError("interval: edges and half_widths must be finite numbers, widths not negative")
         edges, widths = tuple(map(float, edges)), tuple(map(float, widths))
         if len(widths) != len(edges) + 1 or any(b <= a for a, b in pairwise(edges)):
@@ -401,7 +399,7 @@ class Quantization(_Part):
         """Read and check the ``quantization`` object against the network's layers; None for null."""
         if data is None:
             return None
-        block = _Fields(data, "quantization")
+        block = Fields(data, "quantization")
         widths = convolution_widths(architecture)
         rounding = block["rounding"]
         ranges = block.exactly("ranges", [name for name in widths if name.startswith("x.")])
@@ -419,7 +417,7 @@ class Quantization(_Part):
                 for precision in PRECISIONS
             },
             rounding=None if rounding is None else _rounding(block, architecture),
-            calibration=dict(_Fields(block["calibration"], "quantization.calibration").data),
+            calibration=dict(Fields(block["calibration"], "quantization.calibration").data),
         )
 
 
@@ -494,9 +492,9 @@ class Contract:
 
     @classmethod
     def _from_json(cls, data: Any, as_text: Any) -> Contract:
-        block = _Fields(data, "contract")
+        block = Fields(data, "contract")
         version = block["contract_version"]
-        if not _same(version, CONTRACT_VERSION):
+        if not same(version, CONTRACT_VERSION):
             raise ContractError(
                 f"contract_version {shown(version)} is unknown, this version reads {CONTRACT_VERSION}"
             )
@@ -543,14 +541,9 @@ def _numbers_as_text(text: str) -> Any:
     return json.loads(text, parse_int=str, parse_float=str)
 
 
-def _same(value: Any, expected: Any) -> bool:
-    """Whether ``value`` is ``expected`` to the type: neither true nor 1.0 is 1."""
-    return json.dumps(value, sort_keys=True) == json.dumps(expected, sort_keys=True)
-
-
 def _provenance(data: Any) -> dict[str, Any]:
     """Free text for readers, but for what commands read: each of those has its type, or is null."""
-    block = _Fields(data, "provenance")
+    block = Fields(data, "provenance")
     for key, kind, expected in (
         *((key, str, "a string") for key in _TEXTS),
         ("metrics", dict, "an object"),
@@ -563,7 +556,7 @@ def _provenance(data: Any) -> dict[str, Any]:
 
 def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
     """A positive number, or a list of ``width`` of them."""
-    if not isinstance(value, list) and not _is_number(value):
+    if not isinstance(value, list) and not is_number(value):
         raise ContractError(f"{where}: expected a positive number or a list of {width}, got {shown(value)}")
     numbers = _numbers(value, width, where) if isinstance(value, list) else _numbers([value], 1, where)
     if not all(1 / _QUANTIZATION_LIMIT <= v <= _QUANTIZATION_LIMIT for v in numbers):
@@ -573,7 +566,7 @@ def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
     return numbers if isinstance(value, list) else numbers[0]
 
 
-def _rounding(block: _Fields, architecture: Architecture) -> dict[str, str]:
+def _rounding(block: Fields, architecture: Architecture) -> dict[str, str]:
     """Hexadecimal text for every convolution, as many bits as it has weights, the spare ones 0."""
     shapes = architecture.parameter_shapes()
     names = [name for name in convolution_widths(architecture) if name not in FIRST_BLOCKS]
@@ -591,7 +584,7 @@ def _rounding(block: _Fields, architecture: Architecture) -> dict[str, str]:
 
 def _numbers(value: Any, width: int, where: str) -> tuple[float, ...]:
     """A list of ``width`` finite numbers."""
-    if not isinstance(value, list) or len(value) != width or not all(map(_is_number, value)):
+    if not isinstance(value, list) or len(value) != width or not all(map(is_number, value)):
         what = f"{len(value)} values" if isinstance(value, list) else shown(value)
         raise ContractError(f"{where}: expected {width} finite numbers, got {what}")
     numbers = tuple(map(float, value))
@@ -603,7 +596,7 @@ def _numbers(value: Any, width: int, where: str) -> tuple[float, ...]:
 
 
 def _files(data: Any) -> dict[str, File]:
-    files = {name: _file(name, entry) for name, entry in _Fields(data, "files").data.items()}
+    files = {name: _file(name, entry) for name, entry in Fields(data, "files").data.items()}
     if (size := sum(file.bytes for file in files.values())) > MAX_FILES_BYTES:
         raise ContractError(f"files: {size:,} bytes together, expected at most {MAX_FILES_BYTES:,}")
     return files
@@ -612,7 +605,7 @@ def _files(data: Any) -> dict[str, File]:
 def _file(name: str, data: Any) -> File:
     if not _FILE_NAME.fullmatch(name) or "/" in name or "\\" in name:
         raise ContractError(f"files: {shown(name)} is not a plain file name")
-    block = _Fields(data, f"files.{name}")
+    block = Fields(data, f"files.{name}")
     sha256 = block["sha256"]
     if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ContractError(f"files.{name}.sha256: expected 64 hexadecimal digits, got {shown(sha256)}")
@@ -620,90 +613,6 @@ def _file(name: str, data: Any) -> File:
         told = f"expected a size of at most {MAX_FILES_BYTES:,}, got {shown(size)}"
         raise ContractError(f"files.{name}.bytes: {told}")
     return File(sha256, size)
-
-
-class _Fields:
-    """An object of a contract. What is read from it is checked, and a fault is named by ``where`` it is."""
-
-    def __init__(self, data: Any, where: str) -> None:
-        if not isinstance(data, dict):
-            raise ContractError(f"{where}: expected an object, got {type(data).__name__}")
-        self.data: dict[str, Any] = data
-        self.where = where
-
-    def __getitem__(self, key: str) -> Any:
-        if key not in self.data:
-            raise ContractError(f"{self.where}: {key!r} is missing")
-        return self.data[key]
-
-    def exactly(self, key: str, names: Sequence[str]) -> _Fields:
-        """The object ``key``, which must have ``names`` and no others; in their order."""
-        found = _Fields(self[key], f"{self.where}.{key}")
-        ordered = {name: found[name] for name in names}
-        if foreign := sorted(set(found.data) - set(names)):
-            expected = ", ".join(names)
-            raise ContractError(
-                f"{found.where}.{cut(repr(foreign[0])[1:-1])}: is not this network's, expected {expected}"
-            )
-        return _Fields(ordered, found.where)
-
-    def list(self, key: str) -> list[Any]:
-        value = self[key]
-        if not isinstance(value, list):
-            raise ContractError(f"{self.where}.{key}: expected a list, got {shown(value)}")
-        return value
-
-    def number(self, key: str) -> float:
-        value = self[key]
-        if not _is_number(value):
-            raise ContractError(f"{self.where}.{key}: expected a finite number, got {shown(value)}")
-        return float(value)
-
-    def whole(self, key: str) -> int:
-        return _whole(self[key], f"{self.where}.{key}")
-
-    def text(self, key: str) -> str:
-        """A string that UTF-8 can hold."""
-        value = self[key]
-        if not isinstance(value, str) or not _is_encodable(value):
-            raise ContractError(f"{self.where}.{key}: expected a string, got {shown(value)}")
-        return value
-
-    def choice(self, key: str, *choices: str) -> str:
-        value = self[key]
-        if value not in choices:
-            expected = ", ".join(choices)
-            raise ContractError(f"{self.where}.{key}: {shown(value)} is unknown, expected one of {expected}")
-        return str(value)
-
-    def name(self) -> str:
-        """The field ``name``, a tensor's."""
-        value = self["name"]
-        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", value):
-            raise ContractError(f"{self.where}.name: {shown(value)} cannot name a tensor")
-        return value
-
-
-def _whole(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ContractError(f"{where}: expected a whole number, got {shown(value)}")
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    """Whether ``value`` is a number of JSON that a float holds; a bool is none."""
-    try:
-        return type(value) in (int, float) and math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _rise_in_float32(low: float, high: float) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 LONGEST = 160
-"""Characters of a value that a message repeats; the C++ core holds to the same."""
+"""Characters of a value that a message repeats; ``core/shown.h`` says the same."""
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of Unicode: control, format (as of direction), surrogate, separators of lines."""

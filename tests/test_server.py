@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 from bundle_faults import broken_byte, broken_model, changed_weights
+from conftest import until
 from random_bundles import calibrated_for_precisions
 from ssr_client import AgeClient
 from tritonclient.utils import InferenceServerException
@@ -33,7 +34,7 @@ import ssr_ops
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.errors import SsrError
 from ssr_ops.shipped import default_bundle
-from triton_repo import cli, repository
+from triton_repo import cli, process, repository
 from triton_repo import tritonserver as finder
 from triton_repo.config import PRECISIONS, Options
 from triton_repo.control import Control
@@ -69,13 +70,6 @@ def client_of(server: Server) -> Iterator[Any]:
 
 def snapshot(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((str(p), p.lstat().st_mtime_ns, p.lstat().st_mode) for p in [folder, *folder.rglob("*")])
-
-
-def until(condition: Any, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")
@@ -409,7 +403,7 @@ def test_a_restriction_without_a_key(repo: Path, tritonserver: TritonServer, opt
 
 @pytest.mark.parametrize("url", ["a..b:8000", "a b:8000", "localhost:²", "localhost", ":8000"])
 def test_an_address_that_is_none(url: str) -> None:
-    with pytest.raises(SsrError, match="expected host:port"):
+    with pytest.raises(SsrError, match="expected the server's HTTP address as host:port"):
         Control(url).metadata()
 
 
@@ -636,7 +630,7 @@ def test_the_wheel_is_fetched_and_unpacked_once(bare: Path, monkeypatch: pytest.
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """For ``on_event``; the server is compared twice a second meanwhile."""
-    monkeypatch.setattr("triton_repo.server._COMPARE_SECONDS", 0.5)
+    monkeypatch.setattr("triton_repo.follower._COMPARE_SECONDS", 0.5)
     return []
 
 
@@ -790,6 +784,34 @@ def test_a_watcher_that_hangs_does_not_hold_up_the_end(
 
 
 @pytest.mark.server
+def test_a_process_that_comes_up_after_the_end_is_ended(
+    repo: Path, tritonserver: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever ends a server while it starts may be too early to know its process."""
+    found: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+    start = process.start_hidden
+
+    def slow(*arguments: Any) -> Any:
+        started = start(*arguments)
+        found.append(started.pid)
+        begun.set()
+        assert go_on.wait(30)
+        return started
+
+    monkeypatch.setattr(process, "start_hidden", slow)
+    server = Server(repo, tritonserver=tritonserver, watch=False)
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(server.start)
+        assert begun.wait(30)
+        server.stop()
+        go_on.set()
+        with pytest.raises(SsrError, match="ended with status -9 while starting"):
+            starting.result(30)
+    assert not alive(found[0])
+
+
+@pytest.mark.server
 def test_the_largest_version_and_one_above(repo: Path, tritonserver: TritonServer, events: list[str]) -> None:
     """The largest that a tritonserver takes serves; the next would end it, then and at every start."""
     largest = repository.LARGEST_VERSION
@@ -862,11 +884,13 @@ def test_what_somebody_else_loaded_is_put_right(
 ) -> None:
     other = changed_weights(bundle, tmp_path / "other")
     with Server(repo, tritonserver=tritonserver, open=True, on_event=events.append) as server:
-        before = server.control.config("ssrnet")
+        before, warm_up = server.control.config("ssrnet"), server.control.counts()["ssrnet", 1]
+        follower = server._follower
+        assert follower is not None
         with client_of(server) as client:
             ages, _, weights = ask(client)
-            time.sleep(1)  # a comparison sees that it has answered
-            with server._refreshing:  # so that it sees the end of it only
+            until(lambda: follower._loaded.counts["ssrnet", 1] > warm_up)  # a comparison saw the answer
+            with follower._busy:  # so that it sees the end of it only
                 change(server.control, other)
             until(lambda: told in events)
             found = ask(client)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, InvalidURL
 from typing import Any
 from urllib.parse import quote
 
@@ -55,16 +56,11 @@ class Control:
 
     def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0) -> None:
         self.url = url.removeprefix("http://").rstrip("/")
-        if "://" in self.url or "/" in self.url or not self.url:
-            raise ControlError(
-                f"{url}: expected the server's HTTP address as host:port, such as localhost:8000"
-            )
         host, _, port = self.url.rpartition(":")
-        key = (
-            keyfile.find(host, int(port))
-            if host and port.isascii() and port.isdigit() and len(port) < 6
-            else None
-        )
+        if not host or "/" in host or not (port.isascii() and port.isdigit() and len(port) < 6):
+            raise ControlError(_no_address(url))
+        self._host, self._port = host.strip("[]"), int(port)
+        key = keyfile.find(self._host, self._port)
         found = {} if key is None else {KEY_HEADER: key}
         self._headers = {"Content-Type": "application/json", **found, **(headers or {})}
         self._timeout = timeout
@@ -150,28 +146,19 @@ class Control:
             time.sleep(0.1)
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        host, _, port = self.url.rpartition(":")
-        malformed = ControlError(f"{self.url}: expected host:port, such as localhost:8000")
-        if not host or not (port.isascii() and port.isdigit() and len(port) < 6):
-            raise malformed
         try:
-            connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=self._timeout)
-        except http.client.InvalidURL:
-            raise malformed from None
-        try:
-            connection.request(method, path, None if body is None else json.dumps(body), self._headers)
-            response = connection.getresponse()
-            text = response.read().decode("utf-8", "replace")
-        except UnicodeError:  # no name that DNS could look up
-            raise malformed from None
-        except http.client.HTTPException:
+            with closing(HTTPConnection(self._host, self._port, timeout=self._timeout)) as connection:
+                connection.request(method, path, None if body is None else json.dumps(body), self._headers)
+                response = connection.getresponse()
+                text = response.read().decode("utf-8", "replace")
+        except (InvalidURL, UnicodeError):  # no name that DNS could look up
+            raise ControlError(_no_address(self.url)) from None
+        except HTTPException:
             raise ControlError(
                 f"{self.url}: does not speak HTTP; give the server's HTTP port (8000), not its gRPC port"
             ) from None
         except OSError as error:
             raise Unreachable(f"{self.url}: no server answers ({error.strerror or error})") from None
-        finally:
-            connection.close()
         try:
             result = json.loads(text) if text.strip() else {}
         except ValueError:
@@ -182,3 +169,7 @@ class Control:
                 reason = f"{reason}: its key lies with the user who runs it, or `ssr-serve run --open`"
             raise ControlError(f"{self.url}: {reason or f'{method} {path}: HTTP {response.status}'}")
         return result
+
+
+def _no_address(url: str) -> str:
+    return f"{url}: expected the server's HTTP address as host:port, such as localhost:8000"

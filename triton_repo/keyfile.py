@@ -93,7 +93,7 @@ def _age(path: Path) -> int:
 def _is_local(host: str) -> bool:
     """Whether the name or address is this machine's own: only then a socket can be bound to it."""
     try:
-        found = socket.getaddrinfo(host.strip("[]"), 0, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
         for family, _, _, _, address in found:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.bind(address)

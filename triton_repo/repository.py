@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -385,12 +384,9 @@ def _new_folder(path: Path) -> Iterator[Path]:
     """As :func:`ssr_bundle.disk.new_folder`, for one who holds the lock of the folder above: what a kill left
     there of such folders, and of config.pbtxt, is removed first."""
     for left in path.parent.iterdir():
-        if not _LEFT.fullmatch(left.name):
-            continue
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+        if _LEFT.fullmatch(left.name):
+            with suppress(OSError):
+                disk.remove(left)
     with disk.temporary_folder(path.parent, f"ssr-serve-{path.name}") as made:
         yield made
         disk.replace_folder(made, path)

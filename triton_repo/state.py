@@ -7,12 +7,11 @@ kill of this program outlives for a while. A folder without that file is nobody'
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tempfile
 from pathlib import Path
 
-from ssr_bundle.disk import try_lock
+from ssr_bundle.disk import remove, try_lock
 
 _PREFIX, _LOCK = "ssr-serve-", "in-use"
 
@@ -56,10 +55,6 @@ def remove_abandoned() -> None:
 def _remove(folder: Path) -> None:
     """The lock goes last, so that a kill meanwhile leaves a folder that can be known again."""
     for entry in folder.iterdir():
-        if entry.name == _LOCK:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-    shutil.rmtree(folder)
+        if entry.name != _LOCK:
+            remove(entry)
+    remove(folder)

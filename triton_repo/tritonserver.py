@@ -74,28 +74,33 @@ class TritonServer:
     def knows(self, option: str) -> bool:
         """Whether ``--help`` names the option."""
         try:
-            done = subprocess.run(
-                [self.binary, "--help"], env=self.environment(), capture_output=True, timeout=60
-            )
-        except (OSError, subprocess.TimeoutExpired):
+            return re.search(rf"--{option}\b", self._help()) is not None
+        except TritonServerError:
             return False
-        return re.search(rf"--{option}\b".encode(), done.stdout + done.stderr) is not None
 
     def works(self) -> None:
         """Raise :class:`TritonServerError`, with the loader's words, unless the binary starts at all."""
+        told = self._help()
+        if "--model-repository" not in told:
+            words = told.strip().splitlines() or ["no output"]
+            raise TritonServerError(f"{self.binary}: not a working tritonserver: {words[-1]}")
+
+    def _help(self) -> str:
+        """What ``--help`` prints, on standard error last."""
         try:
             done = subprocess.run(
-                [self.binary, "--help"], env=self.environment(), capture_output=True, text=True, timeout=60
+                [self.binary, "--help"],
+                env=self.environment(),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=60,
             )
         except OSError as error:
             raise TritonServerError(f"{self.binary}: cannot be run ({error.strerror})") from None
         except subprocess.TimeoutExpired:
             raise TritonServerError(f"{self.binary}: no answer to --help within 60 s") from None
-        if "--model-repository" not in done.stdout + done.stderr:
-            words = (done.stderr or done.stdout).strip().splitlines()
-            raise TritonServerError(
-                f"{self.binary}: not a working tritonserver: {(words or ['no output'])[-1]}"
-            )
+        return f"{done.stdout}\n{done.stderr}"
 
 
 def find(*, fetch: bool = True) -> TritonServer:

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
 UNREGISTER_SECONDS = 2.0
 
 
@@ -324,8 +323,8 @@ class Session(ABC):
         if memory is None:
             return
         warnings.warn(
-            f"{self.url}: the server shares no memory with this client ({exchange.told(error)}): crops are "
-            "sent instead; `ssr-serve run --shared-memory` shares it",
+            f"{self.url}: the server shares no memory with this client ({exchange.told(error)[1]}): crops "
+            "are sent instead; `ssr-serve run --shared-memory` shares it",
             SharedMemoryWarning,
             stacklevel=2,
         )

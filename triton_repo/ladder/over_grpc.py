@@ -111,7 +111,7 @@ def bench_rungs(bundle: Bundle, precisions: Sequence[str], stack: contextlib.Exi
         if len(refused) == len(precisions):
             raise SsrError(refused[0].reason)
         server = stack.enter_context(Server(folder, watch=False))
-        server.failures += refused
+        server.failures.extend(refused)
         return server
 
     late = LateServer(start)
