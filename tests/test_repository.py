@@ -721,9 +721,9 @@ def test_a_plan_that_is_no_file(name: str, make: Any, text: str, tmp_path: Path)
         load_plan(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["\udcff", "*", "a\x1b[31m"])
+@pytest.mark.parametrize("name", ["\udcff", "*", "a\x1b[31m", "a b", "ü", "a%2fb", "\\"])
 def test_a_model_that_no_server_can_be_told_to_load(name: str, repo: Path, tmp_path: Path) -> None:
-    """``--load-model=*`` would load all there is."""
+    """``--load-model=*`` would load all there is; over HTTP a name is taken as it is written in the URL."""
     (repo / "ssrnet").rename(repo / name)
     (repo / name / "config.pbtxt").write_text('backend: "python"')
     view = View(repo, tmp_path / "view")
@@ -779,6 +779,7 @@ def test_a_foreign_model_with_a_name_that_ends_the_server(repo: Path, tmp_path: 
     assert linked == {"1", "config.pbtxt", *harmless}
     assert {f.version for f in view.failures} == {LARGEST + 1, None}
     assert len(view.failures) == len(fatal)
+    assert not view.refuse("ssrnet", 1, "no such backend")  # `run` would try for ever
     for name in fatal:
         (model / name).rmdir()
     assert view.update() == (["ssrnet"], [])
