@@ -407,6 +407,15 @@ def test_a_restriction_without_a_key(repo: Path, tritonserver: TritonServer, opt
         Server(repo, tritonserver=tritonserver, arguments=option).start()
 
 
+@pytest.mark.parametrize("option", ["--no-such-option", "--http-restricted-api=logging,nothing:a=b"])
+def test_an_option_that_the_server_does_not_take(repo: Path, tritonserver: TritonServer, option: str) -> None:
+    """The server prints 400 lines on all others, and before or behind them why it ended."""
+    with pytest.raises(SsrError, match="while starting") as failed:
+        Server(repo, tritonserver=tritonserver, arguments=[option]).start()
+    assert any(f"{word} '" in str(failed.value) for word in ("unrecognized option", "unknown restricted api"))
+    assert len(str(failed.value).splitlines()) <= 4
+
+
 @pytest.mark.parametrize("url", ["a..b:8000", "a b:8000", "localhost:²", "localhost", ":8000"])
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(SsrError, match="expected host:port"):

@@ -23,7 +23,7 @@ from triton_repo import ports as port_chooser
 from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
 from triton_repo.loaded import Loaded
 from triton_repo.state import make_state, release
-from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe
+from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe, without_usage
 from triton_repo.view import Failure, View
 
 _MANAGED = (
@@ -185,7 +185,8 @@ class Server:
         """The last lines of the server's log (empty when it goes to standard error)."""
         if not isinstance(self.log, Path) or not self.log.is_file():
             return ""
-        return "\n".join(limits.tail(self.log).decode(errors="replace").splitlines()[-lines:])
+        text = without_usage(limits.tail(self.log).decode(errors="replace"))
+        return "\n".join(text.splitlines()[-lines:])
 
     def _tell(self, text: str) -> None:
         """A listener that fails (standard output is closed, or its disk full) does not stop the watcher."""

@@ -37,6 +37,15 @@ def is_unsafe(version: str) -> bool:
     return found is not None and (int(found[1]), int(found[2])) < _SAFE
 
 
+def without_usage(log: str) -> str:
+    """``log`` without the 400 lines on its options that a server prints which does not take one of them: what
+    it says of that one stays, which stands before or behind."""
+    lines = log.splitlines()
+    if not any(line.startswith("Usage: ") for line in lines):
+        return log
+    return "\n".join(line for line in lines if not re.match(r"Usage: |\s|$|\S.*:$", line))
+
+
 class TritonServerError(SsrError):
     """No usable tritonserver; the message says how to get one."""
 
