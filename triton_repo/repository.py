@@ -95,7 +95,8 @@ def version_folders(model: Path) -> dict[int, Path]:
 def read_model(folder: Path) -> Model:
     """Read a model folder and verify every version's files; faults of any kind are told, not raised."""
     try:
-        if quote(os.fsencode(folder.name), safe="") != folder.name:  # a server does not decode what stands in a URL
+        if quote(os.fsencode(folder.name), safe="") != folder.name:
+            # A server takes what stands in a URL as it is written.
             why = "a server cannot be told to load such a name, expected letters, digits, '_', '.', '-'"
             raise RepositoryError(f"{str(folder)!r}: {why}")
         text = configuration.read_text(folder)
