@@ -416,6 +416,12 @@ def test_an_option_that_the_server_does_not_take(repo: Path, tritonserver: Trito
     assert len(str(failed.value).splitlines()) <= 4
 
 
+def test_a_crash_is_told_without_its_frames() -> None:
+    said = ["terminate called after throwing an instance of 'std::system_error'", "Signal (6) received."]
+    frames = [" 0# 0x0000558A in /opt/tritonserver/bin/tritonserver", "10# abort in /lib/libc.so.6"]
+    assert finder.words("\n".join([*said, *frames, ""])).split("\n") == said
+
+
 @pytest.mark.parametrize("url", ["a..b:8000", "a b:8000", "localhost:²", "localhost", ":8000"])
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(SsrError, match="expected host:port"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ from triton_repo import ports as port_chooser
 from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
 from triton_repo.loaded import Loaded
 from triton_repo.state import make_state, release
-from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe, without_usage
+from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe, words
 from triton_repo.view import Failure, View
 
 _MANAGED = (
@@ -185,7 +186,7 @@ class Server:
         """The last lines of the server's log (empty when it goes to standard error)."""
         if not isinstance(self.log, Path) or not self.log.is_file():
             return ""
-        text = without_usage(limits.tail(self.log).decode(errors="replace"))
+        text = words(limits.tail(self.log).decode(errors="replace"))
         return "\n".join(text.splitlines()[-lines:])
 
     def _tell(self, text: str) -> None:
@@ -482,9 +483,8 @@ class Server:
 
 def backend_library() -> Path | None:
     """``libtriton_ssr.so`` beside the native module: in an editable install not here."""
-    try:
-        from ssr_ops import _native
-    except ImportError:
+    native = importlib.util.find_spec("ssr_ops._native")  # not imported: that takes memory
+    if native is None or native.origin is None:
         return None
-    path = Path(str(_native.__file__)).parent / "backends" / "ssr" / "libtriton_ssr.so"
+    path = Path(native.origin).parent / "backends" / "ssr" / "libtriton_ssr.so"
     return path if path.is_file() else None

@@ -37,13 +37,13 @@ def is_unsafe(version: str) -> bool:
     return found is not None and (int(found[1]), int(found[2])) < _SAFE
 
 
-def without_usage(log: str) -> str:
-    """``log`` without the 400 lines on its options that a server prints which does not take one of them: what
-    it says of that one stays, which stands before or behind."""
-    lines = log.splitlines()
-    if not any(line.startswith("Usage: ") for line in lines):
-        return log
-    return "\n".join(line for line in lines if not re.match(r"Usage: |\s|$|\S.*:$", line))
+def words(log: str) -> str:
+    """``log`` without what buries a server's last words: the frames of a crash, and the 400 lines on its
+    options that it prints when it does not take one of them."""
+    lines = [line for line in log.splitlines() if not re.match(r"\s*\d+# ", line)]
+    if any(line.startswith("Usage: ") for line in lines):
+        lines = [line for line in lines if not re.match(r"Usage: |\s|$|\S.*:$", line)]
+    return "\n".join(lines)
 
 
 class TritonServerError(SsrError):
