@@ -103,7 +103,7 @@ class Server:
         self._refreshing = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._state: Path | None = None
-        self._key_file: Path | None = None
+        self._key_file: keyfile.KeyFile | None = None
         self._in_use: int | None = None
         self._loaded = Loaded()
         self._troubles: list[Failure] = []
@@ -137,8 +137,9 @@ class Server:
             self._watcher = None
         if self._process is not None and not self._ended.is_set():
             self._end(self._process)
-        if self._key_file is not None and self._access.key is not None:
-            keyfile.remove(self._key_file, self._access.key)
+        if self._key_file is not None:
+            self._key_file.remove()
+            self._key_file = None
         if self._state is not None:
             for folder in ("models", "backends") if keep_log else ("",):
                 shutil.rmtree(self._state / folder, ignore_errors=True)
