@@ -32,6 +32,7 @@ from typer.testing import CliRunner
 import ssr_ops
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.errors import SsrError
+from ssr_bundle.scratch import remove_abandoned
 from ssr_ops.shipped import default_bundle
 from triton_repo import cli, repository
 from triton_repo import tritonserver as finder
@@ -39,7 +40,6 @@ from triton_repo.config import PRECISIONS, Options
 from triton_repo.control import Control
 from triton_repo.ports import PortError, choose
 from triton_repo.server import Server
-from triton_repo.state import remove_abandoned
 from triton_repo.tritonserver import TritonServer
 from triton_repo.versions import list_versions
 

@@ -18,12 +18,12 @@ from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from ssr_bundle import scratch
 from ssr_bundle.errors import SsrError
 from triton_repo import access, drain, keyfile, limits, process
 from triton_repo import ports as port_chooser
 from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
 from triton_repo.loaded import Loaded
-from triton_repo.state import make_state, release
 from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe, words
 from triton_repo.view import Failure, View
 
@@ -144,7 +144,7 @@ class Server:
             for folder in ("models", "backends") if keep_log else ("",):
                 shutil.rmtree(self._state / folder, ignore_errors=True)
             if self._in_use is not None:
-                release(self._state, self._in_use)
+                scratch.release(self._state, self._in_use)
                 self._in_use = None
             with contextlib.suppress(OSError):  # it is gone, or the log stays in it
                 self._state.rmdir()
@@ -319,7 +319,7 @@ class Server:
         if told := limits.check_files():
             self._tell(told)
         self._binary = self.tritonserver or find()
-        self._state, self._in_use = make_state()
+        self._state, self._in_use = scratch.make("serve")
         self._view = View(self.repository, self._state / "models", self._binary.backends())
         self._signature = self._view.signature()
         self._view.update()

@@ -3,7 +3,6 @@ contract."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from ssr_bundle.contract import PRECISIONS, Contract
 from ssr_bundle.disk import check_folder, write_file
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import plain, table
+from ssr_bundle.scratch import scratch
 from ssr_bundle.shown import note
 from ssr_ops import reference
 from ssr_ops.export.names import command, onnx_name, outdated
@@ -147,8 +147,8 @@ def _write(bundle: Bundle, contract: Contract, out: Path | None, force: bool, co
     assert contract.interval is not None
     stale = outdated(bundle.contract, contract)
     names = [onnx_name(precision) for precision in stale]
-    with tempfile.TemporaryDirectory(prefix="ssr-calibrate-") as folder:
-        draft = copy_bundle(without(bundle, names), contract, Path(folder) / "bundle")
+    with scratch("calibrate") as folder:
+        draft = copy_bundle(without(bundle, names), contract, folder / "bundle")
         golden = bundle.golden()
         golden["output_interval"] = reference.interval(
             contract.interval, golden["output"], contract.interface.output.clip

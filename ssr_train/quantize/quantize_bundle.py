@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ssr_bundle.contract import PRECISIONS, Contract
 from ssr_bundle.disk import check_folder
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import table
+from ssr_bundle.scratch import scratch
 from ssr_bundle.shown import note
 from ssr_bundle.tolerances import required
 from ssr_ops.drift import Drift, answers
@@ -64,8 +64,8 @@ def quantize_bundle(path: Path, source: CropSource, out: Path | None = None, for
     crops = given.crops.images
     with bar(console, "quantizing", steps_of_work(contract.architecture, len(crops))) as tick:
         found = find_quantization(bundle.parameters(), contract.architecture, crops, tick)
-    with tempfile.TemporaryDirectory(prefix="ssr-quantize-") as folder:
-        draft = copy_bundle(bundle, replace(contract, quantization=found), Path(folder) / "bundle")
+    with scratch("quantize") as folder:
+        draft = copy_bundle(bundle, replace(contract, quantization=found), folder / "bundle")
         record = _measure(draft, given, held_out, console)
         try:
             replay_all(draft)
