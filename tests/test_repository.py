@@ -533,6 +533,16 @@ def test_view_drops_a_version_that_the_server_refused(bundle: Bundle, repo: Path
     assert "truncated" in view.failures[0].reason
 
 
+def test_a_version_is_refused_when_the_others_just_broke(bundle: Bundle, repo: Path, tmp_path: Path) -> None:
+    """What serves stays in the view then; `run` must not ask for the same again and again."""
+    repository.publish(bundle.path, repo, "ssrnet")
+    view = View(repo, tmp_path / "view")
+    view.update()
+    broken_model(repo / "ssrnet" / "1")
+    assert not view.refuse("ssrnet", 2, "no such precision")
+    assert view.models == {"ssrnet": (2, 1)}
+
+
 # -- command line --------------------------------------------------------------------------------
 
 

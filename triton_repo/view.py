@@ -113,7 +113,7 @@ class View:
     def refuse(self, model: str, version: int, reason: str) -> bool:
         """Take out a version that the server could not load, until its files change.
 
-        Returns False, and changes nothing, if no other version would be left, or the model is not of
+        Returns False, and changes nothing, if no other good version would be left, or the model is not of
         ``ssr-serve``: that one is served as it is.
         """
         linked = self._models[model]
@@ -122,7 +122,7 @@ class View:
             return False
         self._refused[model, version] = (links[str(version)], reason)
         self._update_model(self.repository / model)
-        return True
+        return str(version) not in (self._models[model].links or {})
 
     def touch(self, model: str) -> bool:
         """Make the server load all of a model anew when it is next told to. False if that cannot be done
