@@ -16,7 +16,8 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from ssr_ops.shipped import default_bundle
 from triton_repo import cli, repository
 from triton_repo import tritonserver as finder
 from triton_repo.config import PRECISIONS, Options
-from triton_repo.control import Control
+from triton_repo.control import Control, ControlError
 from triton_repo.ports import PortError, choose
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer
@@ -426,6 +427,45 @@ def test_a_crash_is_told_without_its_frames() -> None:
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(SsrError, match="expected host:port"):
         Control(url).metadata()
+
+
+@pytest.mark.parametrize("asked", [Control.metadata, Control.index, Control.counts, Control.config])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"null",
+        b"7",
+        b'"x"',
+        b"[7]",
+        b"[{}]",
+        b'[{"name": "a", "version": "1e5"}]',
+        b'[{"name": "a", "version": [1]}]',
+        b'[{"name": "a", "version": "' + b"9" * 5000 + b'"}]',
+        b'{"model_stats": 7}',
+        b'{"model_stats": [{"name": "a", "version": "1", "inference_count": "x"}]}',
+        b"[" * 100_000,
+    ],
+    ids=lambda answer: answer[:45].decode() if isinstance(answer, bytes) else "",
+)
+def test_answers_of_something_else(asked: Any, answer: bytes) -> None:
+    """Whatever a port says: the answer in its form, or one error of ours."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_POST = do_GET  # their names are http.server's
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as stranger:
+        threading.Thread(target=stranger.handle_request, daemon=True).start()
+        control = Control(f"127.0.0.1:{stranger.server_port}")
+        with suppress(ControlError):
+            assert isinstance(asked(control, *(["a"] if asked == Control.config else [])), dict | list)
 
 
 def test_a_host_that_is_none(repo: Path, tritonserver: TritonServer) -> None:
