@@ -476,6 +476,9 @@ def test_a_host_that_is_none(repo: Path, tritonserver: TritonServer) -> None:
 def test_a_log_that_cannot_be_written(repo: Path, tritonserver: TritonServer, tmp_path: Path) -> None:
     with pytest.raises(SsrError, match=r"^log .*: cannot be written to \(Is a directory\)"):
         Server(repo, tritonserver=tritonserver, log=tmp_path).start()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SsrError, match=r"^log .*pipe: is a pipe that nobody reads"):
+        Server(repo, tritonserver=tritonserver, log=tmp_path / "pipe").start()
 
 
 @pytest.mark.server

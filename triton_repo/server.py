@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
 import re
@@ -330,8 +331,11 @@ class Server:
             self.log = Path(self.log or self._state / "tritonserver.log")
             try:
                 self.log.parent.mkdir(parents=True, exist_ok=True)
-                self.log.open("ab").close()
+                # Without waiting for somebody who reads a pipe.
+                os.close(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666))
             except OSError as error:
+                if error.errno == errno.ENXIO:
+                    raise ServerError(f"log {self.log}: is a pipe that nobody reads") from None
                 raise ServerError(f"log {self.log}: cannot be written to ({error.strerror})") from None
         self._access = access.restrict(
             self.arguments, shared_memory=self.shared_memory, open_to_all=self.open
