@@ -482,6 +482,18 @@ def test_a_log_that_cannot_be_written(repo: Path, tritonserver: TritonServer, tm
 
 
 @pytest.mark.server
+def test_a_log_that_is_piped(repo: Path, tritonserver: TritonServer, tmp_path: Path) -> None:
+    """One reader, to whom it never looks as if the log were at its end."""
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit((tmp_path / "pipe").read_bytes)
+        time.sleep(1)  # it stands at the pipe's end
+        with Server(repo, tritonserver=tritonserver, log=tmp_path / "pipe", watch=False):
+            pass
+        assert b"Started GRPCInferenceService" in told.result(10)
+
+
+@pytest.mark.server
 def test_a_listener_that_fails_does_not_stop_the_watcher(repo: Path, tritonserver: TritonServer) -> None:
     def fail(text: str) -> None:
         raise BrokenPipeError(text)

@@ -106,6 +106,7 @@ class Server:
         self._state: Path | None = None
         self._key_file: keyfile.KeyFile | None = None
         self._in_use: int | None = None
+        self._log_held: int | None = None
         self._loaded = Loaded()
         self._troubles: list[Failure] = []
         self._strayed: dict[str, str] = {}
@@ -138,6 +139,9 @@ class Server:
             self._watcher = None
         if self._process is not None and not self._ended.is_set():
             self._end(self._process)
+        if self._log_held is not None:
+            os.close(self._log_held)
+            self._log_held = None
         if self._key_file is not None:
             self._key_file.remove()
             self._key_file = None
@@ -331,8 +335,9 @@ class Server:
             self.log = Path(self.log or self._state / "tritonserver.log")
             try:
                 self.log.parent.mkdir(parents=True, exist_ok=True)
-                # Without waiting for somebody who reads a pipe.
-                os.close(os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666))
+                # Without waiting for one who reads a pipe; held, for that one would see its end otherwise.
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+                self._log_held = os.open(self.log, flags, 0o666)
             except OSError as error:
                 if error.errno == errno.ENXIO:
                     raise ServerError(f"log {self.log}: is a pipe that nobody reads") from None
