@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ssr_bundle.contract import MAX_FILES_BYTES, Contract, ContractError, File
+from ssr_bundle.contract import IMAGE_SIZE, MAX_FILES_BYTES, Contract, ContractError, File
 from ssr_bundle.disk import copy_file, need_folder, new_folder, replace_file, temporary_folder, write_file
 from ssr_bundle.errors import SsrError
 from ssr_bundle.regular import digest_of, mode_of, naming, opened, read_whole, size_of
@@ -58,7 +58,9 @@ class Bundle:
 
     def golden(self) -> Tensors:
         """Recorded inputs and the float64 reference's outputs (see :mod:`ssr_ops.golden`)."""
-        return _load(self.path / GOLDEN_FILE)
+        record = _load(self.path / GOLDEN_FILE)
+        check_golden(record, self.contract, self.path)
+        return record
 
 
 def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ()) -> Bundle:
@@ -227,6 +229,37 @@ def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract)
             raise BundleError(f"{MODEL_FILE}: {name} holds NaN or infinite values")
         if name.endswith("running_var") and (parameters[name] < 0).any():
             raise BundleError(f"{MODEL_FILE}: {name} holds a negative variance")
+
+
+def check_golden(record: Mapping[str, NDArray[Any]], contract: Contract, where: Path) -> None:
+    """Raise :class:`BundleError` unless the arrays of a golden record that a replay reads are there, and of
+    one size: N images, of which the first M are the crops."""
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {
+        "images": ("uint8", (IMAGE_SIZE, IMAGE_SIZE, 3)),
+        "crops": ("uint8", (IMAGE_SIZE, IMAGE_SIZE, 3)),
+        "p": ("float64", (sum(contract.architecture.stages),)),
+        "eta": ("float64", (sum(contract.architecture.stages),)),
+        "delta": ("float64", (len(contract.architecture.stages),)),
+        "output": ("float64", ()),
+    }
+    for name, (dtype, shape) in expected.items():
+        if name not in record:
+            raise BundleError(f"{where}: the golden record has no {name!r}")
+        array = record[name]
+        if array.dtype != dtype or array.ndim == 0 or array.shape[1:] != shape:
+            told = ", ".join(map(str, ("N", *shape)))
+            raise BundleError(
+                f"{where}: the golden record's {name!r} is {array.dtype} of shape {array.shape}, "
+                f"expected {dtype} of ({told})"
+            )
+    images, faces = len(record["images"]), len(record["crops"])
+    if not 1 <= faces <= images:
+        raise BundleError(f"{where}: the golden record has {faces} crops among {images} images")
+    for name in expected:
+        if name != "crops" and len(record[name]) != images:
+            raise BundleError(
+                f"{where}: the golden record's {name!r} has {len(record[name])} rows for {images} images"
+            )
 
 
 def hash_file(path: Path) -> File:

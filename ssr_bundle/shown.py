@@ -39,8 +39,13 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def say(text: str, *, to_stderr: bool = False) -> None:
-    """Print ``text``, which may hold what strangers wrote, as :func:`printable` lines, at once."""
-    print(printable(text, keep="\n"), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+    """Print ``text``, which may hold what strangers wrote, as one :func:`printable` line, at once."""
+    print(printable(text.strip()), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+def note(console: Any, text: str, style: str | None = None) -> None:
+    """As :func:`say`, on a console of rich."""
+    console.print(printable(text), markup=False, style=style)
 
 
 def printable_json(text: str) -> str:

@@ -535,6 +535,16 @@ def test_view_drops_a_version_that_the_server_refused(bundle: Bundle, repo: Path
     assert "truncated" in view.failures[0].reason
 
 
+def test_a_version_is_refused_when_the_others_just_broke(bundle: Bundle, repo: Path, tmp_path: Path) -> None:
+    """What serves stays in the view then; `run` must not ask for the same again and again."""
+    repository.publish(bundle.path, repo, "ssrnet")
+    view = View(repo, tmp_path / "view")
+    view.update()
+    broken_model(repo / "ssrnet" / "1")
+    assert not view.refuse("ssrnet", 2, "no such precision")
+    assert view.models == {"ssrnet": (2, 1)}
+
+
 # -- command line --------------------------------------------------------------------------------
 
 
@@ -691,9 +701,9 @@ def test_a_plan_that_is_no_file(name: str, make: Any, text: str, tmp_path: Path)
         load_plan(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["\udcff", "*", "a\x1b[31m"])
+@pytest.mark.parametrize("name", ["\udcff", "*", "a\x1b[31m", "a b", "ü", "a%2fb", "\\"])
 def test_a_model_that_no_server_can_be_told_to_load(name: str, repo: Path, tmp_path: Path) -> None:
-    """``--load-model=*`` would load all there is."""
+    """``--load-model=*`` would load all there is; over HTTP a name is taken as it is written in the URL."""
     (repo / "ssrnet").rename(repo / name)
     (repo / name / "config.pbtxt").write_text('backend: "python"')
     view = View(repo, tmp_path / "view")
@@ -749,6 +759,7 @@ def test_a_foreign_model_with_a_name_that_ends_the_server(repo: Path, tmp_path: 
     assert linked == {"1", "config.pbtxt", *harmless}
     assert {f.version for f in view.failures} == {LARGEST + 1, None}
     assert len(view.failures) == len(fatal)
+    assert not view.refuse("ssrnet", 1, "no such backend")  # `run` would try for ever
     for name in fatal:
         (model / name).rmdir()
     assert view.update() == (["ssrnet"], [])

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ssr_bundle import disk
 from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
@@ -93,8 +94,10 @@ def version_folders(model: Path) -> dict[int, Path]:
 def read_model(folder: Path) -> Model:
     """Read a model folder and verify every version's files; faults of any kind are told, not raised."""
     try:
-        if not folder.name.isprintable() or folder.name == "*":
-            raise RepositoryError(f"{str(folder)!r}: a server cannot be told to load such a name")
+        if quote(os.fsencode(folder.name), safe="") != folder.name:
+            # A server takes what stands in a URL as it is written.
+            why = "a server cannot be told to load such a name, expected letters, digits, '_', '.', '-'"
+            raise RepositoryError(f"{str(folder)!r}: {why}")
         text = configuration.read_text(folder)
         config = configuration.parse(text, str(folder / CONFIG_FILE))
         if config.name and config.name != folder.name:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import importlib.util
 import os
 import re
 import shutil
@@ -17,14 +19,14 @@ from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from ssr_bundle import scratch
 from ssr_bundle.errors import SsrError
 from triton_repo import access, drain, keyfile, limits, process
 from triton_repo import ports as port_chooser
 from triton_repo.bounded_log import BoundedLog, tail
 from triton_repo.control import IDENTITY, Control, ControlError
 from triton_repo.follower import Follower, ReadyModel
-from triton_repo.state import make_state, release
-from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe
+from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe, words
 from triton_repo.view import Failure, View
 
 _MANAGED = (
@@ -89,8 +91,9 @@ class Server:
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._state: Path | None = None
-        self._key_file: Path | None = None
+        self._key_file: keyfile.KeyFile | None = None
         self._in_use: int | None = None
+        self._log_held: int | None = None
         self._follower: Follower | None = None
         self._watcher: threading.Thread | None = None
 
@@ -117,13 +120,17 @@ class Server:
             self._watcher = None
         if self._process is not None and not self._ended.is_set():
             self._end(self._process)
-        if self._key_file is not None and self._access.key is not None:
-            keyfile.remove(self._key_file, self._access.key)
+        if self._log_held is not None:
+            os.close(self._log_held)
+            self._log_held = None
+        if self._key_file is not None:
+            self._key_file.remove()
+            self._key_file = None
         if self._state is not None:
             for folder in ("models", "backends") if keep_log else ("",):
                 shutil.rmtree(self._state / folder, ignore_errors=True)
             if self._in_use is not None:
-                release(self._state, self._in_use)
+                scratch.release(self._state, self._in_use)
                 self._in_use = None
             with contextlib.suppress(OSError):  # it is gone, or the log stays in it
                 self._state.rmdir()
@@ -182,7 +189,8 @@ class Server:
         """The last lines of the server's log (empty when it goes to standard error)."""
         if not isinstance(self.log, Path) or not self.log.is_file():
             return ""
-        return "\n".join(tail(self.log).decode(errors="replace").splitlines()[-lines:])
+        text = words(tail(self.log).decode(errors="replace"))
+        return "\n".join(text.splitlines()[-lines:])
 
     def _tell(self, text: str) -> None:
         """A listener that fails (standard output is closed, or its disk full) does not stop the watcher."""
@@ -198,7 +206,7 @@ class Server:
         if told := limits.check_files():
             self._tell(told)
         self._binary = self.tritonserver or find()
-        self._state, self._in_use = make_state()
+        self._state, self._in_use = scratch.make("serve")
         self._view = View(self.repository, self._state / "models", self._binary.backends())
         signature = self._view.signature()
         self._view.update()
@@ -208,8 +216,12 @@ class Server:
             self.log = Path(self.log or self._state / "tritonserver.log")
             try:
                 self.log.parent.mkdir(parents=True, exist_ok=True)
-                self.log.open("ab").close()
+                # Without waiting for one who reads a pipe; held, for that one would see its end otherwise.
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+                self._log_held = os.open(self.log, flags, 0o666)
             except OSError as error:
+                if error.errno == errno.ENXIO:
+                    raise ServerError(f"log {self.log}: is a pipe that nobody reads") from None
                 raise ServerError(f"log {self.log}: cannot be written to ({error.strerror})") from None
         self._access = access.restrict(
             self.arguments, shared_memory=self.shared_memory, open_to_all=self.open
@@ -360,9 +372,8 @@ class Server:
 
 def backend_library() -> Path | None:
     """``libtriton_ssr.so`` beside the native module: in an editable install not here."""
-    try:
-        from ssr_ops import _native
-    except ImportError:
+    native = importlib.util.find_spec("ssr_ops._native")  # not imported: that takes memory
+    if native is None or native.origin is None:
         return None
-    path = Path(str(_native.__file__)).parent / "backends" / "ssr" / "libtriton_ssr.so"
+    path = Path(native.origin).parent / "backends" / "ssr" / "libtriton_ssr.so"
     return path if path.is_file() else None

@@ -37,6 +37,15 @@ def is_unsafe(version: str) -> bool:
     return found is not None and (int(found[1]), int(found[2])) < _SAFE
 
 
+def words(log: str) -> str:
+    """``log`` without what buries a server's last words: the frames of a crash, and the 400 lines on its
+    options that it prints when it does not take one of them."""
+    lines = [line for line in log.splitlines() if not re.match(r"\s*\d+# ", line)]
+    if any(line.startswith("Usage: ") for line in lines):
+        lines = [line for line in lines if not re.match(r"Usage: |\s|$|\S.*:$", line)]
+    return "\n".join(lines)
+
+
 class TritonServerError(SsrError):
     """No usable tritonserver; the message says how to get one."""
 

@@ -112,10 +112,12 @@ class View:
     def refuse(self, model: str, version: int, reason: str) -> bool:
         """Take out a version that the server could not load, until its files change.
 
-        Returns False if it stays: no other would be left, or the model changed meanwhile.
+        Returns False if it stays: no other good version would be left, the model changed meanwhile, or it is
+        not of ``ssr-serve``, which is served as it is.
         """
-        links = self._models[model].links or {}
-        if str(version) not in links or len(links) == 1:
+        linked = self._models[model]
+        links = linked.links or {}
+        if linked.config is None or str(version) not in links or len(links) == 1:
             return False
         self._refused[model, version] = (links[str(version)], reason)
         self._update_model(self.repository / model)

@@ -445,6 +445,11 @@ def not_served(index: Any, model: str, version: str, url: str) -> ModelNotFound 
     return None
 
 
+def unreadable(url: str) -> ClientError:
+    """What to raise where a server's answer is no message of its kind."""
+    return ClientError(f"{url}: its answer cannot be read; is it a Triton server?")
+
+
 def not_ready(trouble: Exception, wait: float) -> Exception:
     """What to raise when the wait for readiness is over and ``trouble`` was seen last."""
     if isinstance(trouble, ServerUnavailable):

@@ -187,6 +187,8 @@ class Session(ABC):
             try:
                 asked = (self.model, self.version)
                 response = await self._call("get_model_config", *asked, **self._until(deadline))
+                if response is None:
+                    raise exchange.unreadable(self.url)
                 return ServedModel.from_config(response.config, self.model)
             except exchange.grpc_failure() as error:
                 pause = attempts.pause(error)
