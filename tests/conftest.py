@@ -51,6 +51,15 @@ def until(condition: Callable[[], object], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """A command that a test runs in this process takes signals its own way, which others must not meet."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def unwritable(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let nothing be made in ``folder`` by ``tempfile``, for root as well."""
     made = tempfile.TemporaryFile
