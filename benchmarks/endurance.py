@@ -83,6 +83,8 @@ class Innocent:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
+        if not self.answers:
+            self.faults.append("innocent clients had no answer at all")
 
     def _ask(self) -> None:
         with AgeClient(self.url, MODEL, retries=0) as client:

@@ -4,6 +4,7 @@
 (:mod:`ssr_ops.export`). :mod:`ssr_ops.golden` writes a new one.
 Reading checks every file against the contract's hashes, copying checks what is copied; what is written
 appears whole or not at all. A :class:`Bundle` is verified already: hand it on instead of reading it again.
+NumPy is imported when arrays are read.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ssr_bundle import tensors
-from ssr_bundle.contract import MAX_FILES_BYTES, Contract, ContractError, File
+from ssr_bundle.contract import IMAGE_SIZE, MAX_FILES_BYTES, Contract, ContractError, File
 from ssr_bundle.disk import copy_file, need_folder, new_folder, replace_file, temporary_folder, write_file
 from ssr_bundle.errors import SsrError
 from ssr_bundle.regular import digest_of, mode_of, naming, opened, read_whole, size_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Tensors = dict[str, NDArray[Any]]
 
 CONTRACT_FILE = "contract.json"
 MODEL_FILE = "model.safetensors"
@@ -35,8 +37,6 @@ MAX_CONTRACT_BYTES = 16 << 20
 
 RUN_SETTINGS, RUN_BUNDLE = "settings.json", "bundle"
 """In the folder of a training run: the file that makes it one, and its bundle."""
-
-Tensors = dict[str, NDArray[Any]]
 
 
 class BundleError(SsrError):
@@ -58,7 +58,9 @@ class Bundle:
 
     def golden(self) -> Tensors:
         """Recorded inputs and the float64 reference's outputs (see :mod:`ssr_ops.golden`)."""
-        return _load(self.path / GOLDEN_FILE)
+        record = _load(self.path / GOLDEN_FILE)
+        check_golden(record, self.contract, self.path)
+        return record
 
 
 def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ()) -> Bundle:
@@ -209,6 +211,8 @@ def _write_contract(folder: Path, contract: Contract) -> Contract:
 
 def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract) -> None:
     """Raise :class:`BundleError` unless names, shapes and values fit the architecture."""
+    import numpy as np
+
     expected = contract.architecture.parameter_shapes()
     if missing := sorted(set(expected) - set(parameters)):
         raise BundleError(f"{MODEL_FILE}: {missing[0]} is missing ({len(missing)} in all)")
@@ -225,6 +229,37 @@ def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract)
             raise BundleError(f"{MODEL_FILE}: {name} holds NaN or infinite values")
         if name.endswith("running_var") and (parameters[name] < 0).any():
             raise BundleError(f"{MODEL_FILE}: {name} holds a negative variance")
+
+
+def check_golden(record: Mapping[str, NDArray[Any]], contract: Contract, where: Path) -> None:
+    """Raise :class:`BundleError` unless the arrays of a golden record that a replay reads are there, and of
+    one size: N images, of which the first M are the crops."""
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {
+        "images": ("uint8", (IMAGE_SIZE, IMAGE_SIZE, 3)),
+        "crops": ("uint8", (IMAGE_SIZE, IMAGE_SIZE, 3)),
+        "p": ("float64", (sum(contract.architecture.stages),)),
+        "eta": ("float64", (sum(contract.architecture.stages),)),
+        "delta": ("float64", (len(contract.architecture.stages),)),
+        "output": ("float64", ()),
+    }
+    for name, (dtype, shape) in expected.items():
+        if name not in record:
+            raise BundleError(f"{where}: the golden record has no {name!r}")
+        array = record[name]
+        if array.dtype != dtype or array.ndim == 0 or array.shape[1:] != shape:
+            told = ", ".join(map(str, ("N", *shape)))
+            raise BundleError(
+                f"{where}: the golden record's {name!r} is {array.dtype} of shape {array.shape}, "
+                f"expected {dtype} of ({told})"
+            )
+    images, faces = len(record["images"]), len(record["crops"])
+    if not 1 <= faces <= images:
+        raise BundleError(f"{where}: the golden record has {faces} crops among {images} images")
+    for name in expected:
+        if name != "crops" and len(record[name]) != images:
+            raise BundleError(
+                f"{where}: the golden record's {name!r} has {len(record[name])} rows for {images} images"
+            )
 
 
 def hash_file(path: Path) -> File:
@@ -266,6 +301,8 @@ def _is_file(path: Path) -> bool:
 
 
 def _load(path: Path) -> Tensors:
+    from ssr_bundle import tensors
+
     try:
         return tensors.parse(read_whole(path, MAX_FILES_BYTES, BundleError))
     except (tensors.TensorError, OSError) as error:

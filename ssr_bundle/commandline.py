@@ -1,4 +1,8 @@
-"""What the three command lines share: one line per error, the right exit status, never a traceback."""
+"""What the three command lines share: one line per error, the right exit status, never a traceback.
+
+A command line imports no compiled module but in its commands, under :func:`run`: so that a machine with too
+little memory for one is told so in a line.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -202,17 +205,6 @@ def _terminate(number: int, again: bool) -> None:
 
 def _interrupt(number: int, again: bool) -> None:
     raise KeyboardInterrupt
-
-
-def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What no :func:`run` caught, as while a command's modules are imported: a lack of memory in one line."""
-    if _lack_of_memory(error) is None or os.environ.get("SSR_TRACEBACK") == "1":
-        sys.__excepthook__(kind, error, trace)
-    else:
-        print(f"{Path(sys.argv[0]).name}: {_shown(error)}", file=sys.stderr)
-
-
-sys.excepthook = _uncaught  # the first module that a command imports
 
 
 def _lack_of_memory(error: BaseException) -> str | None:

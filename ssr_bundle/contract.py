@@ -16,12 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from numbers import Integral
 from typing import Any, Literal, cast
 
-from ssr_bundle import alignment, strict_json
-from ssr_bundle.alignment import Points
+from ssr_bundle import strict_json
 from ssr_bundle.errors import SsrError
+from ssr_bundle.face_crop import Crop as Crop
+from ssr_bundle.face_crop import Template as Template
+from ssr_bundle.fields import ContractError as ContractError
+from ssr_bundle.fields import Fields, is_number, same, whole
 from ssr_bundle.shown import cut, printable_json, shown
 
 CONTRACT_VERSIONS = (1, 2)
@@ -31,10 +33,6 @@ IMAGE_SIZE = 64
 """Height and width of a crop in pixels: the size the network's levels are made for (paper 4.1)."""
 
 Colour = Literal["bgr", "rgb"]
-
-
-class ContractError(SsrError):
-    """A contract that is not one, or that this version of the project cannot honour."""
 
 
 class _Part:
@@ -208,15 +206,15 @@ class Architecture:
     @classmethod
     def from_json(cls, data: Any) -> Architecture:
         """Read and check the ``architecture`` object of a contract."""
-        block = _Fields(data, "architecture")
-        widths = _Fields(block["widths"], "architecture.widths")
-        stages = tuple(_whole(s, "architecture.stages") for s in block.list("stages"))
+        block = Fields(data, "architecture")
+        widths = Fields(block["widths"], "architecture.widths")
+        stages = tuple(whole(s, "architecture.stages") for s in block.list("stages"))
         numbers = ("value_range", "lambda_index", "lambda_width", "denominator_floor", "batch_norm_epsilon")
         others: dict[str, Any] = {name: block.number(name) for name in numbers}
         others |= {f"width_{name}": widths.whole(name) for name in ("x", "s", "fusion")}
         architecture = cls(stages, **others)
         taps = [asdict(tap) for tap in architecture.taps]
-        if not _same(block["taps"], taps):
+        if not same(block["taps"], taps):
             raise ContractError(
                 f"architecture.taps: {shown(block['taps'])} is not this network's layout for "
                 f"{len(architecture.stages)} stages, expected {taps}"
@@ -244,164 +242,14 @@ class Input(_Part):
 
     @classmethod
     def from_json(cls, data: Any) -> Input:
-        block = _Fields(data, "interface.input")
+        block = Fields(data, "interface.input")
         result = cls(colour=cast(Colour, block.choice("colour", "bgr", "rgb")), name=block.name())
         for key, expected in result.to_json().items():
-            if not _same(value := block.data.get(key), expected):
+            if not same(value := block.data.get(key), expected):
                 raise ContractError(
                     f"interface.input.{key}: {shown(value)} is not supported, expected {expected!r}"
                 )
         return result
-
-
-_DEFAULT_MARGIN = (0.4, 0.4, 0.4, 0.4)
-"""The margin of a crop that does not say one."""
-
-
-@dataclass(frozen=True)
-class Template:
-    """Where the five landmarks of an aligned face lie: ``points`` in the order of
-    :data:`ssr_bundle.alignment.NAMES`, x and y in pixels of a picture of ``size`` x ``size``, whose first
-    pixel covers 0 to 1."""
-
-    points: Points
-    size: int
-
-
-@dataclass(frozen=True)
-class Crop:
-    """How a face is cut from a picture, leaving nothing to guess: by the margins of its box, or aligned.
-
-    ``box``: the detector whose boxes (x, y, w, h in pixels), or landmarks, are meant.
-    ``margin``: what is added on the left, top, right and bottom, in box widths and heights; a negative one
-    cuts into the box. Two numbers are for both sides. Rounding is ``floor-inclusive``: the cut covers the
-    pixel columns floor(x - left * w) to floor(x + w + right * w), both included, rows alike (the released
-    demos).
-    ``border``: beyond the picture, ``clip`` cuts less (the face is stretched), ``replicate`` repeats the last
-    pixel, ``constant`` is black.
-    ``template``: a similarity brings the detector's five landmarks there (:mod:`ssr_bundle.alignment`); the
-    margin means nothing then, and becomes the default.
-    Pixels are interpolated bilinearly at half-pixel centres, without anti-aliasing (``cv2.INTER_LINEAR``).
-
-    Raises :class:`ContractError` for margins that leave a box no face, and a template that is none.
-    """
-
-    box: str = "yunet"
-    margin: tuple[float, ...] = _DEFAULT_MARGIN
-    border: str = "clip"
-    template: Template | None = None
-
-    def __post_init__(self) -> None:
-        for key, value, known in (("box", self.box, BOXES), ("border", self.border, BORDERS)):
-            _choice(value, known, f"interface.crop.{key}")
-        if self.template is not None:
-            object.__setattr__(self, "template", self._checked(self.template))
-            object.__setattr__(self, "margin", _DEFAULT_MARGIN)  # equal crops are written equally
-            return
-        low, high = MARGINS
-        try:
-            margin = tuple(map(float, self.margin))
-        except (TypeError, ValueError, OverflowError):
-            raise _no_margin(self.margin) from None
-        margin = margin * 2 if len(margin) == 2 else margin
-        object.__setattr__(self, "margin", margin)
-        if len(margin) != 4 or not all(low <= m <= high for m in margin):
-            raise _no_margin(margin)
-        left, top, right, bottom = self.margin
-        if min(1 + left + right, 1 + top + bottom) < LEAST_OF_BOX:
-            raise ContractError(
-                f"interface.crop.margin: {shown(list(margin))} leaves less than {LEAST_OF_BOX:g} of a box's "
-                "width or height"
-            )
-
-    def _checked(self, template: Template) -> Template:
-        low, high = TEMPLATE_SIZES
-        size = template.size
-        if isinstance(size, bool) or not isinstance(size, Integral) or not low <= size <= high:
-            raise ContractError(
-                f"interface.crop.size: expected a whole number in {low}..{high} pixels, got {shown(size)}"
-            )
-        size = int(size)
-        try:
-            points = alignment.check_points(template.points, "interface.crop.template")
-        except SsrError as error:
-            raise ContractError(str(error)) from None
-        if any(not -size <= v <= 2 * size for point in points for v in point):
-            raise ContractError(f"interface.crop.template: expected points in {-size}..{2 * size}")
-        if self.border == "clip":
-            raise ContractError(
-                "interface.crop.border: an aligned crop cannot be clipped, expected replicate or constant"
-            )
-        return Template(points, size)
-
-    @property
-    def alignment(self) -> str:
-        """``none``, or ``similarity`` where there is a template."""
-        return "none" if self.template is None else "similarity"
-
-    @property
-    def contract_version(self) -> int:
-        """The version of the contract that can say this crop: the oldest that can."""
-        left, top, right, bottom = self.margin
-        plain = self.border == "clip" and (left, top) == (right, bottom) and min(left, top) >= 0
-        return 1 if plain else 2
-
-    def to_json(self) -> dict[str, Any]:
-        data: dict[str, Any] = {"box": self.box}
-        if self.template is None:
-            data["margin"] = list(self.margin[:2] if self.contract_version == 1 else self.margin)
-            data["rounding"] = "floor-inclusive"
-        data |= {"border": self.border, "interpolation": "bilinear", "alignment": self.alignment}
-        if self.template is not None:
-            data |= {"template": [list(p) for p in self.template.points], "size": self.template.size}
-        return data
-
-    def describe(self) -> str:
-        """In a few words."""
-        border = {"clip": "clipped at the border", "replicate": "border repeated", "constant": "border black"}
-        left, top, right, bottom = self.margin
-        how = f"{self.box} box + {left:g} left, {top:g} top, {right:g} right, {bottom:g} bottom"
-        if (left, top) == (right, bottom):
-            how = f"{self.box} box + {left:g} x {top:g} on each side"
-        if self.template is not None:
-            how = f"aligned by {self.box}'s five landmarks"
-        return f"{how}, {border[self.border]}"
-
-    @classmethod
-    def from_json(cls, data: Any) -> Crop:
-        block = _Fields(data, "interface.crop")
-        block.choice("interpolation", "bilinear")
-        kind = block.choice("alignment", "none", "similarity")
-        box, border = block.choice("box", *BOXES), block.choice("border", *BORDERS)
-        if kind == "similarity":
-            points = [_pair(p, "interface.crop.template") for p in block.list("template")]
-            return cls(box, border=border, template=Template(tuple(points), block.whole("size")))
-        block.choice("rounding", "floor-inclusive")
-        margin = block.list("margin")
-        if not all(map(_is_number, margin)):
-            raise _no_margin(margin)
-        return cls(box, cast(Any, tuple(margin)), border)
-
-
-def _no_margin(given: Any) -> ContractError:
-    low, high = MARGINS
-    return ContractError(
-        f"interface.crop.margin: expected two numbers in 0..{high:g} (version 1), or four in "
-        f"{low:g}..{high:g} (left, top, right, bottom), got {shown(given)}"
-    )
-
-
-BOXES = ("yunet", "haar")
-BORDERS = ("clip", "replicate", "constant")
-
-MARGINS = (-0.9, 4.0)
-"""Within which a margin lies, in box widths or heights."""
-
-LEAST_OF_BOX = 0.1
-"""What margins must leave of a box's width and height."""
-
-TEMPLATE_SIZES = (8, 4096)
-"""Least and largest side of the picture that a template's points are of, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -414,9 +262,9 @@ class Output(_Part):
 
     @classmethod
     def from_json(cls, data: Any) -> Output:
-        block = _Fields(data, "interface.output")
+        block = Fields(data, "interface.output")
         clip = block.list("clip")
-        if len(clip) != 2 or not all(map(_is_number, clip)) or not _rise_in_float32(*clip):
+        if len(clip) != 2 or not all(map(is_number, clip)) or not _rise_in_float32(*clip):
             raise ContractError(
                 f"interface.output.clip: expected two rising numbers of float32, got {shown(clip)}"
             )
@@ -444,7 +292,7 @@ class Interface:
 
     @classmethod
     def from_json(cls, data: Any) -> Interface:
-        block = _Fields(data, "interface")
+        block = Fields(data, "interface")
         return cls(
             input=Input.from_json(block["input"]),
             crop=Crop.from_json(block["crop"]),
@@ -473,13 +321,13 @@ class Interval(_Part):
     def from_json(cls, data: Any) -> Interval | None:
         if data is None:
             return None
-        block = _Fields(data, "interval")
+        block = Fields(data, "interval")
         coverage = block.number("coverage")
         edges: Sequence[Any] = block.list("edges")
         widths: Sequence[Any] = block.list("half_widths")
         if not 0 < coverage < 1:
             raise ContractError(f"interval.coverage must lie between 0 and 1, got {coverage}")
-        if not all(_is_number(v) for v in [*edges, *widths]) or any(w < 0 for w in widths):
+        if not all(is_number(v) for v in [*edges, *widths]) or any(w < 0 for w in widths):
             raise ContractError("interval: edges and half_widths must be finite numbers, widths not negative")
         edges, widths = tuple(map(float, edges)), tuple(map(float, widths))
         if len(widths) != len(edges) + 1 or any(b <= a for a, b in pairwise(edges)):
@@ -519,7 +367,7 @@ class Quantization(_Part):
         """Read and check the ``quantization`` object against the network's layers; None for null."""
         if data is None:
             return None
-        block = _Fields(data, "quantization")
+        block = Fields(data, "quantization")
         widths = convolution_widths(architecture)
         rounding = block["rounding"]
         ranges = block.exactly("ranges", [name for name in widths if name.startswith("x.")])
@@ -537,7 +385,7 @@ class Quantization(_Part):
                 for precision in PRECISIONS
             },
             rounding=None if rounding is None else _rounding(block, architecture),
-            calibration=dict(_Fields(block["calibration"], "quantization.calibration").data),
+            calibration=dict(Fields(block["calibration"], "quantization.calibration").data),
         )
 
 
@@ -612,9 +460,9 @@ class Contract:
 
     @classmethod
     def _from_json(cls, data: Any, as_text: Any) -> Contract:
-        block = _Fields(data, "contract")
+        block = Fields(data, "contract")
         version = block["contract_version"]
-        if not any(_same(version, known) for known in CONTRACT_VERSIONS):
+        if not any(same(version, known) for known in CONTRACT_VERSIONS):
             raise ContractError(f"contract_version {shown(version)} is unknown, expected 1 or 2")
         interface = Interface.from_json(block["interface"])
         if version != (needed := interface.crop.contract_version):
@@ -661,14 +509,9 @@ def _numbers_as_text(text: str) -> Any:
     return json.loads(text, parse_int=str, parse_float=str)
 
 
-def _same(value: Any, expected: Any) -> bool:
-    """Whether ``value`` is ``expected`` to the type: neither true nor 1.0 is 1."""
-    return json.dumps(value, sort_keys=True) == json.dumps(expected, sort_keys=True)
-
-
 def _provenance(data: Any) -> dict[str, Any]:
     """Free text for readers, but for what commands read: each of those has its type, or is null."""
-    block = _Fields(data, "provenance")
+    block = Fields(data, "provenance")
     for key, kind, expected in (
         *((key, str, "a string") for key in _TEXTS),
         ("metrics", dict, "an object"),
@@ -681,7 +524,7 @@ def _provenance(data: Any) -> dict[str, Any]:
 
 def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
     """A positive number, or a list of ``width`` of them."""
-    if not isinstance(value, list) and not _is_number(value):
+    if not isinstance(value, list) and not is_number(value):
         raise ContractError(f"{where}: expected a positive number or a list of {width}, got {shown(value)}")
     numbers = _numbers(value, width, where) if isinstance(value, list) else _numbers([value], 1, where)
     if not all(1 / _QUANTIZATION_LIMIT <= v <= _QUANTIZATION_LIMIT for v in numbers):
@@ -691,7 +534,7 @@ def _range(value: Any, width: int, where: str) -> float | tuple[float, ...]:
     return numbers if isinstance(value, list) else numbers[0]
 
 
-def _rounding(block: _Fields, architecture: Architecture) -> dict[str, str]:
+def _rounding(block: Fields, architecture: Architecture) -> dict[str, str]:
     """Hexadecimal text for every convolution, as many bits as it has weights, the spare ones 0."""
     shapes = architecture.parameter_shapes()
     names = [name for name in convolution_widths(architecture) if name not in FIRST_BLOCKS]
@@ -709,7 +552,7 @@ def _rounding(block: _Fields, architecture: Architecture) -> dict[str, str]:
 
 def _numbers(value: Any, width: int, where: str) -> tuple[float, ...]:
     """A list of ``width`` finite numbers."""
-    if not isinstance(value, list) or len(value) != width or not all(map(_is_number, value)):
+    if not isinstance(value, list) or len(value) != width or not all(map(is_number, value)):
         what = f"{len(value)} values" if isinstance(value, list) else shown(value)
         raise ContractError(f"{where}: expected {width} finite numbers, got {what}")
     numbers = tuple(map(float, value))
@@ -721,7 +564,7 @@ def _numbers(value: Any, width: int, where: str) -> tuple[float, ...]:
 
 
 def _files(data: Any) -> dict[str, File]:
-    files = {name: _file(name, entry) for name, entry in _Fields(data, "files").data.items()}
+    files = {name: _file(name, entry) for name, entry in Fields(data, "files").data.items()}
     if (size := sum(file.bytes for file in files.values())) > MAX_FILES_BYTES:
         raise ContractError(f"files: {size:,} bytes together, expected at most {MAX_FILES_BYTES:,}")
     return files
@@ -730,7 +573,7 @@ def _files(data: Any) -> dict[str, File]:
 def _file(name: str, data: Any) -> File:
     if not _FILE_NAME.fullmatch(name) or "/" in name or "\\" in name:
         raise ContractError(f"files: {shown(name)} is not a plain file name")
-    block = _Fields(data, f"files.{name}")
+    block = Fields(data, f"files.{name}")
     sha256 = block["sha256"]
     if not isinstance(sha256, str) or not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ContractError(f"files.{name}.sha256: expected 64 hexadecimal digits, got {shown(sha256)}")
@@ -738,98 +581,6 @@ def _file(name: str, data: Any) -> File:
         told = f"expected a size of at most {MAX_FILES_BYTES:,}, got {shown(size)}"
         raise ContractError(f"files.{name}.bytes: {told}")
     return File(sha256, size)
-
-
-class _Fields:
-    """An object of a contract. What is read from it is checked, and a fault is named by ``where`` it is."""
-
-    def __init__(self, data: Any, where: str) -> None:
-        if not isinstance(data, dict):
-            raise ContractError(f"{where}: expected an object, got {type(data).__name__}")
-        self.data: dict[str, Any] = data
-        self.where = where
-
-    def __getitem__(self, key: str) -> Any:
-        if key not in self.data:
-            raise ContractError(f"{self.where}: {key!r} is missing")
-        return self.data[key]
-
-    def exactly(self, key: str, names: Sequence[str]) -> _Fields:
-        """The object ``key``, which must have ``names`` and no others; in their order."""
-        found = _Fields(self[key], f"{self.where}.{key}")
-        ordered = {name: found[name] for name in names}
-        if foreign := sorted(set(found.data) - set(names)):
-            expected = ", ".join(names)
-            raise ContractError(
-                f"{found.where}.{cut(repr(foreign[0])[1:-1])}: is not this network's, expected {expected}"
-            )
-        return _Fields(ordered, found.where)
-
-    def list(self, key: str) -> list[Any]:
-        value = self[key]
-        if not isinstance(value, list):
-            raise ContractError(f"{self.where}.{key}: expected a list, got {shown(value)}")
-        return value
-
-    def number(self, key: str) -> float:
-        value = self[key]
-        if not _is_number(value):
-            raise ContractError(f"{self.where}.{key}: expected a finite number, got {shown(value)}")
-        return float(value)
-
-    def whole(self, key: str) -> int:
-        return _whole(self[key], f"{self.where}.{key}")
-
-    def text(self, key: str) -> str:
-        """A string that UTF-8 can hold."""
-        value = self[key]
-        if not isinstance(value, str) or not _is_encodable(value):
-            raise ContractError(f"{self.where}.{key}: expected a string, got {shown(value)}")
-        return value
-
-    def choice(self, key: str, *choices: str) -> str:
-        return _choice(self[key], choices, f"{self.where}.{key}")
-
-    def name(self) -> str:
-        """The field ``name``, a tensor's."""
-        value = self["name"]
-        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", value):
-            raise ContractError(f"{self.where}.name: {shown(value)} cannot name a tensor")
-        return value
-
-
-def _choice(value: Any, choices: Sequence[str], where: str) -> str:
-    if value not in choices:
-        raise ContractError(f"{where}: {shown(value)} is unknown, expected one of {', '.join(choices)}")
-    return str(value)
-
-
-def _pair(value: Any, where: str) -> tuple[float, float]:
-    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
-        raise ContractError(f"{where}: expected points as two numbers, got {shown(value)}")
-    return float(value[0]), float(value[1])
-
-
-def _whole(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ContractError(f"{where}: expected a whole number, got {shown(value)}")
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    """Whether ``value`` is a number of JSON that a float holds; a bool is none."""
-    try:
-        return type(value) in (int, float) and math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _rise_in_float32(low: float, high: float) -> bool:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ssr_bundle.alignment import Grid, Points, grid
-from ssr_bundle.contract import Crop, Template
 from ssr_bundle.errors import SsrError
+from ssr_bundle.face_crop import Crop, Template
 
 Box = tuple[float, float, float, float]
 """x, y of the upper left corner, width, height; pixels of the picture given."""

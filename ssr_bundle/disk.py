@@ -89,6 +89,14 @@ def temporary_folder(parent: Path, name: str = "") -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
+def remove(path: Path) -> None:
+    """Remove what is there: a link, a file, a folder with all that is in it, or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def replace_folder(made: Path, path: Path) -> None:
     """Rename ``made`` to ``path``; what was there is then at ``made``, or gone."""
     made.chmod(0o755)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 LONGEST = 160
-"""Characters of a value that a message repeats; the C++ core holds to the same."""
+"""Characters of a value that a message repeats; ``core/shown.h`` says the same."""
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Categories of Unicode: control, format (as of direction), surrogate, separators of lines."""
@@ -39,8 +39,13 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def say(text: str, *, to_stderr: bool = False) -> None:
-    """Print ``text``, which may hold what strangers wrote, as :func:`printable` lines, at once."""
-    print(printable(text, keep="\n"), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+    """Print ``text``, which may hold what strangers wrote, as one :func:`printable` line, at once."""
+    print(printable(text.strip()), file=sys.stderr if to_stderr else sys.stdout, flush=True)
+
+
+def note(console: Any, text: str, style: str | None = None) -> None:
+    """As :func:`say`, on a console of rich."""
+    console.print(printable(text), markup=False, style=style)
 
 
 def printable_json(text: str) -> str:

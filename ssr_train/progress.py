@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ssr_bundle.shown import note, printable
 
 
 class Reporter:
@@ -27,7 +30,7 @@ class Reporter:
         self._bar.stop()
 
     def say(self, line: str) -> None:
-        self.console.print(line, markup=False)
+        note(self.console, line)
 
     def drawing(self, total: int) -> None:
         self._bar.reset(self._task, total=total, description="drawing faces", note="")
@@ -58,7 +61,7 @@ class Reporter:
 def bar(console: Console, title: str, size: int | None) -> Iterator[Callable[..., None]]:
     """A progress bar on a terminal, nothing elsewhere; yields tick(advance, total)."""
     with _bar(console) as shown:
-        task = shown.add_task(title, total=size)
+        task = shown.add_task(escape(printable(title)), total=size)
 
         def tick(advance: int = 1, total: int | None = None) -> None:
             shown.update(task, advance=advance, total=total if total is not None else size)

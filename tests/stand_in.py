@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -17,9 +17,11 @@ def stand_in(
     url: str,
     refuse: Mapping[str, Refusal] | None = None,
     change: Callable[[Any], None] | None = None,
+    spoil: Collection[str] = (),
 ) -> Iterator[str]:
     """The address of a stand-in for the server at ``url``. ``refuse``: methods that it answers by an error;
-    looked at anew at every call. ``change`` alters every ``ModelInferResponse``."""
+    looked at anew at every call. ``change`` alters every ``ModelInferResponse``; the methods ``spoil``
+    answer by what is no message."""
     from tritonclient.grpc import service_pb2
 
     channel = grpc.insecure_channel(url)
@@ -35,6 +37,8 @@ def stand_in(
                     found: bytes = channel.unary_unary(details.method)(request)
                 except grpc.RpcError as error:
                     context.abort(error.code(), error.details())
+                if name in spoil:
+                    return b"\xff"
                 if change is not None and name == "ModelInfer":
                     response = service_pb2.ModelInferResponse.FromString(found)
                     change(response)

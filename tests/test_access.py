@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,9 +190,6 @@ def test_the_key_is_not_in_the_process_list(repo: Path, tritonserver: TritonServ
     seen: list[str] = []
 
     class Watching(Server):
-        def wait(self, timeout: float | None = None) -> bool:
-            return super().wait(timeout)
-
         def _own(self, command: Any, started: Any) -> None:
             import threading
 
@@ -265,7 +263,7 @@ def test_the_key_lies_where_only_its_user_finds_it(
         path.unlink()
         with pytest.raises(SsrError, match=r"expecting header 'ssr-serve-key': its key lies with the user"):
             Control(server.http_url).index()
-        again = keyfile.write(int(port), "of another server by now")
+        again = keyfile.write(int(port), "of another server by now").path
     assert again.read_text() == "of another server by now\n"
 
 
@@ -294,27 +292,22 @@ def test_no_runtime_folder(
 
 
 def test_the_key_goes_to_this_machine_only(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = keyfile.write(18000, "secret")
-    for host in (
-        "localhost",
-        "127.0.0.1",
-        "127.0.0.9",
-        "[::1]" if socket.has_dualstack_ipv6() else "localhost",
-    ):
+    path = keyfile.write(18000, "secret").path
+    for host in ("localhost", "127.0.0.1", "127.0.0.9", *(["::1"] if socket.has_dualstack_ipv6() else [])):
         assert keyfile.find(host, 18000) == "secret"
     for host in ("192.0.2.1", "no.such.name.invalid", "a..b"):
         assert keyfile.find(host, 18000) is None
     assert keyfile.find("localhost", 18001) is None
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))  # as a job without a session
     assert keyfile.find("localhost", 18000) is None
-    older = keyfile.write(18000, "newer")
+    older = keyfile.write(18000, "newer").path
     assert older != path
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime.parent))
     assert keyfile.find("localhost", 18000) == "secret"
 
 
 def test_a_key_file_that_is_none(runtime: Path, tmp_path: Path) -> None:
-    path = keyfile.write(18000, "secret")
+    path = keyfile.write(18000, "secret").path
     path.unlink()
     os.mkfifo(path)
     assert keyfile.find("localhost", 18000) is None
@@ -326,6 +319,21 @@ def test_a_key_file_that_is_none(runtime: Path, tmp_path: Path) -> None:
     path.unlink()
     path.write_text("secret")
     assert keyfile.find("localhost", 18000) is None
+
+
+def test_the_key_of_a_killed_server_is_removed_by_the_next(runtime: Path) -> None:
+    """A living one's stays."""
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    write = f"from triton_repo import keyfile; keyfile.write(18000, 'killed'); {kill}"
+    subprocess.run([sys.executable, "-c", write], check=False)
+    assert [path.name for path in runtime.iterdir()] == ["18000.key"]
+    living = keyfile.write(18001, "living")
+    (runtime / ".tmp-18002.key-abcdefgh").write_text("half")
+    last = keyfile.write(18002, "last")
+    assert sorted(path.name for path in runtime.iterdir()) == ["18001.key", "18002.key"]
+    living.remove()
+    last.remove()
+    assert list(runtime.iterdir()) == []
 
 
 # -- an operator's own keys ----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import shutil
 import subprocess
@@ -11,9 +12,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from random_bundles import random_bundle, random_contract, random_parameters
 from safetensors import numpy as safetensors
 
@@ -33,6 +36,7 @@ from ssr_bundle.contract import Architecture, Crop, Input, Interface, Interval, 
 from ssr_bundle.errors import SsrError
 from ssr_ops import reference
 from ssr_ops.golden import write_bundle
+from ssr_ops.replay import replay
 
 Edit = Callable[[Path], object]
 
@@ -278,6 +282,38 @@ def test_calibrated_interval_in_golden(tmp_path: Path) -> None:
     np.testing.assert_array_equal(golden["output_interval"], expected)
     at_edge = reference.interval(calibrated, np.array([30.0]), (0.0, 101.0))
     np.testing.assert_array_equal(at_edge, [[21.0, 39.0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        *(
+            (name, lambda array: None, f"has no '{name}'")
+            for name in ("images", "crops", "p", "eta", "delta", "output")
+        ),
+        ("images", lambda array: array.astype(np.float32), "'images' is float32 of shape"),
+        ("images", lambda array: array[..., :1], "expected uint8 of (N, 64, 64, 3)"),
+        ("images", lambda array: array[:3], "has 6 crops among 3 images"),
+        ("crops", lambda array: array[:0], "has 0 crops"),
+        ("crops", lambda array: array[0], "'crops' is uint8 of shape (64, 64, 3)"),
+        ("p", lambda array: array.astype(np.float32), "'p' is float32"),
+        ("eta", lambda array: array.T, "'eta' is float64 of shape (9, 26)"),
+        ("delta", lambda array: array[:-1], "'delta' has 25 rows for 26 images"),
+        ("output", lambda array: array[0], "'output' is float64 of shape ()"),
+    ],
+)
+def test_golden_records_that_cannot_be_replayed(
+    copied: Path, name: str, change: Callable[[NDArray[Any]], NDArray[Any] | None], message: str
+) -> None:
+    """Well-hashed, but without the arrays that a replay reads: an error of ours in each."""
+    arrays = safetensors.load_file(copied / GOLDEN_FILE)
+    changed = change(arrays.pop(name))
+    if changed is not None:
+        arrays[name] = np.array(changed, order="C")
+    safetensors.save_file(arrays, copied / GOLDEN_FILE)
+    seal(copied, read_bundle(copied, replaced=[GOLDEN_FILE]).contract)
+    with pytest.raises(BundleError, match=re.escape(message)):
+        replay(read_bundle(copied))
 
 
 def test_golden_follows_colour_and_crop(tmp_path: Path, good: Path) -> None:

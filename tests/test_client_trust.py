@@ -218,6 +218,20 @@ def test_answers_that_no_bundle_gives_are_refused(url: str, change: Any, fault: 
 
 
 @pytest.mark.server
+@pytest.mark.parametrize("method", ["ModelReady", "ModelConfig", "ModelInfer"])
+def test_answers_that_are_no_messages(url: str, method: str) -> None:
+    async def ask(address: str) -> None:
+        async with AsyncAgeClient(address, wait=2) as client:
+            await client.predict(CROPS)
+
+    with stand_in(url, spoil=[method]) as address:
+        with pytest.raises(ClientError), AgeClient(address, wait=2) as client:
+            client.predict(CROPS)
+        with pytest.raises(ClientError, match=r"cannot be read|nothing that can be read"):
+            asyncio.run(ask(address))
+
+
+@pytest.mark.server
 def test_what_a_server_says_is_cut_and_shown_plainly(url: str) -> None:
     said = "line one\nssr-client: all is well\x1b[2K\x07" + "x" * 5_000
     with (

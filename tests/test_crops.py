@@ -18,8 +18,9 @@ from ssr_train.data.alignment import TEMPLATE
 from typer.testing import CliRunner
 
 from ssr_bundle.bundle import Bundle, read_bundle
-from ssr_bundle.contract import BORDERS, Architecture, Crop, Interval, Template
+from ssr_bundle.contract import Architecture, Crop, Interval, Template
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_bundle.face_crop import BORDERS
 from ssr_ops import Engine
 from ssr_ops.replay import replay_all
 from ssr_train.cli import app

@@ -7,7 +7,6 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+from conftest import until
 from tritonclient.utils import InferenceServerException
 
 import ssr_ops
@@ -48,13 +48,6 @@ def keep_alive(url: str) -> http.client.HTTPConnection:
     connection.request("GET", "/v2")
     connection.getresponse().read()
     return connection
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_an_idle_connection_does_not_hold_up_the_end(server: Server) -> None:

@@ -10,16 +10,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from conftest import until
 
 from ssr_ops.shipped import default_bundle
-from triton_repo import limits, repository
+from triton_repo import bounded_log, limits, repository
+from triton_repo.bounded_log import BoundedLog
 from triton_repo.control import Control
-from triton_repo.limits import BoundedLog
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer
 
@@ -28,13 +28,6 @@ from triton_repo.tritonserver import TritonServer
 def repo(tmp_path: Path) -> Path:
     repository.build([("ssrnet", default_bundle())], tmp_path / "repo")
     return tmp_path / "repo"
-
-
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def command(repo: Path, limit: str, *options: str) -> list[str]:
@@ -103,7 +96,7 @@ def test_few_open_files_that_run_out(repo: Path, tritonserver: TritonServer, tmp
             until((log.parent / "triton.log.1").exists)
             time.sleep(2)
             for path in log.parent.iterdir():
-                assert path.stat().st_size < 4 * limits.LARGEST_LOG
+                assert path.stat().st_size < 4 * bounded_log.LARGEST_LOG
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 0
     finally:
@@ -156,7 +149,7 @@ def test_a_full_disk_does_not_unbound_the_log(tmp_path: Path, monkeypatch: pytes
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(limits, "replace_file", full)
+    monkeypatch.setattr(bounded_log, "replace_file", full)
     with pytest.raises(OSError, match="No space"):
         BoundedLog(path, print, largest=1000).check()
     assert path.stat().st_size == 0

@@ -265,10 +265,11 @@ def test_single_edits_of_a_contract(full: Path, sealed: bool) -> None:
 
 
 def test_single_edits_of_the_shipped_contract(default: Path) -> None:
-    edits = edits_of((default / "contract.json").read_text(), every=1 if ALL else 11)
+    """Few, for each reads the whole bundle, and its contract has the fields of the small one."""
+    edits = edits_of((default / "contract.json").read_text(), every=1 if ALL else 37)
     accepted, refused = check_contracts(default, edits)
-    assert accepted > 100
-    assert refused > 800
+    assert accepted > 30
+    assert refused > 200
 
 
 @pytest.mark.parametrize("name", ["contract.json", MODEL_FILE, "golden.safetensors"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from random_bundles import random_bundle
+from rich.console import Console
 
 from ssr_bundle.contract import Architecture
 from ssr_bundle.report import Facts, Picture, Report, State, Table, markdown, table
-from ssr_bundle.shown import cut, printable, printable_json, shown
+from ssr_bundle.shown import cut, note, printable, printable_json, say, shown
+from ssr_train.progress import Reporter, bar
+from triton_repo.ladder.status import shown as shown_progress
 
 FORGED = "\x1b[2J\x1b[1;1Hall is well\r\x9b1A\x07\u202e\x7f\u2028"
 SHOWN = r"\x1b[2J\x1b[1;1Hall is well\r\x9b1A\x07\u202e\x7f\u2028"
@@ -96,6 +100,29 @@ def test_long_values_are_cut() -> None:
     assert shown({"a": "\x1b" * 1000}).startswith(r"{'a': '\x1b\x1b")
     assert printable("a\tb\nc", "\t") == "a\tb\\nc"
     assert printable("\ud800") == r"\ud800"
+
+
+def test_a_line_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """On each way out: of a bundle's texts and of names of files none can end it and begin another."""
+    say(f"learned from {FORGED}\n/models/forged: version 9")
+    console = Console(file=sys.stdout)
+    note(console, f"skipped: [/b] {FORGED}\nforged", "dim")
+    Reporter(console).say(f"data: {FORGED}\nforged")
+    with shown_progress(console) as progress:
+        progress(f"{FORGED}\nforged")
+    told = capsys.readouterr().out
+    assert told.count("[2J") == 4
+    assert not COMMANDS.search(told)
+    assert not [line for line in told.splitlines() if line.startswith(("forged", "/models"))]
+
+
+def test_a_bar_s_title_is_no_markup() -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True)
+    with bar(terminal, "faces in photos[/b] \x1b]0;forged\x07", 3) as tick:
+        tick()
+    told = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "photos[/b] \\x1b]0;forged" in told
+    assert "\x1b]" not in told
 
 
 def test_a_bundle_s_texts_are_escaped_where_they_are_printed(tmp_path: Path) -> None:

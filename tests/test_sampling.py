@@ -21,9 +21,9 @@ from ssr_client.preprocess import crop_faces
 
 from ssr_bundle import alignment, sampling
 from ssr_bundle.alignment import FRACTION, Grid, Points
-from ssr_bundle.contract import BORDERS, Crop, Template
 from ssr_bundle.crop import MAX_SIDE, Part
 from ssr_bundle.errors import SsrError
+from ssr_bundle.face_crop import BORDERS, Crop, Template
 from ssr_ops import reference
 
 ONE = 1 << FRACTION

@@ -16,7 +16,8 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
 from bundle_faults import broken_byte, broken_model, changed_weights
+from conftest import until
 from random_bundles import calibrated_for_precisions
 from ssr_client import AgeClient
 from tritonclient.utils import InferenceServerException
@@ -32,14 +34,14 @@ from typer.testing import CliRunner
 import ssr_ops
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.errors import SsrError
+from ssr_bundle.scratch import remove_abandoned
 from ssr_ops.shipped import default_bundle
-from triton_repo import cli, repository
+from triton_repo import cli, process, repository
 from triton_repo import tritonserver as finder
 from triton_repo.config import PRECISIONS, Options
-from triton_repo.control import Control
+from triton_repo.control import Control, ControlError
 from triton_repo.ports import PortError, choose
 from triton_repo.server import Server
-from triton_repo.state import remove_abandoned
 from triton_repo.tritonserver import TritonServer
 from triton_repo.versions import list_versions
 
@@ -69,13 +71,6 @@ def client_of(server: Server) -> Iterator[Any]:
 
 def snapshot(folder: Path) -> list[tuple[str, int, int]]:
     return sorted((str(p), p.lstat().st_mtime_ns, p.lstat().st_mode) for p in [folder, *folder.rglob("*")])
-
-
-def until(condition: Any, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")
@@ -407,10 +402,64 @@ def test_a_restriction_without_a_key(repo: Path, tritonserver: TritonServer, opt
         Server(repo, tritonserver=tritonserver, arguments=option).start()
 
 
+@pytest.mark.parametrize("option", ["--no-such-option", "--http-restricted-api=logging,nothing:a=b"])
+def test_an_option_that_the_server_does_not_take(repo: Path, tritonserver: TritonServer, option: str) -> None:
+    """The server prints 400 lines on all others, and before or behind them why it ended."""
+    with pytest.raises(SsrError, match="while starting") as failed:
+        Server(repo, tritonserver=tritonserver, arguments=[option]).start()
+    assert any(f"{word} '" in str(failed.value) for word in ("unrecognized option", "unknown restricted api"))
+    assert len(str(failed.value).splitlines()) <= 4
+
+
+def test_a_crash_is_told_without_its_frames() -> None:
+    said = ["terminate called after throwing an instance of 'std::system_error'", "Signal (6) received."]
+    frames = [" 0# 0x0000558A in /opt/tritonserver/bin/tritonserver", "10# abort in /lib/libc.so.6"]
+    assert finder.words("\n".join([*said, *frames, ""])).split("\n") == said
+
+
 @pytest.mark.parametrize("url", ["a..b:8000", "a b:8000", "localhost:²", "localhost", ":8000"])
 def test_an_address_that_is_none(url: str) -> None:
-    with pytest.raises(SsrError, match="expected host:port"):
+    with pytest.raises(SsrError, match="expected the server's HTTP address as host:port"):
         Control(url).metadata()
+
+
+@pytest.mark.parametrize("asked", [Control.metadata, Control.index, Control.counts, Control.config])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"null",
+        b"7",
+        b'"x"',
+        b"[7]",
+        b"[{}]",
+        b'[{"name": "a", "version": "1e5"}]',
+        b'[{"name": "a", "version": [1]}]',
+        b'[{"name": "a", "version": "' + b"9" * 5000 + b'"}]',
+        b'{"model_stats": 7}',
+        b'{"model_stats": [{"name": "a", "version": "1", "inference_count": "x"}]}',
+        b"[" * 100_000,
+    ],
+    ids=lambda answer: answer[:45].decode() if isinstance(answer, bytes) else "",
+)
+def test_answers_of_something_else(asked: Any, answer: bytes) -> None:
+    """Whatever a port says: the answer in its form, or one error of ours."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        do_POST = do_GET  # their names are http.server's
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as stranger:
+        threading.Thread(target=stranger.handle_request, daemon=True).start()
+        control = Control(f"127.0.0.1:{stranger.server_port}")
+        with suppress(ControlError):
+            assert isinstance(asked(control, *(["a"] if asked == Control.config else [])), dict | list)
 
 
 def test_a_host_that_is_none(repo: Path, tritonserver: TritonServer) -> None:
@@ -421,6 +470,21 @@ def test_a_host_that_is_none(repo: Path, tritonserver: TritonServer) -> None:
 def test_a_log_that_cannot_be_written(repo: Path, tritonserver: TritonServer, tmp_path: Path) -> None:
     with pytest.raises(SsrError, match=r"^log .*: cannot be written to \(Is a directory\)"):
         Server(repo, tritonserver=tritonserver, log=tmp_path).start()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SsrError, match=r"^log .*pipe: is a pipe that nobody reads"):
+        Server(repo, tritonserver=tritonserver, log=tmp_path / "pipe").start()
+
+
+@pytest.mark.server
+def test_a_log_that_is_piped(repo: Path, tritonserver: TritonServer, tmp_path: Path) -> None:
+    """One reader, to whom it never looks as if the log were at its end."""
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit((tmp_path / "pipe").read_bytes)
+        time.sleep(1)  # it stands at the pipe's end
+        with Server(repo, tritonserver=tritonserver, log=tmp_path / "pipe", watch=False):
+            pass
+        assert b"Started GRPCInferenceService" in told.result(10)
 
 
 @pytest.mark.server
@@ -636,7 +700,7 @@ def test_the_wheel_is_fetched_and_unpacked_once(bare: Path, monkeypatch: pytest.
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """For ``on_event``; the server is compared twice a second meanwhile."""
-    monkeypatch.setattr("triton_repo.server._COMPARE_SECONDS", 0.5)
+    monkeypatch.setattr("triton_repo.follower._COMPARE_SECONDS", 0.5)
     return []
 
 
@@ -790,6 +854,34 @@ def test_a_watcher_that_hangs_does_not_hold_up_the_end(
 
 
 @pytest.mark.server
+def test_a_process_that_comes_up_after_the_end_is_ended(
+    repo: Path, tritonserver: TritonServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever ends a server while it starts may be too early to know its process."""
+    found: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+    start = process.start_hidden
+
+    def slow(*arguments: Any) -> Any:
+        started = start(*arguments)
+        found.append(started.pid)
+        begun.set()
+        assert go_on.wait(30)
+        return started
+
+    monkeypatch.setattr(process, "start_hidden", slow)
+    server = Server(repo, tritonserver=tritonserver, watch=False)
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(server.start)
+        assert begun.wait(30)
+        server.stop()
+        go_on.set()
+        with pytest.raises(SsrError, match="ended with status -9 while starting"):
+            starting.result(30)
+    assert not alive(found[0])
+
+
+@pytest.mark.server
 def test_the_largest_version_and_one_above(repo: Path, tritonserver: TritonServer, events: list[str]) -> None:
     """The largest that a tritonserver takes serves; the next would end it, then and at every start."""
     largest = repository.LARGEST_VERSION
@@ -862,11 +954,13 @@ def test_what_somebody_else_loaded_is_put_right(
 ) -> None:
     other = changed_weights(bundle, tmp_path / "other")
     with Server(repo, tritonserver=tritonserver, open=True, on_event=events.append) as server:
-        before = server.control.config("ssrnet")
+        before, warm_up = server.control.config("ssrnet"), server.control.counts()["ssrnet", 1]
+        follower = server._follower
+        assert follower is not None
         with client_of(server) as client:
             ages, _, weights = ask(client)
-            time.sleep(1)  # a comparison sees that it has answered
-            with server._refreshing:  # so that it sees the end of it only
+            until(lambda: follower._loaded.counts["ssrnet", 1] > warm_up)  # a comparison saw the answer
+            with follower._busy:  # so that it sees the end of it only
                 change(server.control, other)
             until(lambda: told in events)
             found = ask(client)

@@ -8,9 +8,8 @@ server by one that is not what it says.
 
 from __future__ import annotations
 
-import argparse
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ssr_bundle.errors import SsrError
@@ -51,7 +50,8 @@ def restrict(given: Sequence[str], *, shared_memory: bool = False, open_to_all: 
     headers: dict[str, str] = {}
     for option in (_HTTP, _GRPC):
         taken: set[str] = set()
-        for apis, name, value in _restrictions(option, given):
+        for text in (value for named, _, value in _restrictions(given) if named == option):
+            apis, name, value = _parse(option, text)
             taken.update(apis)
             if option == _HTTP:
                 headers[name] = value
@@ -67,24 +67,27 @@ def restrict(given: Sequence[str], *, shared_memory: bool = False, open_to_all: 
 
 def holds_key(arguments: Sequence[str]) -> list[int]:
     """Positions of the arguments that hold a key."""
-    found = []
+    return [position for _, position, _ in _restrictions(arguments)]
+
+
+def _restrictions(arguments: Sequence[str]) -> Iterator[tuple[str, int, str]]:
+    """(option, position of the argument with its value, value); a name may be cut, as the server allows."""
     for position, argument in enumerate(arguments):
-        name, is_whole, _ = argument.partition("=")
-        if name.startswith("--") and any(f"--{o}".startswith(name) for o in (_HTTP, _GRPC)):
-            found.append(position if is_whole else position + 1)
-    return [position for position in found if position < len(arguments)]
+        name, is_whole, value = argument.partition("=")
+        for option in (_HTTP, _GRPC):
+            if not name.startswith("--") or not f"--{option}".startswith(name):
+                continue
+            if is_whole:
+                yield option, position, value
+            else:
+                yield option, position + 1, "".join(arguments[position + 1 : position + 2])
 
 
-def _restrictions(option: str, given: Sequence[str]) -> list[tuple[list[str], str, str]]:
-    """(APIs, key, value) of each ``--option=APIS:KEY=VALUE``; its name may be cut, as the server allows."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument(f"--{option}", dest="values", action="append", nargs="?", const="")
-    found = []
-    for text in parser.parse_known_args(given)[0].values or ():
-        apis, _, pair = text.partition(":")
-        name, is_whole, value = pair.partition("=")
-        if not name or not is_whole:
-            # The value may be a key: it is not shown.
-            raise AccessError(f"--{option}: expected APIS:KEY=VALUE, such as model-repository:admin=SECRET")
-        found.append(([api.strip() for api in apis.split(",")], name, value))
-    return found
+def _parse(option: str, text: str) -> tuple[list[str], str, str]:
+    """APIs, key and value."""
+    apis, _, pair = text.partition(":")
+    name, is_whole, value = pair.partition("=")
+    if not name or not is_whole:
+        # The value may be a key: it is not shown.
+        raise AccessError(f"--{option}: expected APIS:KEY=VALUE, such as model-repository:admin=SECRET")
+    return [api.strip() for api in apis.split(",")], name, value

@@ -14,7 +14,7 @@ from rich.console import Console
 from ssr_bundle import commandline as command
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_bundle.report import State, table
-from ssr_bundle.shown import printable, say
+from ssr_bundle.shown import note, say
 
 if TYPE_CHECKING:
     from triton_repo.control import Control
@@ -143,7 +143,7 @@ def build_command(
             print(f"  for the {model.config.backend} backend of a Triton container, see docs/deploy.md")
         if facts["synthetic"] == "yes":
             print("  these weights learned from drawn faces: good for trying things out, not for real ages")
-    print(f"next: ssr-serve run --repo {repo}")
+    say(f"next: ssr-serve run --repo {repo}")
 
 
 @app.command("publish")
@@ -543,7 +543,7 @@ def doctor_command() -> None:
 
 def _say(line: str) -> None:
     """Progress, for a person: to standard error."""
-    Console(stderr=True, highlight=False).print(printable(line), markup=False, style="dim")
+    note(Console(stderr=True, highlight=False), line, "dim")
 
 
 def main() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, InvalidURL
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,8 @@ from triton_repo.access import KEY_HEADER
 
 IDENTITY = "ssr-serve"
 """What the name of a server starts with that follows its repository by itself."""
+_LONGEST = 64 << 20
+"""Bytes of an answer that are read; an index of ten thousand models has one."""
 
 
 class ControlError(SsrError):
@@ -55,16 +58,11 @@ class Control:
 
     def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0) -> None:
         self.url = url.removeprefix("http://").rstrip("/")
-        if "://" in self.url or "/" in self.url or not self.url:
-            raise ControlError(
-                f"{url}: expected the server's HTTP address as host:port, such as localhost:8000"
-            )
         host, _, port = self.url.rpartition(":")
-        key = (
-            keyfile.find(host, int(port))
-            if host and port.isascii() and port.isdigit() and len(port) < 6
-            else None
-        )
+        if not host or "/" in host or not (port.isascii() and port.isdigit() and len(port) < 6):
+            raise ControlError(_no_address(url))
+        self._host, self._port = host.strip("[]"), int(port)
+        key = keyfile.find(self._host, self._port)
         found = {} if key is None else {KEY_HEADER: key}
         self._headers = {"Content-Type": "application/json", **found, **(headers or {})}
         self._timeout = timeout
@@ -73,7 +71,7 @@ class Control:
         """Server name and version."""
         result = self._call("GET", "/v2")
         if not isinstance(result, dict) or "version" not in result:
-            raise ControlError(f"{self.url}: answers, but not as a Triton server")
+            raise self._foreign()
         return result
 
     def ready(self, model: str, version: int | None = None) -> bool:
@@ -89,27 +87,30 @@ class Control:
 
     def index(self) -> list[VersionState]:
         """Every model version that the server knows, with its state and, if it failed, the reason."""
-        return [
-            VersionState(
-                str(entry["name"]),
-                int(entry["version"]) if entry.get("version") else None,
-                str(entry.get("state", "")),
-                str(entry.get("reason", "")),
-            )
-            for entry in self._call("POST", "/v2/repository/index", {})
-        ]
+        with self._understood():
+            return [
+                VersionState(
+                    str(entry["name"]),
+                    int(entry["version"]) if entry.get("version") else None,
+                    str(entry.get("state", "")),
+                    str(entry.get("reason", "")),
+                )
+                for entry in self._call("POST", "/v2/repository/index", {})
+            ]
 
     def config(self, model: str) -> dict[str, Any]:
         """The configuration that a model is served with."""
-        return dict(self._call("GET", f"/v2/models/{quote(model, safe='')}/config"))
+        with self._understood():
+            return dict(self._call("GET", f"/v2/models/{quote(model, safe='')}/config"))
 
     def counts(self) -> dict[tuple[str, int], int]:
         """Crops answered by each version of every loaded model, since it was loaded."""
-        found = self._call("GET", "/v2/models/stats")
-        return {
-            (str(entry["name"]), int(entry["version"])): int(entry.get("inference_count", 0))
-            for entry in found.get("model_stats", ())
-        }
+        with self._understood():
+            found = self._call("GET", "/v2/models/stats")
+            return {
+                (str(entry["name"]), int(entry["version"])): int(entry.get("inference_count", 0))
+                for entry in found.get("model_stats", ())
+            }
 
     def load(self, model: str) -> None:
         """Load or reload; returns when the versions are ready. One already served stays up meanwhile."""
@@ -149,32 +150,38 @@ class Control:
                 )
             time.sleep(0.1)
 
+    def _foreign(self) -> ControlError:
+        return ControlError(f"{self.url}: answers, but not as a Triton server")
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Whatever an answer holds that no tritonserver gives is one error."""
+        try:
+            yield
+        except ControlError:
+            raise
+        except (TypeError, ValueError, KeyError, AttributeError):
+            raise self._foreign() from None
+
     def _call(self, method: str, path: str, body: Any = None) -> Any:
-        host, _, port = self.url.rpartition(":")
-        malformed = ControlError(f"{self.url}: expected host:port, such as localhost:8000")
-        if not host or not (port.isascii() and port.isdigit() and len(port) < 6):
-            raise malformed
         try:
-            connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=self._timeout)
-        except http.client.InvalidURL:
-            raise malformed from None
-        try:
-            connection.request(method, path, None if body is None else json.dumps(body), self._headers)
-            response = connection.getresponse()
-            text = response.read().decode("utf-8", "replace")
-        except UnicodeError:  # no name that DNS could look up
-            raise malformed from None
-        except http.client.HTTPException:
+            with closing(HTTPConnection(self._host, self._port, timeout=self._timeout)) as connection:
+                connection.request(method, path, None if body is None else json.dumps(body), self._headers)
+                response = connection.getresponse()
+                text = response.read(_LONGEST + 1).decode("utf-8", "replace")
+        except (InvalidURL, UnicodeError):  # no name that DNS could look up
+            raise ControlError(_no_address(self.url)) from None
+        except HTTPException:
             raise ControlError(
                 f"{self.url}: does not speak HTTP; give the server's HTTP port (8000), not its gRPC port"
             ) from None
         except OSError as error:
             raise Unreachable(f"{self.url}: no server answers ({error.strerror or error})") from None
-        finally:
-            connection.close()
+        if len(text) > _LONGEST:
+            raise self._foreign()
         try:
             result = json.loads(text) if text.strip() else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             result = {}
         if response.status != 200:
             reason = result.get("error") if isinstance(result, dict) else None
@@ -182,3 +189,7 @@ class Control:
                 reason = f"{reason}: its key lies with the user who runs it, or `ssr-serve run --open`"
             raise ControlError(f"{self.url}: {reason or f'{method} {path}: HTTP {response.status}'}")
         return result
+
+
+def _no_address(url: str) -> str:
+    return f"{url}: expected the server's HTTP address as host:port, such as localhost:8000"

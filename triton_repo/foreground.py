@@ -8,6 +8,7 @@ import threading
 
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import Cell, State, table
+from ssr_bundle.shown import say
 from ssr_bundle.signals import once_per_request
 from triton_repo.server import Server
 
@@ -58,4 +59,4 @@ def _show(server: Server) -> None:
         rows.append([failure.model, str(failure.version or "-"), state, ""])
     table(rows, ("model", "versions", "state", "url"), ruled=True)
     print(f"gRPC {server.grpc_url}   HTTP http://{server.http_url}   metrics {server.metrics_url}")
-    print(f"pid {server.pid}   log {server.log}", flush=True)
+    say(f"pid {server.pid}   log {server.log}")

@@ -11,26 +11,44 @@ import os
 import socket
 import stat
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from ssr_bundle.disk import replace_file
+from ssr_bundle.disk import locked, replace_file, try_lock
 
 _FOLDER = "ssr-serve"
 _LONGEST = 256
 
 
-def write(port: int, key: str) -> Path:
-    """Keep the key of the server on this HTTP port. Raises OSError if no folder is safe or writable."""
-    path = _own_folder() / f"{port}.key"
-    replace_file(path, f"{key}\n".encode(), mode=0o600)
-    return path
+@dataclass(frozen=True)
+class KeyFile:
+    """The file at ``path`` that holds ``key``; ``lock`` is open on it as long as its server runs."""
+
+    path: Path
+    key: str
+    lock: int
+
+    def remove(self) -> None:
+        """Remove the file, unless it holds another server's key by now."""
+        with contextlib.suppress(OSError):
+            if _read(self.path) == self.key:
+                self.path.unlink()
+        os.close(self.lock)
 
 
-def remove(path: Path, key: str) -> None:
-    """Remove the file, unless it holds another server's key by now."""
-    with contextlib.suppress(OSError):
-        if _read(path) == key:
-            path.unlink()
+def write(port: int, key: str) -> KeyFile:
+    """Keep the key of the server on this HTTP port; those that killed ones left are removed.
+
+    Raises OSError if no folder is safe or writable.
+    """
+    folder = _own_folder()
+    path = folder / f"{port}.key"
+    with locked(folder):
+        _remove_abandoned(folder)
+        replace_file(path, f"{key}\n".encode(), mode=0o600)
+        lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try_lock(lock)
+    return KeyFile(path, key, lock)
 
 
 def find(host: str, port: int) -> str | None:
@@ -38,6 +56,18 @@ def find(host: str, port: int) -> str | None:
     found = [(_age(path), key) for path in _places(port) if (key := _read(path))]
     # The key is for no other machine: it would be told to whoever listens there.
     return max(found)[1] if found and _is_local(host) else None
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Of the keys in the locked ``folder``, those whose servers were killed: nobody holds them."""
+    for path in [*folder.glob("*.key"), *folder.glob(".tmp-*")]:
+        with contextlib.suppress(OSError):
+            lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if try_lock(lock):
+                    path.unlink()
+            finally:
+                os.close(lock)
 
 
 def _own_folder() -> Path:
@@ -93,7 +123,7 @@ def _age(path: Path) -> int:
 def _is_local(host: str) -> bool:
     """Whether the name or address is this machine's own: only then a socket can be bound to it."""
     try:
-        found = socket.getaddrinfo(host.strip("[]"), 0, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
         for family, _, _, _, address in found:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.bind(address)

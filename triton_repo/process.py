@@ -46,13 +46,27 @@ class CannotHide(Exception):
 
 
 def start(
-    command: Sequence[str], log: BinaryIO, environment: Mapping[str, str], inherited: Sequence[int] = ()
+    command: Sequence[str],
+    log: BinaryIO,
+    environment: Mapping[str, str],
+    inherited: Sequence[int] = (),
+    *,
+    tell: int = -1,
 ) -> subprocess.Popen[bytes]:
     """Start ``command``, its output to ``log``, in a session of its own; it ends with the calling thread.
 
-    ``inherited``: descriptors of this program that it has as well.
+    ``inherited``: descriptors of this program that it has as well. ``tell``: one on which it says ``y`` or
+    ``n``, whether it lets itself be stopped at its start; -1 if it is not to be.
     """
-    return _start(command, log, environment, inherited)
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), str(tell), *command],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=[*inherited, *([tell] if tell >= 0 else [])],
+    )
 
 
 def start_hidden(
@@ -71,7 +85,7 @@ def start_hidden(
     reading, tell = os.pipe()
     with open(reading, "rb", buffering=0) as answer:
         try:
-            process = _start(shown, log, {**environment, **kept}, inherited, tell)
+            process = start(shown, log, {**environment, **kept}, inherited, tell=tell)
         finally:
             os.close(tell)
         told = answer.read(1)
@@ -104,24 +118,6 @@ def is_shown(pid: int, arguments: Sequence[str]) -> bool:
     except OSError:
         return False
     return any(os.fsencode(argument) in shown for argument in arguments)
-
-
-def _start(
-    command: Sequence[str],
-    log: BinaryIO,
-    environment: Mapping[str, str],
-    inherited: Sequence[int],
-    tell: int = -1,
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), str(tell), *command],
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        pass_fds=[*inherited, *([tell] if tell >= 0 else [])],
-    )
 
 
 def _point_to_environment(pid: int, positions: Sequence[int], given: int) -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ssr_bundle import disk
 from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
@@ -94,8 +94,10 @@ def version_folders(model: Path) -> dict[int, Path]:
 def read_model(folder: Path) -> Model:
     """Read a model folder and verify every version's files; faults of any kind are told, not raised."""
     try:
-        if not folder.name.isprintable() or folder.name == "*":
-            raise RepositoryError(f"{str(folder)!r}: a server cannot be told to load such a name")
+        if quote(os.fsencode(folder.name), safe="") != folder.name:
+            # A server takes what stands in a URL as it is written.
+            why = "a server cannot be told to load such a name, expected letters, digits, '_', '.', '-'"
+            raise RepositoryError(f"{str(folder)!r}: {why}")
         text = configuration.read_text(folder)
         config = configuration.parse(text, str(folder / CONFIG_FILE))
         if config.name and config.name != folder.name:
@@ -385,12 +387,9 @@ def _new_folder(path: Path) -> Iterator[Path]:
     """As :func:`ssr_bundle.disk.new_folder`, for one who holds the lock of the folder above: what a kill left
     there of such folders, and of config.pbtxt, is removed first."""
     for left in path.parent.iterdir():
-        if not _LEFT.fullmatch(left.name):
-            continue
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+        if _LEFT.fullmatch(left.name):
+            with suppress(OSError):
+                disk.remove(left)
     with disk.temporary_folder(path.parent, f"ssr-serve-{path.name}") as made:
         yield made
         disk.replace_folder(made, path)

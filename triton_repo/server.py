@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import importlib.util
 import os
 import re
 import shutil
@@ -17,13 +19,14 @@ from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
+from ssr_bundle import scratch
 from ssr_bundle.errors import SsrError
 from triton_repo import access, drain, keyfile, limits, process
 from triton_repo import ports as port_chooser
-from triton_repo.control import IDENTITY, Control, ControlError, Unreachable
-from triton_repo.loaded import Loaded
-from triton_repo.state import make_state, release
-from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe
+from triton_repo.bounded_log import BoundedLog, tail
+from triton_repo.control import IDENTITY, Control, ControlError
+from triton_repo.follower import Follower, ReadyModel
+from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe, words
 from triton_repo.view import Failure, View
 
 _MANAGED = (
@@ -34,24 +37,13 @@ _MANAGED = (
 )
 """Options of tritonserver that are set here; it takes the beginning of a name for the whole."""
 _BIND_FAILED = re.compile(r"Address already in use|failed to start|Socket '.*' already in use", re.IGNORECASE)
-_POLL_SECONDS = _LOG_SECONDS = 0.5
 _ASK_SECONDS, _END_SECONDS = 5.0, 3.0
-_COMPARE_SECONDS = 5.0
-"""How often the server is asked what it has loaded; how long until what failed is tried again."""
 _JOIN_SECONDS = 5.0
 """How long the end waits for the watcher, which may hang in a filesystem that does not answer."""
 
 
 class ServerError(SsrError):
     """The server did not start, serves nothing, or ended by itself."""
-
-
-@dataclass(frozen=True)
-class ReadyModel:
-    """A model that answers, and its ready versions, newest first."""
-
-    model: str
-    versions: tuple[int, ...]
 
 
 @dataclass(eq=False)
@@ -94,24 +86,16 @@ class Server:
             name = argument.partition("=")[0]
             if name.startswith("--") and any(f"--{managed}".startswith(name) for managed in _MANAGED):
                 raise ServerError(f"{argument}: ssr-serve sets this option itself")
-        self.served: list[ReadyModel] = []
-        self.failures: list[Failure] = []
         self.returncode: int | None = None
         self._ended = threading.Event()
         self._stopping = threading.Event()
-        self._refreshing = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._state: Path | None = None
-        self._key_file: Path | None = None
+        self._key_file: keyfile.KeyFile | None = None
         self._in_use: int | None = None
-        self._loaded = Loaded()
-        self._troubles: list[Failure] = []
-        self._strayed: dict[str, str] = {}
-        self._changed: set[str] = set()
-        self._gone: set[str] = set()
+        self._log_held: int | None = None
+        self._follower: Follower | None = None
         self._watcher: threading.Thread | None = None
-
-    # -- life ------------------------------------------------------------------------------------
 
     def __enter__(self) -> Server:
         return self.start()
@@ -136,13 +120,17 @@ class Server:
             self._watcher = None
         if self._process is not None and not self._ended.is_set():
             self._end(self._process)
-        if self._key_file is not None and self._access.key is not None:
-            keyfile.remove(self._key_file, self._access.key)
+        if self._log_held is not None:
+            os.close(self._log_held)
+            self._log_held = None
+        if self._key_file is not None:
+            self._key_file.remove()
+            self._key_file = None
         if self._state is not None:
             for folder in ("models", "backends") if keep_log else ("",):
                 shutil.rmtree(self._state / folder, ignore_errors=True)
             if self._in_use is not None:
-                release(self._state, self._in_use)
+                scratch.release(self._state, self._in_use)
                 self._in_use = None
             with contextlib.suppress(OSError):  # it is gone, or the log stays in it
                 self._state.rmdir()
@@ -181,11 +169,28 @@ class Server:
             raise ServerError("the server was not started")
         return self._process.pid
 
+    @property
+    def served(self) -> list[ReadyModel]:
+        """What answered when the server was last looked at."""
+        return self._follower.served if self._follower else []
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What does not serve, and why."""
+        return self._follower.failures if self._follower else []
+
+    def refresh(self) -> None:
+        """Bring the running server in step with the repository now (the watcher does it by itself)."""
+        if self._follower is None:
+            raise ServerError("the server was not started")
+        self._follower.refresh()
+
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of the server's log (empty when it goes to standard error)."""
         if not isinstance(self.log, Path) or not self.log.is_file():
             return ""
-        return "\n".join(limits.tail(self.log).decode(errors="replace").splitlines()[-lines:])
+        text = words(tail(self.log).decode(errors="replace"))
+        return "\n".join(text.splitlines()[-lines:])
 
     def _tell(self, text: str) -> None:
         """A listener that fails (standard output is closed, or its disk full) does not stop the watcher."""
@@ -193,142 +198,30 @@ class Server:
             with contextlib.suppress(OSError, ValueError):
                 self.on_event(text)
 
-    # -- models ----------------------------------------------------------------------------------
-
-    def refresh(self) -> None:
-        """Bring the running server in step with the repository now (the watcher does it by itself)."""
-        with self._refreshing:
-            changed, gone = self._view.update()
-            # What an error keeps from the server now is for the next time.
-            self._changed = {*self._changed, *changed} - set(gone)
-            self._gone = {*self._gone, *gone} - set(changed)
-            self._put_right(sorted(self._changed), sorted(self._gone))
-            self._changed, self._gone = set(), set()
-
-    def _compare(self) -> None:
-        """Bring the server back to what it was told to load, if somebody else told it otherwise."""
-        with self._refreshing:
-            now = Loaded.look(self.control)
-            if strayed := self._loaded.strayed(now, self._view.models):
-                self._put_right([], [])
-            else:
-                self._loaded = now.settled(self._loaded, self._view.models)
-            self._strayed = strayed
-
-    def _put_right(self, changed: Sequence[str], gone: Sequence[str]) -> None:
-        """Load what ``changed`` and what strayed, unload what is ``gone`` and what nobody asked for."""
-        before = set(self.failures)
-        known = self._view.models
-        strayed = self._loaded.strayed(Loaded.look(self.control), {**known, **dict.fromkeys(gone, ())})
-        troubles = [f for f in self._troubles if f.model not in {*changed, *gone, *strayed}]
-        for model in dict.fromkeys([*changed, *strayed]):
-            if model in known:
-                troubles += self._load(model, anew=model in strayed)
-            else:
-                self._unload(model)
-        for model in gone:
-            self._unload(model)
-            self._tell(f"{model}: removed from the repository, unloaded")
-        self._settle(troubles, [model for model in strayed if model in known])
-        failed = {failure.model for failure in troubles}
-        for model, what in strayed.items():
-            if self._strayed.get(model) != what:
-                done = "not put right" if model in failed else "put right"
-                self._tell(f"{model}: {what}, {done if model in known else 'unloaded'}")
-        for failure in self.failures:
-            if failure not in before:
-                self._tell(f"not served: {failure}")
-        for served in self.served:
-            if served.model in changed:
-                numbers = ", ".join(map(str, served.versions))
-                self._tell(f"{served.model}: serves version {numbers}")
-
-    def _load(self, model: str, *, anew: bool = False) -> list[Failure]:
-        """Load a model; versions that the server refuses are taken out, so that the others serve.
-
-        ``anew``: all of it, though its files are the same as at the last time.
-        """
-        if anew and not self._view.touch(model):
-            self._unload(model)
-        while True:
-            try:
-                self.control.load(model)
-                return []
-            except Unreachable:
-                raise
-            except ControlError as error:
-                states = {s.version: s for s in self.control.index() if s.model == model}
-                wanted = self._view.models[model]
-                bad = [v for v in wanted if v in states and states[v].failed]
-                message = str(error).removeprefix(f"{self.control.url}: ")
-                if not bad:
-                    return [Failure(model, None, message)]
-                refused = [v for v in bad if self._view.refuse(model, v, states[v].reason or message)]
-                if not refused:
-                    return [Failure(model, bad[0], states[bad[0]].reason or message)]
-
-    def _unload(self, model: str) -> None:
-        """Unload a model, and wait until it is gone, if that takes no longer than a few seconds."""
-        deadline = time.monotonic() + _COMPARE_SECONDS
-        with contextlib.suppress(ControlError):
-            self.control.unload(model)
-            while model in Loaded.look(self.control).models and time.monotonic() < deadline:
-                self._ended.wait(0.05)
-
-    def _settle(self, troubles: Sequence[Failure], repaired: Collection[str] = ()) -> None:
-        """Take stock: what is ready, what is not."""
-        now = Loaded.look(self.control)
-        self.served = [ReadyModel(model, versions) for model, versions in now.versions.items()]
-        self._loaded = now.settled(self._loaded, repaired)
-        self._troubles = list(troubles)
-        self.failures = [*dict.fromkeys([*self._view.failures, *troubles])]
-
-    def _follow(self) -> None:
-        """Poll the repository; a change is taken up once two looks in a row agree, so that half-copied
-        versions are left alone. Whatever goes wrong is told once, and tried again."""
-        applied = last = self._signature
-        told = ""
-        due = again = time.monotonic()
-        while not self._stopping.wait(_POLL_SECONDS) and not self._ended.is_set():
-            try:
-                now, time_now = self._view.signature(), time.monotonic()
-                if now != last:
-                    last, again = now, time_now
-                elif (now != applied or self._view.unsettled) and time_now >= again:
-                    again = due = time_now + _COMPARE_SECONDS
-                    self.refresh()
-                    applied, told = now, ""
-                elif time_now >= due:
-                    due = time_now + _COMPARE_SECONDS
-                    self._compare()
-                    told = ""
-            except Exception as error:
-                text = f"cannot follow the repository: {str(error) or type(error).__name__}"
-                if not self._stopping.is_set() and not self._ended.is_set() and told != text:
-                    told = text
-                    with contextlib.suppress(Exception):
-                        self._tell(text)
-
     # -- process ---------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._stopping.clear()
+        self._stopping = threading.Event()
+        self._follower = None
         if told := limits.check_files():
             self._tell(told)
         self._binary = self.tritonserver or find()
-        self._state, self._in_use = make_state()
+        self._state, self._in_use = scratch.make("serve")
         self._view = View(self.repository, self._state / "models", self._binary.backends())
-        self._signature = self._view.signature()
+        signature = self._view.signature()
         self._view.update()
-        self.failures = list(self._view.failures)
-        self._check(self._view.models)
+        self._check(self._view.models, self._view.failures)
         backends = self._link_backends(self._state / "backends")
         if self.log != "-":
             self.log = Path(self.log or self._state / "tritonserver.log")
             try:
                 self.log.parent.mkdir(parents=True, exist_ok=True)
-                self.log.open("ab").close()
+                # Without waiting for one who reads a pipe; held, for that one would see its end otherwise.
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+                self._log_held = os.open(self.log, flags, 0o666)
             except OSError as error:
+                if error.errno == errno.ENXIO:
+                    raise ServerError(f"log {self.log}: is a pipe that nobody reads") from None
                 raise ServerError(f"log {self.log}: cannot be written to ({error.strerror})") from None
         self._access = access.restrict(
             self.arguments, shared_memory=self.shared_memory, open_to_all=self.open
@@ -350,15 +243,16 @@ class Server:
                 )
         self._keep_key(chosen.http)
         self._warn_of_holes()
-        troubles: list[Failure] = []
-        ready = {(s.model, s.version) for s in self.control.index() if s.ready}
-        for model, versions in self._view.models.items():
-            if not all((model, v) in ready for v in versions):
-                troubles += self._load(model)
-        self._settle(troubles)
-        self._check(self.served)
+        self._follower = Follower(self._view, self.control, self._ended, self._tell)
+        self._follower.begin()
+        self._check(self.served, self.failures)
         if self.watch:
-            self._watcher = threading.Thread(target=self._follow, name="ssr-serve-watch", daemon=True)
+            self._watcher = threading.Thread(
+                target=self._follower.follow,
+                args=(signature, self._stopping),
+                name="ssr-serve-watch",
+                daemon=True,
+            )
             self._watcher.start()
 
     def _launch(self, chosen: port_chooser.Ports, backends: Path) -> bool:
@@ -385,8 +279,8 @@ class Server:
         for kind in ("cache", "repoagent"):
             if (folder := self._binary.root / f"{kind}s").is_dir():
                 command.append(f"--{kind}-directory={folder}")
-        self._ended.clear()
-        self.returncode = None
+        self._ended = threading.Event()  # those who waited for the end of another process go on
+        self._process = self.returncode = None
         started: Future[None] = Future()
         # A thread of its own owns the process: it outlives whoever called start(), as the guard demands.
         threading.Thread(
@@ -413,6 +307,8 @@ class Server:
         return False
 
     def _own(self, command: list[str], started: Future[None]) -> None:
+        """Start the server's process and wait for its end."""
+        ended, stopping = self._ended, self._stopping
         try:
             with open(self.log if isinstance(self.log, Path) else os.dup(sys.stderr.fileno()), "ab") as log:
                 environment = self._binary.environment()
@@ -426,18 +322,13 @@ class Server:
             started.set_exception(error)
             return
         started.set_result(None)
+        if stopping.is_set():  # by who did not wait for it
+            self._process.kill()
         if isinstance(self.log, Path):
-            threading.Thread(
-                target=self._bound_log, args=(self.log,), name="ssr-serve-log", daemon=True
-            ).start()
+            log_watch = BoundedLog(self.log, self._tell).watch
+            threading.Thread(target=log_watch, args=(ended,), name="ssr-serve-log", daemon=True).start()
         self.returncode = self._process.wait()
-        self._ended.set()
-
-    def _bound_log(self, path: Path) -> None:
-        log = limits.BoundedLog(path, self._tell)
-        while not self._ended.wait(_LOG_SECONDS):
-            with contextlib.suppress(OSError):  # removed, or its disk is full
-                log.check()
+        ended.set()
 
     def _warn_of_holes(self) -> None:
         version = str(self.control.metadata()["version"])
@@ -470,9 +361,9 @@ class Server:
             raise ServerError("libtriton_ssr.so is not built (`ssr-serve doctor` says what is missing)")
         return folder
 
-    def _check(self, served: Collection[object]) -> None:
+    def _check(self, served: Collection[object], failures: Collection[Failure]) -> None:
         """Raise :class:`ServerError` where nothing is ``served`` or, if strict, anything failed."""
-        reasons = "".join(f"\n  {failure}" for failure in self.failures)
+        reasons = "".join(f"\n  {failure}" for failure in failures)
         if not served:
             raise ServerError(f"{self.repository}: nothing to serve{reasons or ': there is no model in it'}")
         if self.strict and reasons:
@@ -481,9 +372,8 @@ class Server:
 
 def backend_library() -> Path | None:
     """``libtriton_ssr.so`` beside the native module: in an editable install not here."""
-    try:
-        from ssr_ops import _native
-    except ImportError:
+    native = importlib.util.find_spec("ssr_ops._native")  # not imported: that takes memory
+    if native is None or native.origin is None:
         return None
-    path = Path(str(_native.__file__)).parent / "backends" / "ssr" / "libtriton_ssr.so"
+    path = Path(native.origin).parent / "backends" / "ssr" / "libtriton_ssr.so"
     return path if path.is_file() else None

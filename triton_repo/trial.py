@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
@@ -18,6 +17,7 @@ from ssr_client.client import AgeClient
 from ssr_bundle.disk import new_folder
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_bundle.machine import CpuMeter
+from ssr_bundle.scratch import scratch
 from triton_repo import config as configuration
 from triton_repo.config import CONFIG_FILE, check_range
 from triton_repo.server import Server
@@ -97,7 +97,7 @@ class Bench(contextlib.ExitStack):
     def __init__(self, config: Any, bundle: Path, workload: Workload) -> None:
         super().__init__()
         self._config, self._bundle, self._workload = config, bundle.absolute(), workload
-        self._repository = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="ssr-tune-")))
+        self._repository = self.enter_context(scratch("tune"))
         self._clients: dict[ServingSettings, Any] = {}
         self._names: dict[ServingSettings, str] = {}
         self._server: Server | None = None

@@ -37,6 +37,15 @@ def is_unsafe(version: str) -> bool:
     return found is not None and (int(found[1]), int(found[2])) < _SAFE
 
 
+def words(log: str) -> str:
+    """``log`` without what buries a server's last words: the frames of a crash, and the 400 lines on its
+    options that it prints when it does not take one of them."""
+    lines = [line for line in log.splitlines() if not re.match(r"\s*\d+# ", line)]
+    if any(line.startswith("Usage: ") for line in lines):
+        lines = [line for line in lines if not re.match(r"Usage: |\s|$|\S.*:$", line)]
+    return "\n".join(lines)
+
+
 class TritonServerError(SsrError):
     """No usable tritonserver; the message says how to get one."""
 
@@ -74,28 +83,33 @@ class TritonServer:
     def knows(self, option: str) -> bool:
         """Whether ``--help`` names the option."""
         try:
-            done = subprocess.run(
-                [self.binary, "--help"], env=self.environment(), capture_output=True, timeout=60
-            )
-        except (OSError, subprocess.TimeoutExpired):
+            return re.search(rf"--{option}\b", self._help()) is not None
+        except TritonServerError:
             return False
-        return re.search(rf"--{option}\b".encode(), done.stdout + done.stderr) is not None
 
     def works(self) -> None:
         """Raise :class:`TritonServerError`, with the loader's words, unless the binary starts at all."""
+        told = self._help()
+        if "--model-repository" not in told:
+            words = told.strip().splitlines() or ["no output"]
+            raise TritonServerError(f"{self.binary}: not a working tritonserver: {words[-1]}")
+
+    def _help(self) -> str:
+        """What ``--help`` prints, on standard error last."""
         try:
             done = subprocess.run(
-                [self.binary, "--help"], env=self.environment(), capture_output=True, text=True, timeout=60
+                [self.binary, "--help"],
+                env=self.environment(),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=60,
             )
         except OSError as error:
             raise TritonServerError(f"{self.binary}: cannot be run ({error.strerror})") from None
         except subprocess.TimeoutExpired:
             raise TritonServerError(f"{self.binary}: no answer to --help within 60 s") from None
-        if "--model-repository" not in done.stdout + done.stderr:
-            words = (done.stderr or done.stdout).strip().splitlines()
-            raise TritonServerError(
-                f"{self.binary}: not a working tritonserver: {(words or ['no output'])[-1]}"
-            )
+        return f"{done.stdout}\n{done.stderr}"
 
 
 def find(*, fetch: bool = True) -> TritonServer:

@@ -16,12 +16,11 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssr_bundle.disk import replace_file
+from ssr_bundle.disk import remove, replace_file
 from triton_repo import repository as repo
 from triton_repo.config import CONFIG_FILE, kept_versions
 from triton_repo.flavors import SSR, flavor_of
@@ -106,21 +105,23 @@ class View:
             del self._failures[name]
         gone = sorted(set(self._models) - set(folders))
         for name in gone:
-            _remove(self.folder / name)
+            remove(self.folder / name)
             del self._models[name]
         return changed, gone
 
     def refuse(self, model: str, version: int, reason: str) -> bool:
         """Take out a version that the server could not load, until its files change.
 
-        Returns False, and changes nothing, if no other version would be left.
+        Returns False if it stays: no other good version would be left, the model changed meanwhile, or it is
+        not of ``ssr-serve``, which is served as it is.
         """
-        links = self._models[model].links or {}
-        if str(version) not in links or len(links) == 1:
+        linked = self._models[model]
+        links = linked.links or {}
+        if linked.config is None or str(version) not in links or len(links) == 1:
             return False
         self._refused[model, version] = (links[str(version)], reason)
         self._update_model(self.repository / model)
-        return True
+        return str(version) not in (self._models[model].links or {})
 
     def touch(self, model: str) -> bool:
         """Make the server load all of a model anew when it is next told to. False if that cannot be done
@@ -177,7 +178,7 @@ class View:
         target = self.folder / folder.name
         if wanted.links is None:
             if not target.is_symlink():
-                _remove(target)
+                remove(target)
                 target.symlink_to(folder)
             return
         if target.is_symlink():
@@ -187,11 +188,11 @@ class View:
         names = {*wanted.links, *([CONFIG_FILE] if wanted.config is not None else [])}
         for entry in list(target.iterdir()):
             if entry.name not in names:
-                _remove(entry)
+                remove(entry)
         for name in wanted.links:
             link = target / name
             if not link.is_symlink():
-                _remove(link)
+                remove(link)
                 link.symlink_to(folder / name)
         if wanted.config is not None:
             content = wanted.config.encode()
@@ -224,14 +225,6 @@ def _ends_the_server(name: str) -> bool:
     if number is None or (name.startswith("0") and len(name) > 1):
         return False
     return not -repo.LARGEST_VERSION - 1 <= int(number[1]) <= repo.LARGEST_VERSION
-
-
-def _remove(path: Path) -> None:
-    """Remove what is there: a link, a file or a folder, or nothing."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _signature(folder: Path, level: int = 0) -> Signature:

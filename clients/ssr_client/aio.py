@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_client import exchange
 from ssr_client.exchange import Arrays
 from ssr_client.faces import Face
 from ssr_client.session import Session, T
@@ -76,6 +77,8 @@ class AsyncAgeClient(Session):
             call.cancel()
         try:
             return call.result()
+        except AttributeError:  # tritonclient looks into a message that grpc.aio gives as None
+            raise exchange.unreadable(self.url) from None
         except BaseException:
             if self._client is not client:
                 raise self._closed() from None

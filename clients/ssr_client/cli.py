@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,8 +107,7 @@ def image(
     targets = _targets(photos, out)
     results: list[dict[str, Any]] = []
     failure: SsrError | None = None
-    with warnings.catch_warnings(record=True) as caught, opened as client:
-        warnings.simplefilter("always")
+    with _warnings_in_lines(), opened as client:
         for photo, target in zip(photos, targets, strict=True):
             result: dict[str, Any] = {"photo": str(photo), "faces": [], "error": None}
             results.append(result)
@@ -124,7 +125,6 @@ def image(
                 result["error"] = _reason(photo, error)
             except SsrError as error:
                 failure, result["error"] = error, str(error)
-            _print_warnings(caught)
             if faces is not None:
                 result["faces"] = [_face_json(face) for face in faces]
                 if not as_json:
@@ -196,9 +196,7 @@ def bench(
     except BadInput as error:
         raise UsageError(str(error)) from None
     opened = server.client(shared_memory=shared_memory)
-    with warnings.catch_warnings(record=True) as caught, opened as client:
-        warnings.simplefilter("always")
-        _print_warnings(caught)
+    with _warnings_in_lines(), opened as client:
         result = measure(client, concurrency, batch, duration, warm_up, rate=rate, seed=seed)
         shares = client.shares_memory
     if as_json:
@@ -218,10 +216,13 @@ def bench(
         print(f"client sent     {result.late_p99_ms:.2f} ms late at p99, which the latencies contain")
 
 
-def _print_warnings(caught: list[warnings.WarningMessage]) -> None:
-    for warning in caught:
-        say(f"ssr-client: {warning.message}", to_stderr=True)
-    caught.clear()
+@contextmanager
+def _warnings_in_lines() -> Iterator[None]:
+    """Print warnings as they come, in one line each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_, **__: say(f"ssr-client: {message}", to_stderr=True)
+        yield
 
 
 def _targets(photos: list[Path], out: Path | None) -> list[Path | None]:

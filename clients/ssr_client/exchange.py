@@ -5,7 +5,6 @@ Also when a request that failed is worth another try.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import threading
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle import strict_json
 from ssr_bundle.contract import ContractError, Interface
 from ssr_bundle.shown import cut, printable
 from ssr_client.crops import Picture, in_colour
@@ -170,8 +170,8 @@ class ServedModel:
                     "serve it with `ssr-serve build`"
                 )
         try:
-            interface = Interface.from_json(json.loads(parameters["interface"].string_value))
-        except (ContractError, ValueError, RecursionError) as error:
+            interface = Interface.from_json(strict_json.loads(parameters["interface"].string_value))
+        except (ContractError, strict_json.JsonError) as error:
             raise ClientError(f"{model}: the served interface cannot be followed: {short(error)}") from None
         stated = parameters["interface_sha256"].string_value
         if stated != interface.sha256:
@@ -267,7 +267,7 @@ def grpc_failure() -> type[Exception]:
     return failure
 
 
-def _told(error: Exception) -> tuple[str, str]:
+def told(error: Exception) -> tuple[str, str]:
     """gRPC's status, such as ``NOT_FOUND`` (empty without one), and the message on one line."""
     status = str(getattr(error, "status", lambda: None)() or "").removeprefix("StatusCode.")
     return status, short(getattr(error, "message", lambda: error)() or error)
@@ -278,20 +278,15 @@ def short(text: object) -> str:
     return cut(printable(" ".join(str(text).split())), LONGEST_TOLD)
 
 
-def told(error: Exception) -> str:
-    """What tritonclient's exception says, on one line."""
-    return _told(error)[1]
-
-
 def refused(error: Exception) -> bool:
     """Whether tritonclient's exception says that this client may not ask that."""
-    status, message = _told(error)
+    status, message = told(error)
     return "protocol is restricted" in message or status in ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 def translate(error: Exception, url: str, deadline: Deadline) -> Exception:
     """tritonclient's exception as one of the client's own."""
-    status, message = _told(error)
+    status, message = told(error)
     if "shared memory region" in message and ("open" in message or "register" in message):
         return ClientError(
             f"{url}: the server does not reach this machine's shared memory (it runs elsewhere, in a "
@@ -351,7 +346,7 @@ def forgot_region(error: Exception) -> bool:
 
 def refuses_memory(error: Exception) -> bool:
     """Whether the server shares no memory with its clients: not with any, or not with this one."""
-    return refused(error) or "shared memory is disabled" in _told(error)[1].lower()
+    return refused(error) or "shared memory is disabled" in told(error)[1].lower()
 
 
 def knows_region(error: Exception) -> bool:
@@ -448,6 +443,11 @@ def not_served(index: Any, model: str, version: str, url: str) -> ModelNotFound 
     if failed and len(failed) == len(here):
         return ModelNotFound(f"{url}: model {model!r} failed to load: {short(failed[0])}")
     return None
+
+
+def unreadable(url: str) -> ClientError:
+    """What to raise where a server's answer is no message of its kind."""
+    return ClientError(f"{url}: its answer cannot be read; is it a Triton server?")
 
 
 def not_ready(trouble: Exception, wait: float) -> Exception:

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
 UNREGISTER_SECONDS = 2.0
 
 
@@ -188,6 +187,8 @@ class Session(ABC):
             try:
                 asked = (self.model, self.version)
                 response = await self._call("get_model_config", *asked, **self._until(deadline))
+                if response is None:
+                    raise exchange.unreadable(self.url)
                 return ServedModel.from_config(response.config, self.model)
             except exchange.grpc_failure() as error:
                 pause = attempts.pause(error)
@@ -324,8 +325,8 @@ class Session(ABC):
         if memory is None:
             return
         warnings.warn(
-            f"{self.url}: the server shares no memory with this client ({exchange.told(error)}): crops are "
-            "sent instead; `ssr-serve run --shared-memory` shares it",
+            f"{self.url}: the server shares no memory with this client ({exchange.told(error)[1]}): crops "
+            "are sent instead; `ssr-serve run --shared-memory` shares it",
             SharedMemoryWarning,
             stacklevel=2,
         )

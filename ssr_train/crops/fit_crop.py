@@ -13,9 +13,10 @@ import numpy as np
 from rich.console import Console
 
 from ssr_bundle.bundle import Bundle, check_vacant, copy_bundle, read_bundle
-from ssr_bundle.contract import BOXES, Contract, Crop
+from ssr_bundle.contract import Contract, Crop
 from ssr_bundle.disk import check_folder
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_bundle.face_crop import BOXES
 from ssr_ops.export.names import PRECISIONS, onnx_name
 from ssr_ops.golden import write_bundle
 from ssr_ops.replay import ReplayError, replay_all

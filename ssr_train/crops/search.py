@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
-from ssr_bundle.contract import BORDERS, Crop
+from ssr_bundle.face_crop import BORDERS, Crop
 
 Errors = tuple[float, ...]
 """Mean error of each set in years; infinite where a face would be cut from outside its picture."""

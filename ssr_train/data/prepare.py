@@ -20,6 +20,7 @@ from ssr_bundle.bundle import hash_file
 from ssr_bundle.contract import Crop
 from ssr_bundle.disk import check_folder, held, replace_file, room_for
 from ssr_bundle.errors import Interrupted, SsrError, stopped_by
+from ssr_bundle.shown import note
 from ssr_train.data import distributions, prepared
 from ssr_train.data.cutting import Cut, Cutter
 from ssr_train.data.doctor import Diagnosis, examine
@@ -85,7 +86,7 @@ def prepare(
         warnings.simplefilter("always")
         cut = _settled(cut, records)
     for warning in said:
-        console.print(f"note: {warning.message}", markup=False)
+        note(console, f"note: {warning.message}")
     with held(out):
         _check_out(out, resume, force)
         work = _Work(out, scan, records, cut)

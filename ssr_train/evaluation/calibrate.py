@@ -3,7 +3,6 @@ contract."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +25,8 @@ from ssr_bundle.contract import PRECISIONS, Contract
 from ssr_bundle.disk import check_folder, write_file
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import plain, table
+from ssr_bundle.scratch import scratch
+from ssr_bundle.shown import note
 from ssr_ops import reference
 from ssr_ops.export.names import command, onnx_name, outdated
 from ssr_ops.replay import ReplayError, replay_all
@@ -109,10 +110,11 @@ def calibrate_bundle(
     calibrated = replace(contract, interval=found, provenance={**contract.provenance, RECORD: record})
     written = _write(bundle, calibrated, out, force, console)
     for line in chosen.lines:
-        console.print(line, markup=False)
-    console.print(
+        note(console, line)
+    note(
+        console,
         f"{sum(counts):,} faces calibrate, {measured['fp32'].overall.count:,} are held out (halved by "
-        f"{halves.by}); coverage {coverage:.0%} wanted, with 95 % binomial bounds:"
+        f"{halves.by}); coverage {coverage:.0%} wanted, with 95 % binomial bounds:",
     )
     rows = [
         (band, f"{width:.3f}", f"{count:,}", str(measured["fp32"].bands[band]))
@@ -120,9 +122,7 @@ def calibrate_bundle(
     ]
     table(rows, header=("answer", "+- years", "calibrated on", "measured coverage, held out"))
     for precision, result in measured.items():
-        console.print(
-            f"{precision}: {result.overall}, mean width {result.mean_width:.2f} years", markup=False
-        )
+        note(console, f"{precision}: {result.overall}, mean width {result.mean_width:.2f} years")
     return written
 
 
@@ -154,8 +154,8 @@ def _write(bundle: Bundle, contract: Contract, out: Path | None, force: bool, co
     assert contract.interval is not None
     stale = outdated(bundle.contract, contract)
     names = [onnx_name(precision) for precision in stale]
-    with tempfile.TemporaryDirectory(prefix="ssr-calibrate-") as folder:
-        draft = copy_bundle(without(bundle, names), contract, Path(folder) / "bundle")
+    with scratch("calibrate") as folder:
+        draft = copy_bundle(without(bundle, names), contract, folder / "bundle")
         golden = bundle.golden()
         golden["output_interval"] = reference.interval(
             contract.interval, golden["output"], contract.interface.output.clip
@@ -172,9 +172,9 @@ def _write(bundle: Bundle, contract: Contract, out: Path | None, force: bool, co
         else:
             written = copy_bundle(draft, draft.contract, out, overwrite=force)
     if stale:
-        console.print(
+        note(
+            console,
             f"note: {', '.join(names)} held the intervals of before and is left out; "
             f"write it again: {command(written.path, stale)}",
-            markup=False,
         )
     return written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from ssr_bundle.contract import IMAGE_SIZE, PRECISIONS, Contract, Interface
 from ssr_bundle.disk import check_folder
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import table
+from ssr_bundle.scratch import scratch
+from ssr_bundle.shown import note
 from ssr_bundle.tolerances import required
 from ssr_ops.drift import Drift, answers
 from ssr_ops.export.names import command, onnx_name, outdated
@@ -67,8 +68,8 @@ def quantize_bundle(path: Path, source: CropSource, out: Path | None = None, for
     crops = given.crops.images
     with bar(console, "quantizing", steps_of_work(contract.architecture, len(crops))) as tick:
         found = find_quantization(bundle.parameters(), contract.architecture, crops, tick)
-    with tempfile.TemporaryDirectory(prefix="ssr-quantize-") as folder:
-        draft = copy_bundle(bundle, replace(contract, quantization=found), Path(folder) / "bundle")
+    with scratch("quantize") as folder:
+        draft = copy_bundle(bundle, replace(contract, quantization=found), folder / "bundle")
         record = _measure(draft, given, held_out, console)
         try:
             replay_all(draft)
@@ -84,10 +85,10 @@ def quantize_bundle(path: Path, source: CropSource, out: Path | None = None, for
     else:
         written = replace_contract(bundle, contract, names)
     if stale:
-        console.print(
+        note(
+            console,
             f"note: {', '.join(names)} held the quantization of before and is left out; "
             f"write it again: {command(written.path, stale)}",
-            markup=False,
         )
     table(drift_rows(written.contract), header=("precision", "crops", "mean", "signed", "99 %", "max", "MAE"))
     if contract.interface.output.unit == "years":
@@ -114,9 +115,9 @@ def _parts(bundle: Bundle, source: CropSource, console: Console) -> tuple[Part, 
     kept, last = given.split(_HELD_OUT_EVERY)
     if min(len(kept.images), len(last.images)) < LEAST:
         enough(given, source.images)
-        console.print("too few photos to hold some out: the drift is measured on the same crops")
+        note(console, "too few photos to hold some out: the drift is measured on the same crops")
         return Part(given), None
-    console.print(f"every {_HELD_OUT_EVERY}th file is held out, for the drift")
+    note(console, f"every {_HELD_OUT_EVERY}th file is held out, for the drift")
     return Part(kept), Part(last)
 
 
@@ -128,11 +129,8 @@ def _gather(bundle: Bundle, folder: Path, source: CropSource, console: Console) 
 
         crops = gather(folder, bundle.contract.interface, source.jitter, source.detector, progress)
     for line in crops.skipped:
-        console.print(f"skipped: {line}", markup=False)
-    console.print(
-        f"{folder}: {crops.faces} faces in {len(crops.files)} pictures, {len(crops.images)} crops",
-        markup=False,
-    )
+        note(console, f"skipped: {line}")
+    note(console, f"{folder}: {crops.faces} faces in {len(crops.files)} pictures, {len(crops.images)} crops")
     return crops
 
 
@@ -212,7 +210,8 @@ def _warn(record: dict[str, Any], contract: Contract, console: Console) -> None:
         drift = record["drift"][precision].get("held_out", {})
         for quantity, allowed in required("native", precision, contract).bounds(many=True).items():
             if abs(drift.get(quantity, 0.0)) > allowed:
-                console.print(
+                note(
+                    console,
                     f"note: {precision} drifts by more than this project allows: {quantity} "
-                    f"{drift[quantity]:.3g}, allowed {allowed:.3g}; more and other photos may help"
+                    f"{drift[quantity]:.3g}, allowed {allowed:.3g}; more and other photos may help",
                 )

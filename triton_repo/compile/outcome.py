@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.disk import check_folder
 from ssr_bundle.report import Facts, Report, Table
+from ssr_bundle.shown import note
 from ssr_ops.export import PRECISIONS
 from triton_repo.compile.builder import Watch
 from triton_repo.compile.compiler import compile_plan
@@ -95,7 +96,7 @@ def compile_all(
             plan = compile_plan(
                 bundle,
                 precision,
-                say=lambda line: console.print(line, markup=False, style="dim"),
+                say=lambda line: note(console, line, "dim"),
                 watch=watch,
                 **options,
             )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 
 from ssr_client import AgeClient
 
 import ssr_ops
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.errors import SsrError
+from ssr_bundle.scratch import scratch
 from triton_repo.compile import gpu
 from triton_repo.config import Options
 from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor
@@ -101,7 +100,7 @@ def bench_rungs(bundle: Bundle, precisions: Sequence[str], stack: contextlib.Exi
     cannot be built is one of the server's failures, as what it cannot load is."""
 
     def start() -> Server:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ssr-verify-")))
+        folder = stack.enter_context(scratch("verify"))
         refused = []
         for precision in precisions:
             try:
@@ -111,7 +110,7 @@ def bench_rungs(bundle: Bundle, precisions: Sequence[str], stack: contextlib.Exi
         if len(refused) == len(precisions):
             raise SsrError(refused[0].reason)
         server = stack.enter_context(Server(folder, watch=False))
-        server.failures += refused
+        server.failures.extend(refused)
         return server
 
     late = LateServer(start)

@@ -9,6 +9,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.markup import escape
 
+from ssr_bundle.shown import note, printable
+
 
 class Progress(Protocol):
     """Told what is under way; ``done`` of ``total`` where that takes long."""
@@ -23,8 +25,8 @@ def shown(console: Console) -> Iterator[Progress]:
 
         def update(text: str, done: int = 0, total: int = 0) -> None:
             if console.is_terminal:
-                status.update(escape(f"{text}: {done} of {total}" if total else text))
+                status.update(escape(printable(f"{text}: {done} of {total}" if total else text)))
             elif done == 0:
-                console.print(text, markup=False, style="dim")
+                note(console, text, "dim")
 
         yield update

@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include "core/shown.h"
 #include "core/strict_json.h"
 
 namespace ssr {

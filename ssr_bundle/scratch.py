@@ -1,26 +1,43 @@
-"""The folder of a running server in the temporary directory, and those that killed ones left there.
+"""Folders of commands in the temporary directory, and those that killed ones left there.
 
-Whoever uses the folder holds the lock of a file in it: this program, and the server that it started, which a
+Whoever uses a folder holds the lock of a file in it: this program, and the server that it started, which a
 kill of this program outlives for a while. A folder without that file is nobody's to remove.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ssr_bundle.disk import try_lock
+from ssr_bundle.disk import remove, try_lock
 
-_PREFIX, _LOCK = "ssr-serve-", "in-use"
+_NAME, _LOCK = re.compile(r"ssr-[a-z]+-[a-z0-9_]{8}"), "in-use"
 
 
-def make_state() -> tuple[Path, int]:
-    """A new folder, and the open file whose lock says that it is in use, to be handed to child processes."""
+@contextmanager
+def scratch(command: str) -> Iterator[Path]:
+    """An empty folder for the time being, in one that is named by the ``command`` (letters)."""
+    folder, lock = make(command)
+    try:
+        files = folder / "files"
+        files.mkdir()
+        yield files
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def make(command: str) -> tuple[Path, int]:
+    """A new folder ``ssr-<command>-*``, and the open file whose lock says that it is in use, to be handed to
+    child processes."""
     remove_abandoned()
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder = Path(tempfile.mkdtemp(prefix=f"ssr-{command}-"))
     fresh = folder / f".{_LOCK}"
     lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try_lock(lock)
@@ -35,9 +52,11 @@ def release(folder: Path, lock: int) -> None:
 
 
 def remove_abandoned() -> None:
-    """Remove the folders of servers of this user that nobody uses any more, since they were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    """Remove the folders of this user's commands that nobody uses any more, since they were killed."""
+    for folder in Path(tempfile.gettempdir()).glob("ssr-*"):
         try:
+            if not _NAME.fullmatch(folder.name):
+                continue
             status = folder.lstat()
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
                 continue
@@ -56,10 +75,6 @@ def remove_abandoned() -> None:
 def _remove(folder: Path) -> None:
     """The lock goes last, so that a kill meanwhile leaves a folder that can be known again."""
     for entry in folder.iterdir():
-        if entry.name == _LOCK:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-    shutil.rmtree(folder)
+        if entry.name != _LOCK:
+            remove(entry)
+    remove(folder)

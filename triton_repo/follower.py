@@ -1,0 +1,178 @@
+"""Keep what a running server has loaded in step with its model repository.
+
+The repository changes by publishes and rollbacks; the server, by what somebody else tells it. Whatever goes
+wrong is told in one line and tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from triton_repo.control import Control, ControlError, Unreachable
+from triton_repo.loaded import Loaded
+from triton_repo.view import Failure, Signature, View
+
+_POLL_SECONDS = 0.5
+_COMPARE_SECONDS = 5.0
+"""How often the server is asked what it has loaded; how long until what failed is tried again."""
+_UNLOAD_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class ReadyModel:
+    """A model that answers, and its ready versions, newest first."""
+
+    model: str
+    versions: tuple[int, ...]
+
+
+class Follower:
+    """Tells the server behind ``control`` to load what ``view`` holds, and ``tell``, in a line, what changed.
+
+    ``served``: what answered at the last look; ``failures``: what did not, and why. ``ended`` is set when the
+    server has ended.
+    """
+
+    def __init__(
+        self, view: View, control: Control, ended: threading.Event, tell: Callable[[str], None]
+    ) -> None:
+        self.served: list[ReadyModel] = []
+        self.failures: list[Failure] = view.failures
+        self._view = view
+        self._control = control
+        self._ended = ended
+        self._tell = tell
+        self._busy = threading.Lock()
+        self._loaded = Loaded()
+        self._troubles: list[Failure] = []
+        self._strayed: dict[str, str] = {}
+        self._changed: set[str] = set()
+        self._gone: set[str] = set()
+
+    def begin(self) -> None:
+        """Load what a server that has just started could not load as it was told to."""
+        ready = {(state.model, state.version) for state in self._control.index() if state.ready}
+        troubles: list[Failure] = []
+        for model, versions in self._view.models.items():
+            if not all((model, version) in ready for version in versions):
+                troubles += self._load(model)
+        self._settle(troubles)
+
+    def follow(self, applied: Signature, stopping: threading.Event) -> None:
+        """Poll the repository, whose state ``applied`` the server has, until ``stopping`` or its end.
+
+        A change is taken up once two looks in a row agree, so that half-copied versions are left alone.
+        """
+        last, told = applied, ""
+        due = again = time.monotonic()
+        while not stopping.wait(_POLL_SECONDS) and not self._ended.is_set():
+            try:
+                found, now = self._view.signature(), time.monotonic()
+                if found != last:
+                    last, again = found, now
+                elif (found != applied or self._view.unsettled) and now >= again:
+                    again = due = now + _COMPARE_SECONDS
+                    self.refresh()
+                    applied, told = found, ""
+                elif now >= due:
+                    due = now + _COMPARE_SECONDS
+                    self.compare()
+                    told = ""
+            except Exception as error:
+                text = f"cannot follow the repository: {str(error) or type(error).__name__}"
+                if not stopping.is_set() and not self._ended.is_set() and told != text:
+                    told = text
+                    with contextlib.suppress(Exception):
+                        self._tell(text)
+
+    def refresh(self) -> None:
+        """Bring the server in step with the repository now."""
+        with self._busy:
+            changed, gone = self._view.update()
+            # What an error keeps from the server now is for the next time.
+            self._changed = {*self._changed, *changed} - set(gone)
+            self._gone = {*self._gone, *gone} - set(changed)
+            self._put_right(sorted(self._changed), sorted(self._gone))
+            self._changed, self._gone = set(), set()
+
+    def compare(self) -> None:
+        """Bring the server back to what it was told to load, if somebody else told it otherwise."""
+        with self._busy:
+            now = Loaded.look(self._control)
+            if strayed := self._loaded.strayed(now, self._view.models):
+                self._put_right([], [])
+            else:
+                self._loaded = now.settled(self._loaded, self._view.models)
+            self._strayed = strayed
+
+    def _put_right(self, changed: Sequence[str], gone: Sequence[str]) -> None:
+        """Load what ``changed`` and what strayed, unload what is ``gone`` and what nobody asked for."""
+        before = set(self.failures)
+        known = self._view.models
+        strayed = self._loaded.strayed(Loaded.look(self._control), {**known, **dict.fromkeys(gone, ())})
+        troubles = [f for f in self._troubles if f.model not in {*changed, *gone, *strayed}]
+        for model in dict.fromkeys([*changed, *strayed]):
+            if model in known:
+                troubles += self._load(model, anew=model in strayed)
+            else:
+                self._unload(model)
+        for model in gone:
+            self._unload(model)
+            self._tell(f"{model}: removed from the repository, unloaded")
+        self._settle(troubles, [model for model in strayed if model in known])
+        failed = {failure.model for failure in troubles}
+        for model, what in strayed.items():
+            if self._strayed.get(model) != what:
+                done = "not put right" if model in failed else "put right"
+                self._tell(f"{model}: {what}, {done if model in known else 'unloaded'}")
+        for failure in self.failures:
+            if failure not in before:
+                self._tell(f"not served: {failure}")
+        for served in self.served:
+            if served.model in changed:
+                numbers = ", ".join(map(str, served.versions))
+                self._tell(f"{served.model}: serves version {numbers}")
+
+    def _load(self, model: str, *, anew: bool = False) -> list[Failure]:
+        """Load a model; versions that the server refuses are taken out, so that the others serve.
+
+        ``anew``: all of it, though its files are the same as at the last time.
+        """
+        if anew and not self._view.touch(model):
+            self._unload(model)
+        while True:
+            try:
+                self._control.load(model)
+                return []
+            except Unreachable:
+                raise
+            except ControlError as error:
+                states = {s.version: s for s in self._control.index() if s.model == model}
+                wanted = self._view.models[model]
+                bad = [v for v in wanted if v in states and states[v].failed]
+                message = str(error).removeprefix(f"{self._control.url}: ")
+                if not bad:
+                    return [Failure(model, None, message)]
+                refused = [v for v in bad if self._view.refuse(model, v, states[v].reason or message)]
+                if not refused:
+                    return [Failure(model, bad[0], states[bad[0]].reason or message)]
+
+    def _unload(self, model: str) -> None:
+        """Unload a model, and wait until it is gone, if that takes no longer than a few seconds."""
+        deadline = time.monotonic() + _UNLOAD_SECONDS
+        with contextlib.suppress(ControlError):
+            self._control.unload(model)
+            while model in Loaded.look(self._control).models and time.monotonic() < deadline:
+                self._ended.wait(0.05)
+
+    def _settle(self, troubles: Sequence[Failure], repaired: Collection[str] = ()) -> None:
+        """Take stock: what is ready, what is not."""
+        now = Loaded.look(self._control)
+        self.served = [ReadyModel(model, versions) for model, versions in now.versions.items()]
+        self._loaded = now.settled(self._loaded, repaired)
+        self._troubles = list(troubles)
+        self.failures = [*dict.fromkeys([*self._view.failures, *troubles])]
