@@ -137,7 +137,7 @@ def main() -> None:
         for one in found if given.portraits else []:
             rows = tightened(bundles[one.bundle], (Crop(), one.crop), given.portraits)
             moved += [[one.bundle, *row[1:]] for row in rows]
-    sets_given = " ".join(f"--data {Path(name).name}" for name in given.data)
+    sets_given = " ".join(f"--data {source.name}" for source in sources)
     limited = f" --limit {given.limit}" if given.limit else ""
     text = [
         "# The crop of the released age networks",
