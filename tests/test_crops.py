@@ -14,13 +14,13 @@ from conftest import ROOT, material
 from random_bundles import calibrated_for_precisions, quantized_bundle, random_bundle
 from ssr_client.detectors import YuNet
 from ssr_client.preprocess import crop_faces, read_picture
-from ssr_train.data.alignment import TEMPLATE
 from typer.testing import CliRunner
 
 from ssr_bundle.bundle import Bundle, read_bundle
-from ssr_bundle.contract import Architecture, Crop, Interval, Template
+from ssr_bundle.contract import Architecture, Crop, Interval
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_bundle.face_crop import BORDERS
+from ssr_bundle.fetch import find
 from ssr_ops import Engine
 from ssr_ops.golden import write_bundle
 from ssr_ops.replay import replay_all
@@ -33,7 +33,7 @@ from ssr_train.crops.fit_crop import RECORD, Wanted, fit_crop
 from ssr_train.crops.measured import Half, halves, result
 from ssr_train.crops.search import LIMITS, Errors, Trial, around, search
 from ssr_train.crops.sets import LEAST, read_sets
-from ssr_train.data.cutting import Cut, Cutter, Found
+from ssr_train.data.cutting import ALIGNED, Cut, Cutter, Found
 from ssr_train.data.records import Problem, Record
 from ssr_train.evaluation.calibrate import RECORD as INTERVAL_RECORD
 from ssr_train.evaluation.metrics import correlation
@@ -216,8 +216,7 @@ def test_faces_that_are_not_found_are_counted(photos: Path) -> None:
     assert seen.missed == {"no face": 1}
     assert seen.today is not None
     assert seen.today.shape == (LEAST + 1, 64, 64, 3)
-    aligned = Crop(border="replicate", template=Template(tuple(map(tuple, TEMPLATE * 64)), 64))
-    assert look(source, "haar", aligned, 1, looking.Console(quiet=True)).today is None
+    assert look(source, "haar", ALIGNED, 1, looking.Console(quiet=True)).today is None
     few = source._replace(records=source.records[:LEAST])
     with pytest.raises(SsrError, match=r"39 faces found in 40 pictures, .* at least 40; .* 003.jpg: no face"):
         look(few, "haar", Crop(), 1, looking.Console(quiet=True))
