@@ -32,6 +32,9 @@ from ssr_train.progress import bar
 REACH = 2.2
 """Box widths and heights around a box that are kept of its picture: no crop of the search shows more."""
 
+WOBBLE = 0.02
+"""Box widths and heights by which a detector's box moves from one picture of a face to the next, and more."""
+
 _BLOCK = 16
 """Records of one item of work."""
 
@@ -72,10 +75,11 @@ class Faces:
     def binned(self) -> bool:
         return bool((self.low != self.high).any())
 
-    def cut(self, rows: NDArray[np.int64], crop: Crop) -> Picture:
+    def cut(self, rows: NDArray[np.int64], crop: Crop, view: int = 0) -> Picture:
         """The faces ``rows`` (M,) as ``crop`` cuts them, (M, 64, 64, 3); raises :class:`BadInput` where one
-        then lies outside its picture."""
-        crops = [crop_faces(self.pictures[i], [self.boxes[i]], crop) for i in rows]
+        then lies outside its picture. ``view``: 0 for the boxes as found, another number for boxes moved a
+        little, the same for every crop."""
+        crops = [crop_faces(self.pictures[i], [_moved(self.boxes[i], int(i), view)], crop) for i in rows]
         return np.concatenate(crops)
 
     def signed(self, answers: Years, rows: NDArray[np.int64]) -> Years:
@@ -129,6 +133,15 @@ def look(source: Source, box: str, today: Crop, workers: int, console: Console) 
         _owners(records),
         dict(missed),
     )
+
+
+def _moved(box: Box, number: int, view: int) -> Box:
+    """The box of face ``number`` shifted and scaled by up to :data:`WOBBLE`."""
+    if view == 0:
+        return box
+    x, y, w, h = box
+    right, down, larger = np.random.default_rng((number, view)).uniform(-WOBBLE, WOBBLE, 3).tolist()
+    return (x + (right - larger / 2) * w, y + (down - larger / 2) * h, (1 + larger) * w, (1 + larger) * h)
 
 
 class _Task(NamedTuple):

@@ -27,10 +27,11 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Half:
-    """Some of a set's faces."""
+    """Some of a set's faces. ``views``: how often each is cut, with its box moved a little."""
 
     faces: Faces
     rows: Rows
+    views: int = 1
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,12 @@ class Asked:
             crop, found = trial.crop(box), []
             for half in halves:
                 try:
-                    answers = self.ages(half.faces.cut(half.rows, crop))
+                    views = [self.ages(half.faces.cut(half.rows, crop, view)) for view in range(half.views)]
                 except BadInput:  # a face lies outside its picture then
                     found.append(float("inf"))
                 else:
-                    found.append(float(np.abs(half.faces.signed(answers, half.rows)).mean()))
+                    lost = [np.abs(half.faces.signed(answers, half.rows)) for answers in views]
+                    found.append(float(np.mean(lost)))
             tick()
             return tuple(found)
 
