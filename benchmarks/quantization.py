@@ -176,8 +176,8 @@ def main() -> None:
         "# Drift of int8 and bf16 from fp32, in years",
         "",
         "`python benchmarks/quantization.py PHOTOS...`: answers less the fp32 answers of the same network, "
-        "on crops of photos that quantization never saw. Mean and 99th percentile are of the size, `signed` is "
-        "the mean with its sign. Networks with V = 1 (the gender network) are scaled to V = 101: a "
+        "on crops of photos that quantization never saw. Mean and 99th percentile are of the size, `signed` "
+        "is the mean with its sign. Networks with V = 1 (the gender network) are scaled to V = 101: a "
         "hundredth is one ten-thousandth of probability. All rows are the arithmetic of the native engine.",
         "",
         f"PHOTOS: {', '.join(folder.name for folder in arguments.photos)}. A and B are every other file of "
