@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ssr_bundle import commandline as command
-from ssr_bundle.contract import BLOCKS
+from ssr_bundle.contract import BLOCKS, Crop
 from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import make_split
 from ssr_train.data.synthetic import draw_faces
@@ -119,7 +119,9 @@ def warped(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def faces() -> Dataset:
-    return Dataset(*draw_faces(FACES, 0), description="drawn faces", synthetic=True, licence="Apache-2.0")
+    return Dataset(
+        *draw_faces(FACES, 0), description="drawn faces", synthetic=True, licence="Apache-2.0", crop=Crop()
+    )
 
 
 def plain_network(dropout: float) -> tuple[SSRNet, torch.optim.Optimizer]:

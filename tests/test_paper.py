@@ -18,6 +18,7 @@ from conftest import material
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from ssr_bundle.contract import Crop
 from ssr_bundle.errors import Interrupted, SsrError
 from ssr_ops import Engine
 from ssr_train import zoo
@@ -411,6 +412,7 @@ def prepared(
     (folder / INDEX).write_bytes(index)
     about = {
         "format": FORMAT,
+        "crop": Crop().to_json(),
         "name": name,
         "count": count,
         "size": size,

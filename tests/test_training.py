@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="training needs torch: pip install 'ssr-serve[train]'")
 
 from ssr_bundle.bundle import hash_file, read_bundle  # noqa: E402
+from ssr_bundle.contract import Crop  # noqa: E402
 from ssr_bundle.errors import SsrError  # noqa: E402
 from ssr_train import zoo  # noqa: E402
 from ssr_train.data import prepared  # noqa: E402
@@ -92,6 +93,7 @@ def write_prepared(folder: Path, size: int = 64, name: str = "drawn") -> None:
     (folder / prepared.INDEX).write_bytes(index)
     about = {
         "format": prepared.FORMAT,
+        "crop": Crop().to_json(),
         "name": name,
         "count": 80,
         "size": size,
@@ -555,7 +557,7 @@ def test_the_benchmark_times_only_what_learns_the_same(monkeypatch: pytest.Monke
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
     import training as benchmark
 
-    faces = Dataset(*draw_faces(40, 0), "drawn faces", True, "")
+    faces = Dataset(*draw_faces(40, 0), "drawn faces", True, "", crop=Crop())
     assert len(benchmark.validate(faces, 16)) == 3
     step = benchmark.plain_step
     monkeypatch.setattr(benchmark, "plain_step", lambda n, o, images, ages: step(n, o, images, ages + 5))
