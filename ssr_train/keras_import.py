@@ -26,9 +26,9 @@ _NORM = {
 _CROPS = {
     ASSETS[name].sha256: Crop(margin=margin, border=border)
     for name, margin, border in (
-        ("imdb", (0.5, 0.2, 0.5, 0.3), "constant"),
-        ("wiki", (0.7, 0.2, 0.7, 0.3), "constant"),
-        ("morph2", (0.5, 0.15, 0.5, 0.35), "constant"),
+        ("imdb", (0.55, 0.2, 0.55, 0.3), "constant"),
+        ("wiki", (0.6, 0.15, 0.6, 0.35), "replicate"),
+        ("morph2", (0.5, 0.1, 0.5, 0.3), "constant"),
         ("megaface_asian", (0.35, 0.25, 0.35, 0.15), "replicate"),
     )
 }
