@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RELEASED, ROOT, ReleasedBundles, Serve, material, unwritable
+from conftest import RELEASED, ReleasedBundles, Serve, material, unwritable
 from numpy.typing import NDArray
 from random_bundles import (
     quantized_bundle,
@@ -19,7 +19,7 @@ from random_bundles import (
     random_parameters,
     random_quantization,
 )
-from ssr_client.gather import LEAST, gather
+from ssr_client.gather import gather
 from test_cli_train import refused, ssr_train
 from tolerances import REQUIRED, required, tolerance
 
@@ -38,8 +38,8 @@ from ssr_train.quantize.quantizer import find_quantization
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-ASTRONAUT = ROOT / "ssr_ops/assets/astronaut.jpg"
 STAGES = ("p", "eta", "delta")
+PEOPLE = 64
 Images = NDArray[np.uint8]
 Arrays = dict[str, NDArray[Any]]
 Change = Callable[[NDArray[Any]], NDArray[Any]]
@@ -63,16 +63,18 @@ def built(bundle: Bundle, precision: str = "fp32", stages: bool = False) -> byte
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Interface, str], Images]:
-    """Crops of one of two photos: ``cast`` to calibrate on, ``astronaut`` that calibration never saw."""
-    photos = {"cast": (material("faces/the_flash_cast.png"), 3), "astronaut": (ASTRONAUT, LEAST - 1)}
+    """Faces of :data:`PEOPLE` portraits each: ``some`` to calibrate on, ``others`` that it never saw."""
+    files = sorted(material("real/portraits").glob("*.jpg"))
+    photos = {"some": files[:PEOPLE], "others": files[PEOPLE : 2 * PEOPLE]}
     found: dict[tuple[str, str], Images] = {}
 
     def crops(interface: Interface, name: str) -> Images:
         key = (interface.sha256, name)  # released networks cut each in its own way
         if key not in found:
             folder = tmp_path_factory.mktemp(name)
-            shutil.copy(photos[name][0], folder)
-            found[key] = gather(folder, interface, photos[name][1]).images
+            for photo in photos[name]:
+                shutil.copy(photo, folder)
+            found[key] = gather(folder, interface, 0).images
         return found[key]
 
     return crops
@@ -85,9 +87,9 @@ def calibrated(
     faces: Callable[[Interface, str], Images],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Bundle:
-    """Each released network, quantized on the cast's 24 crops."""
+    """Each released network, quantized on portraits."""
     bundle = read_bundle(released(request.param))
-    crops = faces(bundle.contract.interface, "cast")
+    crops = faces(bundle.contract.interface, "some")
     found = find_quantization(bundle.parameters(), bundle.contract.architecture, crops)
     path = tmp_path_factory.mktemp("calibrated") / request.param
     return copy_bundle(bundle, replace(bundle.contract, quantization=found), path)
@@ -129,12 +131,12 @@ def test_released_networks_on_golden_images(calibrated: Bundle, precision: str) 
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_released_networks_on_a_photo_that_calibration_never_saw(
+def test_released_networks_on_people_whom_calibration_never_saw(
     calibrated: Bundle, precision: str, faces: Callable[[Interface, str], Images]
 ) -> None:
     contract = calibrated.contract
-    crops = faces(contract.interface, "astronaut")
-    assert len(crops) == LEAST
+    crops = faces(contract.interface, "others")
+    assert len(crops) == PEOPLE
     expected = reference.answer(
         contract, reference.network(calibrated.parameters(), contract.architecture, crops)
     )
