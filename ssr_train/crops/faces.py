@@ -168,8 +168,6 @@ def _look_at(cutter: Cutter, record: Record, task: _Task) -> Looked | Problem:
         return found
     picture, face = found
     x, y, w, h = face.box
-    if not (0 <= x + w / 2 < picture.shape[1] and 0 <= y + h / 2 < picture.shape[0]):
-        return Problem(BOX_OUTSIDE, record.path.as_posix(), "the detector finds a face beyond the border")
     today = None
     try:
         if task.today.template is None or face.landmarks is not None:

@@ -140,7 +140,8 @@ def find_crop(
         )
         for source, (first, half), crop in zip(sources, parts, own, strict=True)
     ]
-    regrets = {trial: tried.regret(trial) for row in places for trial in row if trial is not None}
+    lost = tried.regrets()
+    regrets = {trial: lost[trial] for row in places for trial in row if trial is not None}
     notes = _notes(bundle, sources, sets)
     return Found(title, wanted.box, chosen, of_sets, len(tried.errors), places, regrets, notes)
 

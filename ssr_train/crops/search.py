@@ -78,18 +78,17 @@ class Tried:
         """The smallest error of each set."""
         return tuple(map(min, zip(*self.errors.values(), strict=True)))
 
-    def regret(self, trial: Trial) -> float:
-        """The largest of what the sets lose with ``trial`` against their own best, in years."""
-        return max(e - own for e, own in zip(self.errors[trial], self.least(), strict=True))
+    def regrets(self) -> dict[Trial, float]:
+        """The largest of what the sets lose with each trial against their own best, in years."""
+        least = self.least()
+        return {
+            trial: max(e - own for e, own in zip(errors, least, strict=True))
+            for trial, errors in self.errors.items()
+        }
 
     def chosen(self) -> Trial:
         """The one with the smallest regret; of one set its best."""
-        least = self.least()
-
-        def regret(trial: Trial) -> float:
-            return max(e - own for e, own in zip(self.errors[trial], least, strict=True))
-
-        return min(sorted(self.errors), key=regret)
+        return min(sorted(self.errors), key=self.regrets().__getitem__)
 
 
 def coarse() -> list[Trial]:
@@ -110,7 +109,7 @@ def search(measure: Callable[[Trial], Errors]) -> Tried:
 def finalists(tried: Tried) -> list[Trial]:
     """The best crops of each set, and those with the smallest worst regret: few enough to be measured on many
     faces."""
-    ranks: list[Callable[[Trial], float]] = [tried.regret]
+    ranks: list[Callable[[Trial], float]] = [tried.regrets().__getitem__]
     for number in range(len(tried.least())):
         ranks.append(lambda trial, number=number: tried.errors[trial][number])  # type: ignore[misc]
     best = [sorted(sorted(tried.errors), key=rank)[:FINALISTS] for rank in ranks]

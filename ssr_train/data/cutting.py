@@ -92,6 +92,10 @@ class Cut:
         """How faces are cut."""
         return self.crop or (ALIGNED if self.align == "similarity" else PLAIN)
 
+    def resizes(self, record: Record) -> bool:
+        """Whether the record's picture is a published crop that is only resized."""
+        return record.face == "crop" and not self.recut
+
     def to_json(self) -> dict[str, Any]:
         """What decides the bytes of a set, for its journal."""
         crop = {} if self.crop is None else {"crop": self.crop.to_json()}
@@ -130,7 +134,7 @@ class Cutter:
             part = picture if record.box is None else picture[_within(record.box, picture)]
             if look:
                 made = picture[:0]
-            elif self._as_published(record):  # the part of it that the protocol uses, as the contract resizes
+            elif self.cut.resizes(record):  # the part of it that the protocol uses, as the contract resizes
                 size = (self.cut.size, self.cut.size)
                 made = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.uint8)
             else:
@@ -156,9 +160,6 @@ class Cutter:
             return look(picture if box is None else picture[_within(box, picture)], self._finder)
         except _Dropped as reason:
             raise SsrError(f"{self.root / record.path}: {reason.args[1]}") from None
-
-    def _as_published(self, record: Record) -> bool:
-        return record.face == "crop" and not self.cut.recut
 
     def find(self, record: Record) -> Found | Problem:
         """The record's picture and the labelled face in it, whoever cut it last; or why there is none."""

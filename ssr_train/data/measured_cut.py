@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from ssr_client.detectors import to_convention
+from ssr_client.detectors import inside, to_convention
 from ssr_client.faces import Detection, Landmarks
 from ssr_client.photo import Finder
 
@@ -133,12 +133,8 @@ def in_padded(picture: Picture, finder: Finder) -> list[Detection]:
     height, width = picture.shape[:2]
     down, right = height // 4, width // 4
     padded = cv2.copyMakeBorder(picture, down, down, right, right, cv2.BORDER_REPLICATE)
-    found = [moved(face, -right, -down) for face in finder.find(np.asarray(padded, np.uint8))]
-    return [
-        face
-        for face in found
-        if 0 <= face.box[0] + face.box[2] / 2 < width and 0 <= face.box[1] + face.box[3] / 2 < height
-    ]
+    found = finder.find(np.asarray(padded, np.uint8))
+    return inside([moved(face, -right, -down) for face in found], picture)
 
 
 def moved(face: Detection, right: float, down: float) -> Detection:

@@ -279,7 +279,7 @@ def measure_cut(
 
 def _as_published(cut: Cut, record: Record) -> bool:
     """Whether the record's picture is, or comes with, a cut that others made."""
-    return (record.face == "crop" and not cut.recut) or (record.face != "crop" and cut.detector == "none")
+    return cut.resizes(record) or cut.detector == "none"
 
 
 def _look(task: Task) -> list[Seen]:
@@ -345,7 +345,7 @@ def _spread(records: Sequence[Record], limit: int | None) -> Sequence[Record]:
 
 def _settled(cut: Cut, records: Sequence[Record]) -> Cut:
     """``cut`` with the detector that will be used, opened once here, so that what is missing is told now."""
-    photos = [record for record in records if record.face != "crop" or cut.recut]
+    photos = [record for record in records if not cut.resizes(record)]
     if not photos:
         if cut.align != "none" or cut.crop is not None:
             option = "--crop" if cut.crop is not None else f"--align {cut.align}"
@@ -370,11 +370,11 @@ def _settled(cut: Cut, records: Sequence[Record]) -> Cut:
 def _how(cut: Cut, records: Sequence[Record]) -> str:
     """How the pictures were made, for provenance."""
     how = []
-    faces = {"crop" if record.face == "crop" and not cut.recut else "photo" for record in records}
-    if "crop" in faces:
-        parts = any(record.box for record in records if record.face == "crop")
+    resized = [record for record in records if cut.resizes(record)]
+    if resized:
+        parts = any(record.box for record in resized)
         how.append("published crops, the part of them that the protocol uses" if parts else "published crops")
-    if faces - {"crop"}:
+    if len(resized) < len(records):
         found = {"yunet": "YuNet", "haar": "the Haar cascade", "none": "published boxes"}[cut.detector]
         how.append(f"faces by {found}: {cut.wanted.describe()}")
     return " and ".join(how) + ", resized bilinearly"
