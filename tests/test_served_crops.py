@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import threading
 import time
 import urllib.request
 import warnings
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from background import Background
 from bundle_faults import FACE
 from conftest import ROOT, Serve, material
 from numpy.typing import NDArray
@@ -244,7 +244,7 @@ def test_the_command_line_aligns_and_says_what_it_needs(
 # -- a new crop is a new interface -------------------------------------------------------------------
 
 
-class Cameras:
+class Cameras(Background):
     """Photo clients, sync and async, that ask without a pause; what each answer was, and every error.
 
     ``model``: a callable that names the model to ask next; a client of another name is opened beside.
@@ -252,11 +252,9 @@ class Cameras:
 
     def __init__(self, url: str, model: Callable[[], str], threads: int = 2, tasks: int = 2) -> None:
         self._url, self._model, self._tasks = url, model, tasks
-        self._stop = threading.Event()
         self.answers: list[tuple[str, float]] = []
         self.errors: list[str] = []
-        self._threads = [threading.Thread(target=self._work) for _ in range(threads)]
-        self._threads.append(threading.Thread(target=lambda: asyncio.run(self._work_async())))
+        super().__init__([*[self._work] * threads, lambda: asyncio.run(self._work_async())])
 
     def _keep(self, weights: str, faces: list[Face]) -> None:
         (face,) = faces
@@ -291,16 +289,6 @@ class Cameras:
                         self._keep(client.last.weights_sha256, faces)
         except Exception as error:
             self.errors.append(f"{type(error).__name__}: {error}")
-
-    def __enter__(self) -> Cameras:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def sees(self, bundle: Path, count: int = 20) -> None:
         """Wait until so many answers from now on were by these weights."""

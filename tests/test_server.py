@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
+from background import Background
 from bundle_faults import broken_byte, broken_model, changed_weights
 from conftest import until
 from random_bundles import calibrated_for_precisions
@@ -86,15 +87,14 @@ def repo(tmp_path: Path) -> Path:
     return tmp_path / "repo"
 
 
-class Hammer:
+class Hammer(Background):
     """Clients that ask without a pause; every answer and every error is kept."""
 
     def __init__(self, server: Server, threads: int = 2) -> None:
         self.answers: list[tuple[bytes, str, str]] = []
         self.errors: list[BaseException] = []
         self._server = server
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._work) for _ in range(threads)]
+        super().__init__([self._work] * threads)
 
     def _work(self) -> None:
         with client_of(self._server) as client:
@@ -104,16 +104,6 @@ class Hammer:
                     self.answers.append((ages.tobytes(), version, weights))
                 except InferenceServerException as error:
                     self.errors.append(error)
-
-    def __enter__(self) -> Hammer:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def sees(self, version: int) -> None:
         """Wait until a request that starts now is answered by this version."""
