@@ -533,9 +533,12 @@ def running(repo: Path, tritonserver: TritonServer, *options: str) -> Iterator[t
 
 
 def alive(pid: int) -> bool:
+    """The first thread may be a zombie while others still hold the files of the process."""
+    process = Path(f"/proc/{pid}")
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+        ended = process.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        return not ended or len(list(process.joinpath("task").iterdir())) > 1
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
