@@ -1,9 +1,10 @@
-"""Work in threads beside a test."""
+"""Work beside a test: threads of its own, and what became of processes."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 Own = TypeVar("Own", bound="Background")
@@ -25,3 +26,13 @@ class Background:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+
+def alive(pid: int) -> bool:
+    """The first thread may be a zombie while others still hold the files of the process."""
+    process = Path(f"/proc/{pid}")
+    try:
+        ended = process.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return not ended or len(list(process.joinpath("task").iterdir())) > 1
+    except (FileNotFoundError, ProcessLookupError):
+        return False

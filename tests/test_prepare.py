@@ -17,6 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from background import alive
 from conftest import ROOT, material
 from distributions import build
 from ssr_client.detectors import Haar, YuNet, to_convention
@@ -309,18 +310,10 @@ def stop(
     send(process.pid, how)
     process.wait(60)
     assert children or blocks == 0
-    while any(_alive(int(child)) for child in children):
+    while any(alive(int(child)) for child in children):
         assert time.monotonic() < deadline, "working processes outlive the one that started them"
         time.sleep(0.01)
     return process
-
-
-def _alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 def test_killed_and_resumed_gives_the_same_bytes(many: Path, whole: dict[str, bytes], tmp_path: Path) -> None:

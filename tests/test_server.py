@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc as grpcclient
-from background import Background
+from background import Background, alive
 from bundle_faults import broken_byte, broken_model, changed_weights
 from conftest import until
 from random_bundles import calibrated_for_precisions
@@ -530,16 +530,6 @@ def running(repo: Path, tritonserver: TritonServer, *options: str) -> Iterator[t
                 process.kill()
         process.stdout.close()  # type: ignore[union-attr]
         process.stderr.close()  # type: ignore[union-attr]
-
-
-def alive(pid: int) -> bool:
-    """The first thread may be a zombie while others still hold the files of the process."""
-    process = Path(f"/proc/{pid}")
-    try:
-        ended = process.joinpath("stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-        return not ended or len(list(process.joinpath("task").iterdir())) > 1
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.server

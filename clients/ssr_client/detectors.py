@@ -34,11 +34,14 @@ class YuNet:
 
     ``model``: path of the ONNX file, by default ``ssr_bundle.fetch``'s ``yunet``. Pictures larger than
     ``SIDES`` are searched in smaller copies, a coarse one for large faces and a fine one for small.
+    Narrower than ``SMALLEST`` pixels it holds no face that YuNet was trained on (10 pixels), and OpenCV's
+    network, once in a thousand grey strips of two rows, sees one all the same.
     """
 
     box_convention = "yunet"
     name = "yunet"
     SIDES = (640, 1600)
+    SMALLEST = 8
 
     def __init__(self, model: str | Path | None = None, threshold: float = 0.7) -> None:
         if model is None:
@@ -64,6 +67,8 @@ class YuNet:
 
     def _detect(self, picture: Picture, scale: float) -> list[Detection]:
         small, sx, sy = _shrink(picture, scale)
+        if min(small.shape[:2]) < self.SMALLEST:
+            return []
         with self._lock:
             self._net.setInputSize((small.shape[1], small.shape[0]))
             _, rows = self._net.detect(small)
