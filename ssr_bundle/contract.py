@@ -24,10 +24,12 @@ from ssr_bundle.face_crop import Crop as Crop
 from ssr_bundle.face_crop import Template as Template
 from ssr_bundle.fields import ContractError as ContractError
 from ssr_bundle.fields import Fields, is_number, same, whole
+from ssr_bundle.recalibration import Recalibration as Recalibration
 from ssr_bundle.shown import cut, printable_json, shown
 
 CONTRACT_VERSIONS = (1, 2)
-"""What is read. A contract is written in the oldest version that can say it: 1, but for crops that need 2."""
+"""What is read. A contract is written in the oldest version that can say it: 1, but 2 for a
+recalibration and for crops that need it."""
 
 IMAGE_SIZE = 64
 """Height and width of a crop in pixels: the size the network's levels are made for (paper 4.1)."""
@@ -418,10 +420,21 @@ class Contract:
     provenance: dict[str, Any] = field(default_factory=dict)
     quantization: Quantization | None = None
     interval: Interval | None = None
+    recalibration: Recalibration | None = None
     files: dict[str, File] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
+
+    @property
+    def version(self) -> int:
+        """The oldest contract version that can say this."""
+        return _version(self.interface, self.recalibration)
+
+    @property
+    def magnified(self) -> float:
+        """How much larger the rounding of the network can be in what is served."""
+        return 1.0 if self.recalibration is None else max(1.0, self.recalibration.steepest)
 
     @property
     def weights_sha256(self) -> str:
@@ -433,13 +446,14 @@ class Contract:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "contract_version": self.interface.crop.contract_version,
+            "contract_version": self.version,
             "name": self.name,
             "interface": self.interface.to_json(),
             "interface_sha256": self.interface.sha256,
             "architecture": self.architecture.to_json(),
             "quantization": None if self.quantization is None else self.quantization.to_json(),
             "interval": None if self.interval is None else self.interval.to_json(),
+            **({} if self.recalibration is None else {"recalibration": self.recalibration.to_json()}),
             "provenance": self.provenance,
             "files": {name: asdict(entry) for name, entry in self.files.items()},
         }
@@ -465,8 +479,10 @@ class Contract:
         if not any(same(version, known) for known in CONTRACT_VERSIONS):
             raise ContractError(f"contract_version {shown(version)} is unknown, expected 1 or 2")
         interface = Interface.from_json(block["interface"])
-        if version != (needed := interface.crop.contract_version):
-            raise ContractError(f"contract_version {version}: this interface.crop is one of version {needed}")
+        recalibration = Recalibration.from_json(data.get("recalibration"), interface.output.clip)
+        if version != (needed := _version(interface, recalibration)):
+            what = "interface.crop" if needed == interface.crop.contract_version else "recalibration"
+            raise ContractError(f"contract_version {version}: this {what} is one of version {needed}")
         canonical = canonical_json(interface.to_json())
         written = (canonical_json(block["interface"]), as_text["interface"])
         if written != (canonical, _numbers_as_text(canonical)):
@@ -487,8 +503,13 @@ class Contract:
             provenance=_provenance(block["provenance"]),
             quantization=Quantization.from_json(block["quantization"], architecture),
             interval=Interval.from_json(block["interval"]),
+            recalibration=recalibration,
             files=_files(block["files"]),
         )
+
+
+def _version(interface: Interface, recalibration: Recalibration | None) -> int:
+    return max(interface.crop.contract_version, 1 if recalibration is None else 2)
 
 
 def check_model_name(name: str, error: type[SsrError] = ContractError) -> str:

@@ -56,6 +56,11 @@ class Fields:
             raise ContractError(f"{self.where}.{key}: expected a finite number, got {shown(value)}")
         return float(value)
 
+    def numbers(self, key: str) -> tuple[float, ...]:
+        if not all(map(is_number, values := self.list(key))):
+            raise ContractError(f"{self.where}.{key}: expected finite numbers, got {shown(values)}")
+        return tuple(map(float, values))
+
     def whole(self, key: str) -> int:
         return whole(self[key], f"{self.where}.{key}")
 

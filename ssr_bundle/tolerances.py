@@ -3,7 +3,8 @@
 ``REQUIRED`` is what the project promises of any bundle, by (step, precision): importing, calibrating,
 building and ``ssr-serve verify`` refuse or report what lies beyond it. ``TABLE`` is what the engine's
 implementations were measured to do, by (implementation, precision): tests hold them to it. Both are in years
-for V = 101 and scaled by V / 101 for other V, by :func:`required` and :func:`tolerance`.
+for V = 101 and scaled by V / 101 for other V, by :func:`required` and :func:`tolerance`; the former scales by
+the slope of a recalibration too, where that is above 1.
 """
 
 from __future__ import annotations
@@ -88,9 +89,11 @@ REPLAY_OPERATOR = 1e-4
 def required(step: str, precision: str, contract: Contract) -> Limits:
     """``REQUIRED`` of a step for this network, in its output's unit; ``KeyError`` for an unknown one."""
     limits = REQUIRED[step, precision]
+    scale = contract.magnified
     if contract.interface.output.unit == "probability" and precision in PROBABILITY:
-        return PROBABILITY[precision]
-    scale = contract.architecture.value_range / 101
+        limits = PROBABILITY[precision]
+    else:
+        scale *= contract.architecture.value_range / 101
     named = ("max", "mean", "p99", "signed")
     return replace(limits, **{name: getattr(limits, name) * scale for name in named})
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import ssr_ops
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.errors import SsrError
-from ssr_ops import quantized
+from ssr_ops import quantized, reference
 
 _BATCH = 32
 
@@ -39,7 +39,7 @@ class Drift:
 def answers(
     bundle: Bundle, precision: str, images: NDArray[np.uint8], tick: Callable[[int], None] = lambda _: None
 ) -> tuple[NDArray[np.float64], str]:
-    """Clipped answers (N,) of the bundle on the CPU, and who gave them: the native implementation, or
+    """Served answers (N,) of the bundle on the CPU, and who gave them: the native implementation, or
     ``reference`` (NumPy) where this build has no engine of that precision. ``tick``: images done since."""
     run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     if ssr_ops.implementations(precision=precision):
@@ -56,10 +56,10 @@ def answers(
 
 
 def reference_answers(bundle: Bundle, precision: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Clipped answers (N,) of the NumPy reference in int8 or bf16."""
+    """Served answers (N,) of the NumPy reference in int8 or bf16."""
     network = {"int8": quantized.int8, "bf16": quantized.bf16}[precision]
     contract = bundle.contract
     if contract.quantization is None:
         raise SsrError(f"{bundle.path}: not quantized, see ssr-train quantize")
     age = network(bundle.parameters(), contract.architecture, contract.quantization, images).stages.age
-    return np.asarray(np.clip(age, *contract.interface.output.clip), np.float32)
+    return reference.served(contract, age).astype(np.float32)

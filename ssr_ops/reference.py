@@ -128,19 +128,26 @@ def windows(v: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 def answer(contract: Contract, stages: Stages) -> dict[str, Array]:
-    """The named outputs a client receives: the clipped output (N,), its interval (N, 2) if calibrated."""
-    low, high = contract.interface.output.clip
-    value = np.clip(stages.age, low, high)
-    outputs = {contract.interface.output.name: value}
+    """The named outputs a client receives: the answer (N,), its interval (N, 2) if calibrated."""
+    output = contract.interface.output
+    value = served(contract, stages.age)
+    outputs = {output.name: value}
     if contract.interval is not None:
-        outputs[f"{contract.interface.output.name}_interval"] = interval(
-            contract.interval, value, (low, high)
-        )
+        outputs[f"{output.name}_interval"] = interval(contract.interval, value, output.clip)
     return outputs
 
 
+def served(contract: Contract, value: ArrayLike) -> Array:
+    """The network's own ``value`` (N,) as a client receives it: clipped, then recalibrated if the contract
+    says so."""
+    clipped: Array = np.clip(np.asarray(value, np.float64), *contract.interface.output.clip)
+    if (points := contract.recalibration) is None:
+        return clipped
+    return np.interp(clipped, points.before, points.after)
+
+
 def interval(calibrated: Interval, value: Array, clip: tuple[float, float]) -> Array:
-    """Lower and upper end (N, 2) of the calibrated interval of each clipped ``value`` (N,)."""
+    """Lower and upper end (N, 2) of the calibrated interval of each served ``value`` (N,)."""
     half = np.asarray(calibrated.half_widths)[np.searchsorted(calibrated.edges, value, side="right")]
     ends: Array = np.clip(np.stack([value - half, value + half], axis=1), *clip)
     return ends

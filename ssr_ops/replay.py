@@ -94,10 +94,9 @@ def _check_operator(bundle: Bundle, stages: reference.Stages) -> None:
     a, answer = bundle.contract.architecture, stages.age
     numbers = (a.stages, a.value_range, a.lambda_index, a.lambda_width, a.denominator_floor)
     p, eta, delta = (v.astype(np.float64) for v in (stages.p, stages.eta, stages.delta))
-    expected = np.clip(
-        reference.soft_stagewise_regression(p, eta, delta, *numbers), *bundle.contract.interface.output.clip
-    )
+    expected = reference.served(bundle.contract, reference.soft_stagewise_regression(p, eta, delta, *numbers))
     allowed = REPLAY_OPERATOR * operator_scale(p, eta, delta, *numbers) + 1e-6 * a.value_range
+    allowed *= bundle.contract.magnified
     excess = np.abs(answer - expected) - allowed
     if not (excess <= 0).all():
         row = int(np.argmax(excess))

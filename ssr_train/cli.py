@@ -421,6 +421,14 @@ def fit_crop_command(
     limit: Annotated[int | None, typer.Option(help="So many pictures a set, drawn by --seed.")] = None,
     seed: Annotated[int, typer.Option(help="Which pictures --limit takes, and which half is searched.")] = 0,
     box: Annotated[str, typer.Option(help="Whose boxes the crop goes by: yunet or haar.")] = "yunet",
+    recalibrate: Annotated[
+        bool,
+        typer.Option(
+            "--recalibrate",
+            help="Also fit a rising map of the answers to the faces searched. It fits faces like these, and "
+            "can make others worse.",
+        ),
+    ] = False,
     workers: Annotated[int, typer.Option(help="Processes that look for faces; threads that answer.")] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the bundle at --out.")] = False,
@@ -437,10 +445,12 @@ def fit_crop_command(
         ssr-train fit-crop bundles/wiki --data photos --out bundles/wiki-cut
 
         ssr-train fit-crop bundles/wiki --data utkface=~/UTKFace --data portraits --limit 3000 --out wiki-cut
+
+        ssr-train fit-crop bundles/wiki --data photos --recalibrate --out bundles/wiki-mine
     """
     from ssr_train.crops.fit_crop import Wanted, fit_crop
 
-    written, found = fit_crop(bundle, Wanted(data, limit, seed, box, workers), out, force=force)
+    written, found = fit_crop(bundle, Wanted(data, limit, seed, box, workers, recalibrate), out, force=force)
     found.report().show(json)
     if not json:
         typer.echo(written.path)

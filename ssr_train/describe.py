@@ -36,6 +36,8 @@ def describe(bundle: Bundle, checks: Sequence[Replay], full: bool) -> None:
         rows.append(("interface", f"sha256 {interface.sha256}"))
         if contract.interval is not None:
             rows.append(("interval", f"calibrated for {contract.interval.coverage:.0%}"))
+        if contract.recalibration is not None:
+            rows.append(("answers", f"recalibrated: {contract.recalibration.describe()}"))
         rows += [("quantization", line) for line in _quantization(contract)]
         rows += [(f"  {key}", _plain(value)) for key, value in sorted(contract.provenance.items())]
         rows += [(f"  {name}", f"{file.bytes:,} bytes") for name, file in contract.files.items()]

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.bundle import Bundle, read_bundle
-from ssr_bundle.contract import IMAGE_SIZE, Crop, Interface, Output
+from ssr_bundle.contract import IMAGE_SIZE, Contract, Crop, Interface, Output
 from ssr_bundle.errors import SsrError
+from ssr_ops.reference import served
 from ssr_train.devices import check_device
 
 if TYPE_CHECKING:
@@ -125,10 +126,8 @@ def open_runner(
 
         return TorchRunner(
             SSRNetSystem(load_model(what), colour=interface.input.colour),
-            clip=interface.output.clip,
+            contract=what.contract,
             device=device,
-            title=what.contract.name,
-            weights_sha256=what.contract.weights_sha256,
         )
     if what is None:
         raise SsrError(f"--runner {kind}: give a bundle or the folder of a system")
@@ -138,17 +137,16 @@ def open_runner(
 
 
 class TorchRunner(Runner):
-    """A system of the zoo on ``device`` in eager fp32, its answers clipped to ``clip`` (years): every system
-    alike, so that none gains by it."""
+    """A system of the zoo on ``device`` in eager fp32. Its answers are served as ``contract`` says, of a
+    bundle's network; without one they are clipped to the usual range, every system alike, so that none gains
+    by it."""
 
     def __init__(
         self,
         system: System,
         *,
-        clip: tuple[float, float] = Output().clip,
+        contract: Contract | None = None,
         device: str = "cpu",
-        title: str | None = None,
-        weights_sha256: str | None = None,
     ) -> None:
         import torch
 
@@ -157,9 +155,11 @@ class TorchRunner(Runner):
             self._system = system.to(torch.device(device)).eval()
         except (RuntimeError, AssertionError) as error:
             raise SsrError(f"--device {device}: {str(error).splitlines()[0]}") from None
-        self._device, self._clip = device, clip
-        self.size, self.weights_sha256 = system.input_size, weights_sha256
-        self.name = f"torch fp32 ({title or system.name}, {device}, {torch.get_num_threads()} threads)"
+        self._device, self._contract = device, contract
+        self.size = system.input_size
+        self.weights_sha256 = None if contract is None else contract.weights_sha256
+        title = system.name if contract is None else contract.name
+        self.name = f"torch fp32 ({title}, {device}, {torch.get_num_threads()} threads)"
 
     def _answer(self, batch: Images) -> NDArray[Any]:
         import torch
@@ -168,7 +168,10 @@ class TorchRunner(Runner):
 
         with torch.inference_mode():
             ages = self._system.predict(to_network(torch.from_numpy(batch).to(self._device)))
-        return np.asarray(ages.double().clamp(*self._clip).cpu().numpy())
+        answers = ages.double().cpu().numpy()
+        if self._contract is None:
+            return np.asarray(np.clip(answers, *Output().clip))
+        return served(self._contract, answers)
 
 
 class NativeRunner(Runner):

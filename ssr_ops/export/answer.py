@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 
-from ssr_bundle.contract import Architecture, Interval, Output
+from ssr_bundle.contract import Architecture, Interval, Output, Recalibration
 from ssr_ops.export.graph import FLOAT, Graph, tensor
 
 
-def regression(graph: Graph, architecture: Architecture, output: Output) -> onnx.ValueInfoProto:
-    """Equation 7 of the paper on ``stages.<k>.p``, ``.eta``, ``.delta``, clipped: the output (n, 1).
+def regression(
+    graph: Graph, architecture: Architecture, output: Output, recalibration: Recalibration | None
+) -> onnx.ValueInfoProto:
+    """Equation 7 of the paper on ``stages.<k>.p``, ``.eta``, ``.delta``, clipped and recalibrated: the output
+    (n, 1).
 
     Each stage's sum of p_i (i + lambda_index * eta_i), times V over the bins so far, over the product of
     the widths so far, max(1 + lambda_width * delta_k, denominator_floor): without the floor 0/0 is NaN.
@@ -39,9 +44,28 @@ def regression(graph: Graph, architecture: Architecture, output: Output) -> onnx
         graph.constant(f"{output.name}.{end}", np.float32(value))
         for end, value in zip(("low", "high"), output.clip, strict=True)
     )
+    doc = f"{output.name} in {output.unit}, clipped to {output.clip[0]:g}..{output.clip[1]:g}"
+    if recalibration is not None:
+        clipped = graph.node("Clip", [answer, low, high], f"{output.name}.clipped")
+        answer = _recalibrated(graph, recalibration, clipped, f"{output.name}.recalibrated")
+        doc += ", recalibrated"
     graph.node("Clip", [answer, low, high], output.name)
-    doc = f"{output.name} in {output.unit}, clipped to {output.clip[0]:g}..{output.clip[1]:g}."
-    return tensor(output.name, FLOAT, 1, doc=doc)
+    return tensor(output.name, FLOAT, 1, doc=f"{doc}.")
+
+
+def _recalibrated(graph: Graph, points: Recalibration, value: str, name: str) -> str:
+    """The first point, and of each piece its slope times as much as ``value`` (n, 1) covers of it."""
+
+    def constant(what: str, numbers: Any) -> str:
+        return graph.constant(f"{name}.{what}", np.asarray(numbers, np.float32))
+
+    steps = np.diff(points.before)
+    into = graph.node("Sub", [value, constant("before", points.before[:-1])], f"{name}.into")
+    into = graph.node("Max", [into, constant("zero", 0)], f"{name}.reached")
+    covered = graph.node("Min", [into, constant("steps", steps)], f"{name}.covered")
+    slopes = constant("slopes", (np.diff(points.after) / steps)[:, None])
+    rise = graph.node("MatMul", [covered, slopes], f"{name}.rise")
+    return graph.node("Add", [rise, constant("first", points.after[0])], name)
 
 
 def interval(graph: Graph, calibrated: Interval, output: Output) -> onnx.ValueInfoProto:

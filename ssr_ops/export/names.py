@@ -51,13 +51,15 @@ def outdated(before: Contract, after: Contract) -> list[str]:
 
 
 def network_sha256(contract: Contract, precision: str) -> str:
-    """A hash over what a graph is made from beside interface and weights: the architecture, the interval
-    and, in int8, the quantization without the record of its calibration."""
+    """A hash over what a graph is made from beside interface and weights: the architecture, interval
+    and recalibration and, in int8, the quantization without the record of its calibration."""
     network: dict[str, Any] = {"architecture": contract.architecture.to_json()}
     if precision == "int8" and contract.quantization is not None:
         network["quantization"] = contract.quantization.to_json() | {"calibration": None}
     if contract.interval is not None:
         network["interval"] = contract.interval.to_json()
+    if contract.recalibration is not None:
+        network["recalibration"] = contract.recalibration.to_json()
     return hashlib.sha256(canonical_json(network).encode()).hexdigest()
 
 

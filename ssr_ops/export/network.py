@@ -39,7 +39,7 @@ def build_onnx(bundle: Bundle, precision: str = "fp32", *, stage_outputs: bool =
     parameters = bundle.parameters()
     for k in range(len(contract.architecture.stages)):
         _stage(graph, parameters, f"stages.{k}", *(fused[f"stages.{k}.fuse_{stream}"] for stream in "xs"))
-    outputs = [regression(graph, contract.architecture, output)]
+    outputs = [regression(graph, contract.architecture, output, contract.recalibration)]
     if contract.interval is not None:
         outputs.append(interval(graph, contract.interval, output))
     if stage_outputs:

@@ -82,11 +82,14 @@ class Faces:
         crops = [crop_faces(self.pictures[i], [_moved(self.boxes[i], int(i), view)], crop) for i in rows]
         return np.concatenate(crops)
 
+    def above(self) -> Years:
+        """Where the label ends (N,): at the age, or a year behind the oldest of the bin."""
+        return np.where(self.low == self.high, self.high, self.high + 1)
+
     def signed(self, answers: Years, rows: NDArray[np.int64]) -> Years:
         """Errors of ``answers`` (M,) to the faces ``rows`` in years: answer less age, or less the nearer end
-        of the bin, which ends a year behind its oldest age; 0 within."""
-        low, high = self.low[rows], self.high[rows]
-        above = np.where(low == high, answers - high, np.maximum(answers - high - 1, 0))
+        of the bin; 0 within."""
+        low, above = self.low[rows], np.maximum(answers - self.above()[rows], 0)
         return np.asarray(np.where(answers < low, answers - low, above))
 
 

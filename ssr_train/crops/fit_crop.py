@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +16,16 @@ from ssr_bundle.contract import Contract, Crop
 from ssr_bundle.disk import check_folder
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_bundle.face_crop import BOXES
+from ssr_bundle.recalibration import Recalibration
+from ssr_bundle.scratch import scratch
+from ssr_ops import reference
 from ssr_ops.export.names import PRECISIONS, onnx_name
 from ssr_ops.golden import write_bundle
 from ssr_ops.replay import ReplayError, replay_all
 from ssr_train.crops.faces import Faces, look
 from ssr_train.crops.measured import Asked, Half, Result, halves, result
-from ssr_train.crops.report import MAP_STEP, Found, OfSet
+from ssr_train.crops.recalibrate import recalibrate
+from ssr_train.crops.report import CHOSEN, MAP_STEP, RECALIBRATED, Found, OfSet
 from ssr_train.crops.search import Tried, around, finalists, search
 from ssr_train.crops.sets import Source, read_sets
 from ssr_train.evaluation.calibrate import RECORD as INTERVAL_RECORD
@@ -46,13 +49,15 @@ _MAP_STEPS = 3
 @dataclass(frozen=True)
 class Wanted:
     """What is asked: ``data`` as the command line names sets; ``limit`` records of each, drawn by ``seed``,
-    which also halves them; the detector ``box`` whose boxes the crop goes by."""
+    which also halves them; the detector ``box`` whose boxes the crop goes by; whether to ``recalibrate`` the
+    answers to faces that are cut so."""
 
     data: Sequence[str]
     limit: int | None = None
     seed: int = 0
     box: str = "yunet"
     workers: int = 2
+    recalibrate: bool = False
 
     def __post_init__(self) -> None:
         if not self.data:
@@ -67,6 +72,7 @@ class Wanted:
         for name in self.data:
             words += ["--data", name]
         words += [] if self.limit is None else ["--limit", str(self.limit)]
+        words += ["--recalibrate"] if self.recalibrate else []
         return shlex.join([*words, "--seed", str(self.seed), "--box", self.box])
 
 
@@ -76,7 +82,8 @@ def fit_crop(
     """Search the crop of the bundle at ``path`` and write it as a new bundle to ``out``, with the report.
 
     The weights stay as they are, and a quantization unless its ranges do not fit the faces of the new golden
-    record; calibrated intervals, which hold for faces as they were cut, are dropped. Nothing is written
+    record; calibrated intervals and a recalibration of before, which hold for faces as they were cut, are
+    dropped. Nothing is written
     unless the golden record replays. ``force`` replaces a bundle at ``out``. With more than one of
     ``workers`` call it under ``if __name__ == "__main__"``.
 
@@ -96,8 +103,8 @@ def fit_crop(
     today = bundle.contract.interface.crop
     sets = [look(source, wanted.box, today, wanted.workers, console) for source in sources]
     found = find_crop(bundle, path.name, sources, sets, wanted, console)
-    with tempfile.TemporaryDirectory(prefix="ssr-crop-") as folder:
-        draft, lost = _draft(bundle, _contract(bundle.contract, found, wanted.command(path)), Path(folder))
+    with scratch("crop") as folder:
+        draft, lost = _draft(bundle, _contract(bundle.contract, found, wanted.command(path)), folder)
         found = replace(found, notes=[*found.notes, *lost])
         written = copy_bundle(draft, draft.contract, out, overwrite=force)
     found.report().write(out)
@@ -127,6 +134,10 @@ def find_crop(
         for row in places:
             tried.add(row)
     own = [best.own_best(number).crop(wanted.box) for number in range(len(sets))]
+    crop, points = chosen.crop(wanted.box), None
+    if wanted.recalibrate:
+        answers = [asked.on(half, crop) for half, _ in parts]
+        points = recalibrate([half for half, _ in parts], answers, bundle.contract.interface.output.clip)
     of_sets = [
         OfSet(
             source.name,
@@ -136,31 +147,55 @@ def find_crop(
             len(first.rows),
             len(half.rows),
             half.faces.binned,
-            _results(asked, bundle, first, half, crop, chosen.crop(wanted.box)),
+            _results(asked, bundle, first, half, best_of_set, crop, points),
         )
-        for source, (first, half), crop in zip(sources, parts, own, strict=True)
+        for source, (first, half), best_of_set in zip(sources, parts, own, strict=True)
     ]
     lost = tried.regrets()
     regrets = {trial: lost[trial] for row in places for trial in row if trial is not None}
-    notes = _notes(bundle, sources, sets)
-    return Found(title, wanted.box, chosen, of_sets, len(tried.errors), places, regrets, notes)
+    notes = [*_notes(bundle, sources, sets, wanted), *_useless(of_sets)]
+    return Found(title, wanted.box, chosen, of_sets, len(tried.errors), places, regrets, notes, points)
 
 
-def _results(asked: Asked, bundle: Bundle, first: Half, half: Half, own: Crop, chosen: Crop) -> list[Result]:
+def _results(
+    asked: Asked,
+    bundle: Bundle,
+    first: Half,
+    half: Half,
+    own: Crop,
+    chosen: Crop,
+    points: Recalibration | None,
+) -> list[Result]:
     """What the cuts are worth on ``half``; ``first`` is the other one, which was searched."""
     best = asked.on(half, own)
     median = np.full(len(half.rows), np.median(half.faces.ages[first.rows]))
     found = [result(f"none: always saying the median, {median[0]:g}", None, median, half, best, varies=False)]
     if half.faces.today is not None:
-        answers: Years = asked.ages(half.faces.today[half.rows])
+        answers: Years = reference.served(bundle.contract, asked.ages(half.faces.today[half.rows]))
         found.append(result("the bundle's", bundle.contract.interface.crop, answers, half, best))
     found.append(result("the set's own best", own, best, half))
-    found.append(result("chosen", chosen, asked.on(half, chosen), half, best))
+    found.append(result(CHOSEN, chosen, plain := asked.on(half, chosen), half, best))
+    if points is not None:
+        fitted = replace(bundle.contract, recalibration=points)
+        found.append(result(RECALIBRATED, chosen, reference.served(fitted, plain), half, best))
     smooth = asked.on(half, chosen, antialiased=True)
     return [*found, result("chosen, anti-aliased (no contract says that)", chosen, smooth, half, best)]
 
 
-def _notes(bundle: Bundle, sources: Sequence[Source], sets: Sequence[Faces]) -> list[str]:
+def _useless(sets: Sequence[OfSet]) -> list[str]:
+    """Sets whose faces held out gain nothing by the recalibration."""
+    notes = []
+    for one in sets:
+        of = {result.label: result.mae for result in one.results}
+        if RECALIBRATED in of and of[RECALIBRATED] >= of[CHOSEN]:
+            notes.append(
+                f"WARNING: recalibration makes the answers to {one.name} no better: {of[CHOSEN]:.2f} -> "
+                f"{of[RECALIBRATED]:.2f} years."
+            )
+    return notes
+
+
+def _notes(bundle: Bundle, sources: Sequence[Source], sets: Sequence[Faces], wanted: Wanted) -> list[str]:
     """What the numbers rest on, and what of the bundle changes besides the crop."""
     contract = bundle.contract
     notes = [
@@ -185,6 +220,8 @@ def _notes(bundle: Bundle, sources: Sequence[Source], sets: Sequence[Faces]) -> 
         notes.append(
             "Calibrated intervals are dropped: they hold for faces cut as before. ssr-train calibrate."
         )
+    if contract.recalibration is not None and not wanted.recalibrate:
+        notes.append("The recalibration is dropped: it holds for faces cut as before. --recalibrate.")
     if graphs := [name for name in map(onnx_name, PRECISIONS) if name in contract.files]:
         notes.append(f"{', '.join(graphs)} state the interface of before and are left out. ssr-train export.")
     return notes
@@ -232,6 +269,7 @@ def _contract(contract: Contract, found: Found, command: str) -> Contract:
         contract,
         interface=replace(contract.interface, crop=found.crop),
         interval=None,
+        recalibration=found.recalibration,
         provenance={**kept, RECORD: record},
         files={},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -16,7 +16,9 @@ from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import IMAGE_SIZE, Crop
 from ssr_bundle.crop import cuts
 from ssr_bundle.report import plain
+from ssr_bundle.scratch import scratch
 from ssr_ops import Engine
+from ssr_ops.golden import write_bundle
 from ssr_train.crops.faces import Faces
 from ssr_train.crops.search import Errors, Trial
 from ssr_train.data.cutting import Picture
@@ -65,10 +67,15 @@ def halves(faces: Faces, seed: int) -> tuple[Half, Half]:
 
 
 class Asked:
-    """A bundle's native engine, asked for the ages of BGR crops."""
+    """A bundle's native engine, asked for the ages of BGR crops as the network itself says them, without a
+    recalibration of the bundle."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        self._engine = Engine(bundle, threads=threads)
+        with scratch("crop") as folder:
+            if bundle.contract.recalibration is not None:
+                plain = replace(bundle.contract, recalibration=None, files={})
+                bundle = write_bundle(folder / "plain", plain, bundle.parameters())
+            self._engine = Engine(bundle, threads=threads)
 
     def ages(self, crops: Picture) -> Years:
         images = crops if self._engine.colour == "bgr" else crops[..., ::-1]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ssr_bundle.contract import Crop
+from ssr_bundle.recalibration import Recalibration
 from ssr_bundle.report import Facts, Part, Picture, Report, Table
 from ssr_train.crops.measured import Result
 from ssr_train.crops.search import Trial
@@ -16,6 +17,9 @@ from ssr_train.evaluation.metrics import CONFIDENCE, RESAMPLES, bounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+CHOSEN, RECALIBRATED = "chosen", "chosen, recalibrated"
+"""Labels of results."""
 
 MAP_STEP = 0.1
 """Between the crops of a map, which is a square around the chosen one, in box widths and heights."""
@@ -56,7 +60,7 @@ class OfSet:
 class Found:
     """The crop that was ``chosen``. ``places``: the crops of the map, rows of equal margin along the height;
     ``regrets``: theirs, in years, on a sample of the faces searched. ``tried``: how many crops were measured.
-    ``notes``: what the reader has to know besides."""
+    ``notes``: what the reader has to know besides. ``recalibration``: of the answers, where asked for."""
 
     bundle: str
     box: str
@@ -66,6 +70,7 @@ class Found:
     places: Sequence[Sequence[Trial | None]]
     regrets: Mapping[Trial, float]
     notes: Sequence[str]
+    recalibration: Recalibration | None = None
 
     @property
     def crop(self) -> Crop:
@@ -77,6 +82,7 @@ class Found:
             "bundle": self.bundle,
             "unit": "years",
             "crop": self.crop.to_json(),
+            "recalibration": None if self.recalibration is None else self.recalibration.to_json(),
             "tried": self.tried,
             "sets": [one.to_json() for one in self.sets],
             "map": [{**vars(trial), "worst_regret": self.regrets[trial]} for trial in cells],
@@ -90,12 +96,13 @@ class Found:
         parts: list[Part] = [
             Facts([
                 f"chosen: {self.crop.describe()}: {aim} of {self.tried:,} crops, on the faces searched",
+                *self._recalibrated(),
                 *(one.counts() for one in self.sets),
             ]),
             *(self._table(one) for one in self.sets),
             *self.notes,
             self._map(),
-            Picture("worst regret by margins", self.draw, (6.4, 5), f"Worst regret of {self.bundle} (years)"),
+            self._picture(),
         ]  # fmt: skip
         return Report(f"Crop of {self.bundle}", parts, self.to_json(), "crop")
 
@@ -136,7 +143,34 @@ class Found:
             for i in range(len(self.places))
         ]
 
-    def draw(self, figure: Figure) -> None:
+    def _recalibrated(self) -> list[str]:
+        if self.recalibration is None:
+            return []
+        return [
+            f"answers recalibrated: {self.recalibration.describe()} years, linear in between; fitted to the "
+            "faces searched, each set counting alike"
+        ]
+
+    def _picture(self) -> Picture:
+        title = f"Worst regret of {self.bundle} (years)"
+        if self.recalibration is None:
+            return Picture("worst regret by margins", self.draw, (6.4, 5), title)
+        text = "worst regret by margins, and answers before and after recalibration"
+        return Picture(text, self._draw_both, (11, 5), f"{title}, and its answers")
+
+    def _draw_both(self, figure: Figure) -> None:
+        parts: Any = figure.subfigures(1, 2, width_ratios=(6.4, 4.6))
+        left, right = parts
+        self.draw(left)
+        assert self.recalibration is not None
+        axes = right.subplots()
+        before, after = self.recalibration.before, self.recalibration.after
+        axes.plot(before, before, color="0.7", linestyle="--", label="as it is")
+        axes.plot(before, after, "o-", markersize=4, label="recalibrated")
+        axes.set(xlabel="the network's answer (years)", ylabel="what is served (years)")
+        axes.legend()
+
+    def draw(self, figure: Any) -> None:
         """The map, into an empty figure."""
         axes = figure.subplots()
         values = np.array([[np.nan if t is None else self.regrets[t] for t in row] for row in self.places])

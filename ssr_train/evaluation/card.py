@@ -67,10 +67,12 @@ def _network(bundle: Bundle) -> list[str]:
     architecture, output = contract.architecture, contract.interface.output
     crop = contract.interface.crop
     what = "age in years" if output.unit == "years" else f"{output.unit} of {output.name}"
+    points = contract.recalibration
+    mapped = "" if points is None else f", recalibrated ({points.describe()})"
     return [
         f"network: SSR-Net (Yang et al., IJCAI 2018), stages {list(architecture.stages)}, V = "
         f"{architecture.value_range:g}",
-        f"answers: {what}, clipped to {output.clip[0]:g}..{output.clip[1]:g}",
+        f"answers: {what}, clipped to {output.clip[0]:g}..{output.clip[1]:g}{mapped}",
         f"input: 64 x 64 {contract.interface.input.colour.upper()} face crops: {crop.describe()}",
         f"weights: sha256 `{contract.weights_sha256}`",
         f"interface: sha256 `{contract.interface.sha256}`",

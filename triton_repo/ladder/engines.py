@@ -14,7 +14,7 @@ from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import PRECISIONS as QUANTIZED
 from ssr_bundle.errors import SsrError
 from ssr_bundle.tolerances import TABLE
-from ssr_ops import native
+from ssr_ops import native, reference
 from triton_repo.compile import gpu
 from triton_repo.compile.compiler import compile_plan
 from triton_repo.compile.library import CompileError, open_library
@@ -43,7 +43,6 @@ def torch_rung(bundle: Bundle) -> Rung:
         except (ImportError, ValueError):
             raise NotRun("torch is not installed: pip install 'ssr-serve[train]'") from None
         model = load_model(bundle)
-        clip = bundle.contract.interface.output.clip
 
         def predict(images: Images) -> Answers:
             ages: list[Answers] = []
@@ -51,7 +50,7 @@ def torch_rung(bundle: Bundle) -> Rung:
                 for start in range(0, len(images), _BATCH):
                     batch = images[start : start + _BATCH].transpose(0, 3, 1, 2)
                     ages.append(model(torch.from_numpy(batch.astype(np.float32)))[:, 0].numpy())
-            return np.asarray(np.clip(np.concatenate(ages), *clip))
+            return reference.served(bundle.contract, np.concatenate(ages)).astype(np.float32)
 
         return Opened(predict, f"torch {torch.__version__}")
 

@@ -45,10 +45,10 @@ def golden_pictures(bundle: Bundle) -> Pictures:
 def reference_answers(
     bundle: Bundle, images: Images, tick: Callable[[int], None] = lambda done: None
 ) -> NDArray[np.float64]:
-    """Answers (N,) of the readable float64 network, clipped. ``tick``: images done."""
+    """Answers (N,) of the readable float64 network, as served. ``tick``: images done."""
     parameters, architecture = bundle.parameters(), bundle.contract.architecture
     ages = []
     for start in range(0, len(images), _BATCH):
         ages.append(reference.network(parameters, architecture, images[start : start + _BATCH]).age)
         tick(min(start + _BATCH, len(images)))
-    return np.clip(np.concatenate(ages, dtype=np.float64), *bundle.contract.interface.output.clip)
+    return reference.served(bundle.contract, np.concatenate(ages))

@@ -265,6 +265,40 @@ Interval ParseInterval(const Node& node) {
   return interval;
 }
 
+// What ssr_bundle.recalibration allows.
+constexpr size_t kLeastPoints = 2, kMostPoints = 64;
+constexpr double kLeastStep = 1e-3, kSteepest = 4;
+
+Recalibration ParseRecalibration(const json& root, const std::vector<double>& clip) {
+  if (!root.contains("recalibration") || root["recalibration"].is_null()) return {};
+  const Node node{root["recalibration"], "recalibration"};
+  Recalibration map{node["before"].Numbers(), node["after"].Numbers()};
+  const auto& [before, after] = map;
+  const double low = clip[0], high = clip[1];
+  bool rises = before.size() >= kLeastPoints && before.size() <= kMostPoints && before.front() == low &&
+               before.back() == high;
+  for (size_t i = 1; rises && i < before.size(); ++i) {
+    rises = before[i] - before[i - 1] >= kLeastStep * (high - low);
+  }
+  if (!rises) {
+    node["before"].Expected("2 to 64 numbers that rise from " + NumberText(low) + " to " + NumberText(high) +
+                            ", by a thousandth of that at least");
+  }
+  bool follows = after.size() == before.size();
+  for (size_t i = 0; follows && i < after.size(); ++i) {
+    follows = after[i] >= low && after[i] <= high;
+    if (follows && i > 0) {
+      const double rise = after[i] - after[i - 1];
+      follows = rise >= 0 && rise <= kSteepest * (before[i] - before[i - 1]);
+    }
+  }
+  if (!follows) {
+    node["after"].Expected(std::to_string(before.size()) + " numbers in " + NumberText(low) + ".." +
+                           NumberText(high) + " that never fall, and rise at most 4 times as much as before");
+  }
+  return map;
+}
+
 // Printable ASCII that stays in its folder and is not hidden.
 bool IsFileName(const std::string& name) {
   return !name.empty() && name.size() <= 255 && name[0] != '.' &&
@@ -470,8 +504,13 @@ void ParseRoot(const Node& node, const std::string& text, Model* model,
     Bad("contract_version " + Shown(version) + " is unknown, expected 1 or 2");
   }
   const std::string canonical = ParseInterface(node["interface"], MemberText(text, "interface"), model);
-  if (const int needed = VersionOf(json::parse(canonical)["crop"]); version != needed) {
-    Bad("contract_version " + version.dump() + ": this interface.crop is one of version " +
+  const json interface = json::parse(canonical);
+  model->recalibration = ParseRecalibration(node.value, interface["output"]["clip"]);
+  const int of_crop = VersionOf(interface["crop"]);
+  const int needed = model->recalibration.before.empty() ? of_crop : 2;
+  if (version != needed) {
+    Bad("contract_version " + version.dump() + ": this " +
+        (needed == of_crop ? "interface.crop" : "recalibration") + " is one of version " +
         std::to_string(needed));
   }
   const std::string& stated = node["interface_sha256"].String();

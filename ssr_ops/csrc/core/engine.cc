@@ -79,6 +79,16 @@ Status CheckPredict(const Model& model, const uint8_t* const* images, int64_t n,
   return {};
 }
 
+float Recalibrated(const Model& model, float value) {
+  const auto& [before, after] = model.recalibration;
+  if (before.empty()) return value;
+  // The piece that ends behind the value; the last one for the range's end, and for a NaN.
+  const auto above = std::upper_bound(before.begin() + 1, before.end() - 1, double{value});
+  const auto i = static_cast<size_t>(above - before.begin());
+  const double slope = (after[i] - after[i - 1]) / (before[i] - before[i - 1]);
+  return static_cast<float>(after[i - 1] + slope * (value - before[i - 1]));
+}
+
 void FillInterval(const Model& model, float value, float* interval) {
   const std::vector<double>& edges = model.interval.edges;
   const auto band = std::upper_bound(edges.begin(), edges.end(), double{value}) - edges.begin();

@@ -17,7 +17,10 @@ Status CreateCudaEngine(std::shared_ptr<const Model> model, const EngineOptions&
 // Faults of a Predict call that every engine refuses alike.
 Status CheckPredict(const Model& model, const uint8_t* const* images, int64_t n, const Outputs& outputs);
 
-// The calibrated interval (low, high) of one clipped value; see ssr_ops.reference.interval.
+// What is served for one clipped value; see ssr_ops.reference.served.
+float Recalibrated(const Model& model, float value);
+
+// The calibrated interval (low, high) of one served value; see ssr_ops.reference.interval.
 void FillInterval(const Model& model, float value, float* interval);
 
 }  // namespace ssr

@@ -72,6 +72,7 @@ class CpuEngine final : public Engine {
         head_, scratch->dots.get(), scratch->head.data(),
         {&value, outputs.p ? outputs.p + i * bins : nullptr, outputs.eta ? outputs.eta + i * bins : nullptr,
          outputs.delta ? outputs.delta + i * stages : nullptr});
+    value = Recalibrated(*model_, value);
     if (outputs.value != nullptr) outputs.value[i] = value;
     if (outputs.interval != nullptr) FillInterval(*model_, value, outputs.interval + 2 * i);
   }

@@ -319,11 +319,12 @@ class CudaEngine final : public Engine {
     const auto copy = [i](const float* from, int64_t count, float* to) {
       if (to != nullptr) std::copy(from, from + count, to + i * count);
     };
-    copy(answer, 1, outputs.value);
+    const float value = Recalibrated(*model_, answer[0]);
+    copy(&value, 1, outputs.value);
     copy(answer + 1, bins, outputs.p);
     copy(answer + 1 + bins, bins, outputs.eta);
     copy(answer + 1 + 2 * bins, stages, outputs.delta);
-    if (outputs.interval != nullptr) FillInterval(*model_, answer[0], outputs.interval + 2 * i);
+    if (outputs.interval != nullptr) FillInterval(*model_, value, outputs.interval + 2 * i);
   }
 
   const int device_;

@@ -41,6 +41,11 @@ struct Interval {
   std::vector<double> edges, half_widths;
 };
 
+// What is served in place of a clipped answer: after[i] for before[i], linear in between. Empty: the answer.
+struct Recalibration {
+  std::vector<double> before, after;
+};
+
 // What bf16 and int8 need besides the weights, measured by `ssr-train quantize`; see core/quantize.h.
 struct Quantization {
   // One X stream block each: the largest value of every channel's map, real units.
@@ -66,6 +71,7 @@ class Model {
   std::string output_name;  // "age" or "male"
   float clip_low, clip_high;
   Interval interval;
+  Recalibration recalibration;
   std::string interface_sha256;  // verified against the contract's interface block
   std::string weights_sha256;    // of model.safetensors
   bool synthetic = false;        // provenance.synthetic: learned from drawn faces
