@@ -286,6 +286,22 @@ def test_quantizing_an_aligned_bundle_needs_landmarks(photos: Path, aligned: Bun
     assert (aligned.path / "contract.json").read_bytes() == before
 
 
+def test_quantizing_on_drawn_faces_says_how_they_are_cut(
+    aligned: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ssr_train.quantize import quantize_bundle as module
+    from ssr_train.quantize.crop_source import CropSource
+
+    monkeypatch.setattr(
+        module, "find_quantization", lambda *_, **__: aligned.contract.quantization
+    )  # for time
+    for name, told in (("aligned", True), ("default", False)):
+        bundle = aligned if name == "aligned" else read_bundle(default_bundle())
+        source = CropSource(data="synthetic", count=32)
+        module.quantize_bundle(bundle.path, source, tmp_path / name, force=True)
+        assert ("drawn faces are cut otherwise than these weights want" in capsys.readouterr().out) == told
+
+
 def test_quantizing_keeps_the_crop(aligned: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On photos, by the command: the contract stays one of version 2, with the interface's hash as before."""
     from ssr_train.quantize import quantizer

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ssr_bundle.contract import Crop
 from ssr_bundle.errors import SsrError
 from ssr_train.data.dataset import Dataset, unknown
 
@@ -63,7 +62,7 @@ def load(
         synthetic=True,
         licence="Apache-2.0",
         name=name,
-        crop=Crop(),
+        crop=synthetic.CROP,
         subjects=undrawn(name, count).subjects,
         sexes=sexes,
     )

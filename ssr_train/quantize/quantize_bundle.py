@@ -23,7 +23,7 @@ from ssr_ops.drift import Drift, answers
 from ssr_ops.export.names import command, onnx_name, outdated
 from ssr_ops.replay import ReplayError, replay_all
 from ssr_train import data as datasets
-from ssr_train.data.cut_of import check_cut
+from ssr_train.data.cut_of import check_cut, same_cut
 from ssr_train.describe import drift_rows
 from ssr_train.progress import bar, drawing_bar
 from ssr_train.quantize.crop_source import CropSource
@@ -143,6 +143,13 @@ def _labelled(bundle: Bundle, source: CropSource, console: Console) -> tuple[Par
     if source.count < LEAST:
         raise SsrError(f"--count must be at least {LEAST}, got {source.count}")
     if data == "synthetic":
+        from ssr_train.data.synthetic import CROP
+
+        if not same_cut(interface.crop, CROP):
+            note(
+                console,
+                "note: drawn faces are cut otherwise than these weights want; --images cuts photos so",
+            )
         drawn = [_draw(source.count, seed, console) for seed in (source.seed, source.seed + 1)]
         return _part(*drawn[0], interface), _part(*drawn[1], interface)
     faces = datasets.load(data, count=0, seed=0, workers=1)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_bundle.contract import IMAGE_SIZE
+from ssr_bundle.contract import IMAGE_SIZE, Crop
 from ssr_bundle.errors import SsrError
 from ssr_train.data.synthetic.painter import Painter
 from ssr_train.data.synthetic.traits import sample
@@ -24,6 +24,10 @@ VERSION = 1
 """Goes up whenever the same (seed, index) would give another picture."""
 
 OLDEST = 100
+
+CROP = Crop()
+"""How much of a face is drawn."""
+
 _BLOCK = 250
 
 
