@@ -67,7 +67,8 @@ def make_golden(
         f"raw.{stride}": values for stride, values in zip(STRIDES, raw, strict=True)
     }
     numbers |= faces._asdict()
-    numbers |= {f"opencv.{name}": np.round(values, 3) for name, values in opencv._asdict().items()}
+    for name, values in opencv._asdict().items():
+        numbers[f"opencv.{name}"] = values.round(3)
     record: dict[str, NDArray[Any]] = {"picture": picture}
     for name, value in numbers.items():
         record[name] = np.ascontiguousarray(value, np.float32)
