@@ -189,6 +189,8 @@ class _Graph:
     def _constant(self, name: str) -> NDArray[Any]:
         if name not in self._constants:
             raise _Otherwise(f"{name!r} is no constant")
+        if self._constants[name].external_data:
+            raise _Otherwise(f"{name!r} lies in another file")
         return np.asarray(self._array(self._constants[name]))
 
     def _same(self, one: str, other: str, what: str) -> None:
