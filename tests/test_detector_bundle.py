@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundle_faults import NOT_FILES, edits_of, within
+from bundle_faults import NOT_FILES, edits_of, refusal_in_cpp, refusal_in_python, within
 from conftest import material
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
@@ -93,6 +93,19 @@ def test_each_reader_names_the_other_kind() -> None:
         with pytest.raises(SsrError, match=told) as caught:
             read(SHIPPED)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["detector", "age", None, 1, {}])
+def test_the_contract_of_an_age_network_has_no_kind(tmp_path: Path, kind: Any) -> None:
+    """In both readers, whatever else it says."""
+    folder = shutil.copytree(default_bundle(), tmp_path / "age")
+    text = (folder / "contract.json").read_text()
+    for contract in ({**json.loads(text), "kind": kind}, {"kind": kind}):
+        (folder / "contract.json").write_text(json.dumps(contract))
+        for refusal_of in (refusal_in_python, refusal_in_cpp):
+            told = refusal_of(folder)
+            assert told is not None
+            assert "kind: this is the bundle of a " in told
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
