@@ -364,6 +364,10 @@ std::optional<Quantization> ParseQuantization(const Node& node, const Architectu
 // Fills what ParseContract does; text: as `node` was parsed from.
 void ParseRoot(const Node& node, const std::string& text, Model* model,
                std::map<std::string, FileEntry>* files) {
+  if (node.value.is_object() && node.value.contains("kind")) {
+    Bad("kind: this is the bundle of a " + Shown(node.value["kind"]) +
+        ", expected the bundle of an age network, which has no kind");
+  }
   const json& version = node["contract_version"].value;
   if (!version.is_number_integer() || (version != 1 && version != 2)) {
     Bad("contract_version " + Shown(version) + " is unknown, expected 1 or 2");
