@@ -16,7 +16,7 @@ import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 from ssr_bundle.contract import IMAGE_SIZE, MAX_FILES_BYTES, Contract, ContractError, File
 from ssr_bundle.disk import copy_file, need_folder, new_folder, replace_file, temporary_folder, write_file
@@ -43,6 +43,23 @@ class BundleError(SsrError):
     """A folder that is not a whole, untouched bundle."""
 
 
+class _AnyContract(Protocol):
+    """What every kind of bundle's ``contract.json`` has."""
+
+    @property
+    def files(self) -> dict[str, File]: ...
+
+    def with_files(self: _C, files: Mapping[str, File]) -> _C: ...
+
+    def dumps(self) -> str: ...
+
+    @classmethod
+    def loads(cls: type[_C], text: str) -> _C: ...
+
+
+_C = TypeVar("_C", bound=_AnyContract)
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A verified bundle on disk."""
@@ -52,13 +69,13 @@ class Bundle:
 
     def parameters(self) -> Tensors:
         """Stored arrays by name, float32, shaped as the architecture says."""
-        parameters = _load(self.path / MODEL_FILE)
+        parameters = load_tensors(self.path / MODEL_FILE)
         check_parameters(parameters, self.contract)
         return parameters
 
     def golden(self) -> Tensors:
         """Recorded inputs and the float64 reference's outputs (see :mod:`ssr_ops.golden`)."""
-        record = _load(self.path / GOLDEN_FILE)
+        record = load_tensors(self.path / GOLDEN_FILE)
         check_golden(record, self.contract, self.path)
         return record
 
@@ -72,21 +89,26 @@ def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ())
     none is read that is larger than its contract says.
     """
     folder = Path(path)
+    return Bundle(folder, checked_contract(folder, Contract, replaced))
+
+
+def checked_contract(folder: Path, kind: type[_C], replaced: Collection[str] = ()) -> _C:
+    """The contract of a bundle of this ``kind``, its files checked; as :func:`read_bundle`."""
     need_folder(folder, f"a bundle folder with {CONTRACT_FILE}", BundleError)
-    contract = _read_contract(folder)
+    contract = _read_contract(folder, kind)
     for required in (MODEL_FILE, GOLDEN_FILE):
         if required not in contract.files:
             raise BundleError(f"{folder / CONTRACT_FILE}: files: {required} is not listed")
     for name, entry in contract.files.items():
         if name not in replaced:
             _check(folder / name, entry)
-    return Bundle(folder, contract)
+    return contract
 
 
-def _read_contract(folder: Path) -> Contract:
+def _read_contract(folder: Path, kind: type[_C]) -> _C:
     path = folder / CONTRACT_FILE
     try:
-        return Contract.loads(read_whole(path, MAX_CONTRACT_BYTES, BundleError).decode("utf-8"))
+        return kind.loads(read_whole(path, MAX_CONTRACT_BYTES, BundleError).decode("utf-8"))
     except FileNotFoundError:
         raise BundleError(
             f"{folder}: no {CONTRACT_FILE}, so this is not a bundle{_of_a_run(folder)}"
@@ -125,7 +147,7 @@ def copy_into(
     if contract is None and not added:
         written = read_whole(bundle.path / CONTRACT_FILE, MAX_CONTRACT_BYTES, BundleError)
         write_file(folder / CONTRACT_FILE, written)
-        if _read_contract(folder) != bundle.contract:
+        if _read_contract(folder, Contract) != bundle.contract:
             raise BundleError(f"{bundle.path / CONTRACT_FILE}: changed since the bundle was read")
         return Bundle(folder, bundle.contract)
     files = dict(bundle.contract.files)
@@ -178,7 +200,7 @@ def check_vacant(folder: Path, *, overwrite: bool) -> None:
         raise BundleError(f"{folder}: exists already; choose another --out, or --force replaces the bundle")
 
 
-def seal(folder: Path, contract: Contract) -> Contract:
+def seal(folder: Path, contract: _C) -> _C:
     """Write ``contract.json`` last, listing every other file in ``folder`` with its hash."""
     files = {f.name: hash_file(f) for f in folder.iterdir() if f.is_file() and f.name != CONTRACT_FILE}
     return _write_contract(folder, contract.with_files(files))
@@ -202,18 +224,26 @@ def add_files(bundle: Bundle, files: Mapping[str, bytes]) -> Bundle:
         return Bundle(folder, _write_contract(folder, contract.with_files({**kept.files, **added})))
 
 
-def _write_contract(folder: Path, contract: Contract) -> Contract:
-    """What :func:`read_bundle` would then find there."""
+def _write_contract(folder: Path, contract: _C) -> _C:
+    """What :func:`checked_contract` would then find there."""
     text = contract.dumps()
     replace_file(folder / CONTRACT_FILE, text.encode())
-    return Contract.loads(text)
+    return type(contract).loads(text)
 
 
 def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract) -> None:
     """Raise :class:`BundleError` unless names, shapes and values fit the architecture."""
+    check_arrays(parameters, contract.architecture.parameter_shapes())
+    for name, array in parameters.items():
+        if name.endswith("running_var") and (array < 0).any():
+            raise BundleError(f"{MODEL_FILE}: {name} holds a negative variance")
+
+
+def check_arrays(parameters: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise :class:`BundleError` unless the arrays of a model have these names and shapes, and hold finite
+    float32."""
     import numpy as np
 
-    expected = contract.architecture.parameter_shapes()
     if missing := sorted(set(expected) - set(parameters)):
         raise BundleError(f"{MODEL_FILE}: {missing[0]} is missing ({len(missing)} in all)")
     if foreign := sorted(set(parameters) - set(expected)):
@@ -227,8 +257,6 @@ def check_parameters(parameters: Mapping[str, NDArray[Any]], contract: Contract)
             raise BundleError(f"{MODEL_FILE}: {name} is {parameters[name].dtype}, expected float32")
         if not np.isfinite(parameters[name]).all():
             raise BundleError(f"{MODEL_FILE}: {name} holds NaN or infinite values")
-        if name.endswith("running_var") and (parameters[name] < 0).any():
-            raise BundleError(f"{MODEL_FILE}: {name} holds a negative variance")
 
 
 def check_golden(record: Mapping[str, NDArray[Any]], contract: Contract, where: Path) -> None:
@@ -300,7 +328,8 @@ def _is_file(path: Path) -> bool:
     return stat.S_ISREG(mode_of(path, BundleError) or 0)
 
 
-def _load(path: Path) -> Tensors:
+def load_tensors(path: Path) -> Tensors:
+    """The arrays of a safetensors file by name. Raises :class:`BundleError`."""
     from ssr_bundle import tensors
 
     try:

@@ -460,8 +460,7 @@ class Contract:
 
     def dumps(self) -> str:
         """The text of ``contract.json``, which a terminal can show as it is."""
-        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        return printable_json(_NUMBERS_APART.sub(lambda found: " ".join(found[0].split()), text)) + "\n"
+        return text_of(self.to_json())
 
     @classmethod
     def loads(cls, text: str) -> Contract:
@@ -475,6 +474,9 @@ class Contract:
     @classmethod
     def _from_json(cls, data: Any, as_text: Any) -> Contract:
         block = Fields(data, "contract")
+        if "kind" in data:
+            told = "expected the bundle of an age network, which has no kind"
+            raise ContractError(f"kind: this is the bundle of a {shown(data['kind'])}, {told}")
         version = block["contract_version"]
         if not any(same(version, known) for known in CONTRACT_VERSIONS):
             raise ContractError(f"contract_version {shown(version)} is unknown, expected 1 or 2")
@@ -500,11 +502,11 @@ class Contract:
             name=block.text("name"),
             interface=interface,
             architecture=architecture,
-            provenance=_provenance(block["provenance"]),
+            provenance=read_provenance(block["provenance"]),
             quantization=Quantization.from_json(block["quantization"], architecture),
             interval=Interval.from_json(block["interval"]),
             recalibration=recalibration,
-            files=_files(block["files"]),
+            files=read_files(block["files"]),
         )
 
 
@@ -520,6 +522,12 @@ def check_model_name(name: str, error: type[SsrError] = ContractError) -> str:
     return name
 
 
+def text_of(contract: Mapping[str, Any]) -> str:
+    """A contract as ``contract.json`` holds it: indented, a list of numbers on one line."""
+    text = json.dumps(contract, indent=2, ensure_ascii=False, allow_nan=False)
+    return printable_json(_NUMBERS_APART.sub(lambda found: " ".join(found[0].split()), text)) + "\n"
+
+
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -530,7 +538,7 @@ def _numbers_as_text(text: str) -> Any:
     return json.loads(text, parse_int=str, parse_float=str)
 
 
-def _provenance(data: Any) -> dict[str, Any]:
+def read_provenance(data: Any) -> dict[str, Any]:
     """Free text for readers, but for what commands read: each of those has its type, or is null."""
     block = Fields(data, "provenance")
     for key, kind, expected in (
@@ -584,7 +592,8 @@ def _numbers(value: Any, width: int, where: str) -> tuple[float, ...]:
     return numbers
 
 
-def _files(data: Any) -> dict[str, File]:
+def read_files(data: Any) -> dict[str, File]:
+    """The files that a contract lists, each of a plain name and with its hash and size."""
     files = {name: _file(name, entry) for name, entry in Fields(data, "files").data.items()}
     if (size := sum(file.bytes for file in files.values())) > MAX_FILES_BYTES:
         raise ContractError(f"files: {size:,} bytes together, expected at most {MAX_FILES_BYTES:,}")

@@ -1,4 +1,4 @@
-"""The native core's Python face: the fused operator, the engine, and their readable reference.
+"""The native core's Python face: operator, engine, face detector, and their readable references.
 
 Names are resolved on first use, so that ``ssr_ops.reference`` needs no native module.
 """
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from ssr_bundle.lazy import on_first_use
 
 if TYPE_CHECKING:
+    from ssr_ops.detector import Detections as Detections
+    from ssr_ops.detector import Detector as Detector
     from ssr_ops.engine import Engine as Engine
     from ssr_ops.op import implementations as implementations
     from ssr_ops.op import soft_stagewise_regression as soft_stagewise_regression
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __getattr__, __all__ = on_first_use(
     __name__,
     {
+        "detector": ("Detections", "Detector"),
         "engine": ("Engine",),
         "op": ("implementations", "soft_stagewise_regression"),
         "reference": ("Stages",),

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssr_bundle.contract import IMAGE_SIZE
 from ssr_bundle.errors import SsrError
-from ssr_ops.native import call, native
+from ssr_ops.native import call, folder_of, native, thread_count
 from ssr_ops.reference import Stages
 
 if TYPE_CHECKING:
@@ -40,11 +40,8 @@ class Engine:
         threads: int = 1,
         implementation: str | None = None,
     ) -> None:
-        path = _path_of(bundle)
-        most = native.max_threads
-        if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or not 1 <= threads <= most:
-            raise SsrError(f"threads must be a whole number in 1..{most}, got {threads!r}")
-        self.device, self.precision, self.threads = str(device), str(precision), int(threads)
+        path = folder_of(bundle)
+        self.device, self.precision, self.threads = str(device), str(precision), thread_count(threads)
         options = (self.device, self.precision, self.threads, implementation or "")
         self._engine = engine = call(native.Engine, path, *options)
         self.implementation: str = engine.implementation
@@ -97,16 +94,6 @@ class Engine:
             f"Engine({self.name!r}, device={self.device!r}, precision={self.precision!r}, "
             f"threads={self.threads}, implementation={self.implementation!r})"
         )
-
-
-def _path_of(bundle: Any) -> bytes:
-    place = bundle if isinstance(bundle, str | bytes | os.PathLike) else getattr(bundle, "path", None)
-    if not isinstance(place, str | bytes | os.PathLike):
-        raise SsrError(f"bundle: expected a folder or a Bundle, got {type(bundle).__name__}")
-    path = os.fsencode(place)
-    if not path or b"\0" in path:
-        raise SsrError(f"bundle: expected the path of a folder, got {place!r}")
-    return path
 
 
 def as_images(images: ArrayLike) -> NDArray[np.uint8]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 from ssr_bundle.errors import SsrError
@@ -21,6 +23,25 @@ def call(function: Any, *arguments: Any) -> Any:
         return function(*arguments)
     except ValueError as error:
         raise SsrError(str(error)) from None
+
+
+def folder_of(bundle: Any) -> bytes:
+    """The path of a bundle that is given as a folder or as one that was read."""
+    place = bundle if isinstance(bundle, str | bytes | os.PathLike) else getattr(bundle, "path", None)
+    if not isinstance(place, str | bytes | os.PathLike):
+        raise SsrError(f"bundle: expected a folder or a Bundle, got {type(bundle).__name__}")
+    path = os.fsencode(place)
+    if not path or b"\0" in path:
+        raise SsrError(f"bundle: expected the path of a folder, got {place!r}")
+    return path
+
+
+def thread_count(threads: Any) -> int:
+    """``threads``, if a call may use so many."""
+    most = native.max_threads
+    if isinstance(threads, bool) or not isinstance(threads, Integral) or not 1 <= int(threads) <= most:
+        raise SsrError(f"threads must be a whole number in 1..{most}, got {threads!r}")
+    return int(threads)
 
 
 @lru_cache(maxsize=256)

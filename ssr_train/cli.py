@@ -106,6 +106,25 @@ def import_keras_command(
     _describe(bundle.path, full=False)
 
 
+@app.command("import-detector")
+def import_detector_command(
+    onnx: Annotated[Path, typer.Argument(metavar="ONNX", help="YuNet's file: yunet_n_640_640.onnx.")],
+    out: Annotated[Path, typer.Option(help="Detector bundle to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the bundle at --out.")] = False,
+) -> None:
+    """Turn YuNet's ONNX file into a detector bundle, for servers that find faces themselves.
+
+    The same bundle ships with ssr-serve.
+
+    Example:  ssr-train import-detector yunet_n_640_640.onnx --out bundles/yunet
+    """
+    from ssr_train.detector_import import import_detector
+
+    bundle = import_detector(onnx, out, overwrite=force)
+    for name, entry in bundle.contract.files.items():
+        typer.echo(f"{bundle.path / name}: {entry.bytes:,} bytes")
+
+
 @app.command()
 def prepare(
     data: Annotated[str, typer.Option(help="Which published set; `ssr-train doctor --list` names them.")],

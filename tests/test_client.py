@@ -266,8 +266,9 @@ def test_auto_says_that_it_falls_back(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with pytest.raises(ValueError, match="'mtcnn' is unknown, expected one of auto, yunet, haar"):
         detection.open_detector("mtcnn")
     (tmp_path / "bad.onnx").write_bytes(b"no model")
-    with pytest.raises(ValueError, match=r"bad\.onnx: OpenCV cannot load it"):
-        detection.YuNet(tmp_path / "bad.onnx")
+    for runtime, told in (("opencv", "OpenCV cannot load it"), ("onnxruntime", "not an ONNX model")):
+        with pytest.raises(ValueError, match=rf"bad\.onnx: {told}"):
+            detection.YuNet(tmp_path / "bad.onnx", runtime=runtime)
 
 
 def test_annotation_stays_in_the_picture() -> None:

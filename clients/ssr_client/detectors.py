@@ -10,15 +10,17 @@ from __future__ import annotations
 import threading
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
-from ssr_bundle.crop import Box, intersection_over_union, shared_area
+from ssr_bundle.crop import Box
+from ssr_bundle.detections import Detection, faces_among, sizes_searched
 from ssr_bundle.errors import SsrError
 from ssr_client.crops import Picture
-from ssr_client.faces import Detection, Detector, check_detector
+from ssr_client.faces import Detector, check_detector
 from ssr_client.opencv import cv2
+from ssr_client.yunet import open_network
 
 
 class BoxConventionWarning(UserWarning):
@@ -30,50 +32,39 @@ class FallbackWarning(UserWarning):
 
 
 class YuNet:
-    """OpenCV's FaceDetectorYN: boxes with five landmarks.
+    """OpenCV's FaceDetectorYN, or the same by ONNX Runtime, which is faster: boxes with five landmarks.
 
-    ``model``: path of the ONNX file, by default ``ssr_bundle.fetch``'s ``yunet``. Pictures larger than
-    ``SIDES`` are searched in smaller copies, a coarse one for large faces and a fine one for small.
-    Narrower than ``SMALLEST`` pixels it holds no face that YuNet was trained on (10 pixels), and OpenCV's
-    network, once in a thousand grey strips of two rows, sees one all the same.
+    ``model``: path of the ONNX file, by default ``ssr_bundle.fetch``'s ``yunet``. ``runtime`` asks for
+    ``onnxruntime``, ``opencv``, or ``auto``: the former where it is installed. The attribute of that name
+    says which one runs, and its version. Pictures larger than ``SIDES`` are searched in smaller copies, a
+    coarse one for large faces and a fine one for small.
     """
 
     box_convention = "yunet"
     name = "yunet"
     SIDES = (640, 1600)
-    SMALLEST = 8
 
-    def __init__(self, model: str | Path | None = None, threshold: float = 0.7) -> None:
+    def __init__(
+        self, model: str | Path | None = None, threshold: float = 0.7, runtime: str = "auto"
+    ) -> None:
         if model is None:
             from ssr_bundle.fetch import fetch
 
             model = fetch("yunet")
-        if not Path(model).is_file():
-            raise SsrError(f"{model}: no such file, expected YuNet's ONNX model")
-        try:
-            self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), threshold, 0.3, 500)
-        except cv2.error as error:
-            raise SsrError(f"{model}: OpenCV cannot load it as YuNet ({error.err})") from None
-        self._lock = threading.Lock()  # the net keeps its input size
+        self._network = open_network(model, threshold, runtime)
+        self.runtime = self._network.runtime
 
     def detect(self, picture: Picture) -> list[Detection]:
+        height, width = picture.shape[:2]
         found: list[Detection] = []
-        longest = max(picture.shape[:2])
-        for side in self.SIDES:
-            found += self._detect(picture, min(1.0, side / longest))
-            if side >= longest:
-                break
-        return left_to_right(suppress(inside(found, picture), overlap=0.4))
+        for rows, columns in sizes_searched(height, width, self.SIDES):
+            small = _shrunk(picture, rows, columns)
+            found += self._detect(small, columns / width, rows / height)
+        return faces_among(found, height, width, overlap=0.4)
 
-    def _detect(self, picture: Picture, scale: float) -> list[Detection]:
-        small, sx, sy = _shrink(picture, scale)
-        if min(small.shape[:2]) < self.SMALLEST:
-            return []
-        with self._lock:
-            self._net.setInputSize((small.shape[1], small.shape[0]))
-            _, rows = self._net.detect(small)
+    def _detect(self, small: Picture, sx: float, sy: float) -> list[Detection]:
         detections = []
-        for row in np.empty((0, 15)) if rows is None else np.asarray(rows, np.float64):
+        for row in self._network.find(small).astype(np.float64):
             x, y, w, h = (row[:4] / (sx, sy, sx, sy)).tolist()
             points = (row[4:14].reshape(5, 2) / (sx, sy)).tolist()
             detections.append(Detection((x, y, w, h), float(row[14]), tuple((p[0], p[1]) for p in points)))
@@ -101,7 +92,10 @@ class Haar:
         self._lock = threading.Lock()
 
     def detect(self, picture: Picture) -> list[Detection]:
-        small, sx, sy = _shrink(picture, min(1.0, self.LONGEST / max(picture.shape[:2])))
+        height, width = picture.shape[:2]
+        factor = min(1.0, self.LONGEST / max(height, width))
+        small = _shrunk(picture, max(1, round(height * factor)), max(1, round(width * factor)))
+        sx, sy = small.shape[1] / width, small.shape[0] / height
         grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
         with self._lock:
             boxes, _, weights = self._cascade.detectMultiScale3(
@@ -118,7 +112,7 @@ class Haar:
             )
             if weight >= self.MINIMUM_WEIGHT
         ]
-        return left_to_right(suppress(inside(found, picture), overlap=0.3))
+        return faces_among(found, height, width, overlap=0.3)
 
 
 def open_detector(name: str = "auto") -> Detector:
@@ -165,42 +159,7 @@ ADAPTERS: dict[tuple[str, str], tuple[float, float, float, float]] = {
 }
 
 
-def left_to_right(found: list[Detection]) -> list[Detection]:
-    return sorted(found, key=lambda d: (d.box[0] + d.box[2] / 2, d.box[1]))
-
-
-def inside(found: list[Detection], picture: Picture) -> list[Detection]:
-    """Those that are finite, have an area, and whose centre lies in the picture."""
-    height, width = picture.shape[:2]
-
-    def good(box: Box) -> bool:
-        x, y, w, h = box
-        centre = 0 <= x + w / 2 < width and 0 <= y + h / 2 < height
-        return bool(np.isfinite(box).all()) and w >= 1 and h >= 1 and centre
-
-    return [d for d in found if good(d.box)]
-
-
-def suppress(found: list[Detection], overlap: float) -> list[Detection]:
-    """Strongest first; another is the same face if they overlap (IoU) or its centre lies in a kept one
-    at least as large."""
-    kept: list[Detection] = []
-    for candidate in sorted(found, key=lambda d: -d.score):
-        if not any(_same(candidate.box, k.box, overlap) for k in kept):
-            kept.append(candidate)
-    return kept
-
-
-def _same(a: Box, b: Box, overlap: float) -> bool:
-    shared = shared_area(a, b)
-    smaller = min(a[2] * a[3], b[2] * b[3])
-    return shared > 0 and (intersection_over_union(a, b) > overlap or shared / smaller > 0.7)
-
-
-def _shrink(picture: Picture, scale: float) -> tuple[Any, float, float]:
-    """A copy at ``scale`` and the exact factors of its rounded size."""
-    if scale >= 1.0:
-        return picture, 1.0, 1.0
-    height, width = picture.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA), size[0] / width, size[1] / height
+def _shrunk(picture: Picture, height: int, width: int) -> Picture:
+    if (height, width) == picture.shape[:2]:
+        return picture
+    return cast(Picture, cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))

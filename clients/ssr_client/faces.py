@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ssr_bundle.alignment import Points
 from ssr_bundle.crop import Box
+from ssr_bundle.detections import Detection as Detection
 from ssr_client.crops import Picture
 from ssr_client.errors import BadInput
 
@@ -18,15 +19,6 @@ DETECTORS = ("auto", "yunet", "haar")
 """Detectors that have a name; ``auto`` is the better of the others that is here."""
 
 Landmarks = Points
-
-
-@dataclass(frozen=True)
-class Detection:
-    """One face as a detector reports it. ``score``: 0..1 where the detector has one."""
-
-    box: Box
-    score: float = 1.0
-    landmarks: Landmarks | None = None
 
 
 class Detector(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 
 from ssr_bundle.contract import Interface
 from ssr_bundle.crop import Box
+from ssr_bundle.detections import inside, left_to_right
 from ssr_client import detectors
 from ssr_client.crops import Picture, in_colour
 from ssr_client.detectors import BoxConventionWarning
@@ -35,7 +36,7 @@ class Finder:
             return self._opened
 
     def find(self, picture: Picture) -> list[Detection]:
-        return detectors.left_to_right(detectors.inside(list(self.detector.detect(picture)), picture))
+        return left_to_right(inside(self.detector.detect(picture), *picture.shape[:2]))
 
     def find_in(self, image: Any, colour: str) -> tuple[Picture, list[Detection]]:
         """Whatever :func:`ssr_client.preprocess.as_bgr` takes, as it gives it, and the faces in it."""

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from ssr_client.detectors import inside, to_convention
+from ssr_client.detectors import to_convention
 from ssr_client.faces import Detection, Landmarks
 from ssr_client.photo import Finder
 
 from ssr_bundle import alignment
 from ssr_bundle.contract import Crop, Template
 from ssr_bundle.crop import Box
+from ssr_bundle.detections import inside
 from ssr_bundle.errors import SsrError
 
 Picture = NDArray[np.uint8]
@@ -134,7 +135,7 @@ def in_padded(picture: Picture, finder: Finder) -> list[Detection]:
     down, right = height // 4, width // 4
     padded = cv2.copyMakeBorder(picture, down, down, right, right, cv2.BORDER_REPLICATE)
     found = finder.find(np.asarray(padded, np.uint8))
-    return inside([moved(face, -right, -down) for face in found], picture)
+    return inside([moved(face, -right, -down) for face in found], *picture.shape[:2])
 
 
 def moved(face: Detection, right: float, down: float) -> Detection:

@@ -7,6 +7,7 @@
 #include <set>
 #include <string_view>
 
+#include "core/bundle_fields.h"
 #include "core/canonical_json.h"
 #include "core/shown.h"
 #include "core/strict_json.h"
@@ -18,96 +19,11 @@ namespace {
 
 using nlohmann::json;
 
-// What is wrong: thrown by all that reads a contract, a status to whoever calls ParseContract.
-struct Fault {
-  std::string what;
-};
-
-[[noreturn]] void Bad(const std::string& what) { throw Fault{what}; }
-
-bool IsFinite(const json& value) { return value.is_number() && std::isfinite(value.get<double>()); }
-
-// A value and where it stands, so that every message can name the place.
-struct Node {
-  const json& value;
-  std::string where;  // of the contract itself: empty
-
-  Node operator[](const std::string& key) const {
-    const std::string name = where.empty() ? "contract" : where;
-    if (!value.is_object()) Bad(name + ": expected an object, got " + Shown(value));
-    const auto it = value.find(key);
-    if (it == value.end()) Bad(name + ": '" + key + "' is missing");
-    return {*it, where.empty() ? key : where + "." + key};
-  }
-  [[noreturn]] void Expected(const std::string& what) const {
-    Bad(where + ": expected " + what + ", got " + Shown(value));
-  }
-  double Number() const {
-    if (!IsFinite(value)) Expected("a finite number");
-    return value.get<double>();
-  }
-  std::vector<double> Numbers() const {
-    if (!value.is_array() || !std::all_of(value.begin(), value.end(), IsFinite)) {
-      Expected("a list of finite numbers");
-    }
-    return value.get<std::vector<double>>();
-  }
-  int Integer(int low, int high) const {
-    if (!value.is_number_integer() || value.get<int64_t>() < low || value.get<int64_t>() > high) {
-      Expected("a whole number in " + std::to_string(low) + ".." + std::to_string(high));
-    }
-    return value.get<int>();
-  }
-  const std::string& String() const {
-    if (!value.is_string()) Expected("a string");
-    return value.get_ref<const std::string&>();
-  }
-  // To the type: neither true nor 1.0 is 1.
-  void Exactly(const json& expected) const {
-    if (value.dump() != expected.dump()) {
-      Bad(where + ": " + Shown(value) + " is not supported, expected " + expected.dump());
-    }
-  }
-  const std::string& Choice(const std::vector<std::string>& choices) const {
-    std::string names;
-    for (const std::string& choice : choices) {
-      if (String() == choice) return String();
-      names += (names.empty() ? "" : ", ") + choice;
-    }
-    Bad(where + ": '" + ShownText(String()) + "' is unknown, expected one of " + names);
-  }
-  // An object with no keys but these.
-  void Only(const std::vector<std::string>& names) const {
-    if (!value.is_object()) Expected("an object");
-    for (const auto& entry : value.items()) {
-      if (std::find(names.begin(), names.end(), entry.key()) == names.end()) {
-        Bad(where + "." + ShownText(entry.key()) + ": is not this network's");
-      }
-    }
-  }
-};
-
-bool IsAlnum(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
-
-// A letter or (if `digit_first`) a digit, then letters, digits and characters of `more`; at most 64.
-bool IsName(const std::string& name, bool digit_first, const char* more) {
-  if (name.empty() || name.size() > 64 || !IsAlnum(name[0])) return false;
-  if (!digit_first && name[0] >= '0' && name[0] <= '9') return false;
-  for (const char c : name) {
-    if (!IsAlnum(c) && std::string(more).find(c) == std::string::npos) return false;
-  }
-  return true;
-}
-
 const std::string& TensorName(const Node& node) {
   if (!IsName(node.String(), false, "_")) {
     Bad(node.where + ": '" + ShownText(node.String()) + "' cannot name a tensor");
   }
   return node.String();
-}
-
-bool IsHexadecimal(const std::string& text, size_t digits) {
-  return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
 // What ssr_bundle.contract.Crop allows.
@@ -299,39 +215,7 @@ Recalibration ParseRecalibration(const json& root, const std::vector<double>& cl
   return map;
 }
 
-// Printable ASCII that stays in its folder and is not hidden.
-bool IsFileName(const std::string& name) {
-  return !name.empty() && name.size() <= 255 && name[0] != '.' &&
-         std::all_of(name.begin(), name.end(),
-                     [](char c) { return c >= ' ' && c <= '~' && c != '/' && c != '\\'; });
-}
-
-std::map<std::string, FileEntry> ParseFiles(const Node& node) {
-  if (!node.value.is_object()) node.Expected("an object");
-  std::map<std::string, FileEntry> files;
-  int64_t total = 0;
-  for (const auto& [name, item] : node.value.items()) {
-    if (!IsFileName(name)) Bad("files: " + Shown(json(name)) + " is not a plain file name");
-    const Node file = node[name], hash = file["sha256"], bytes = file["bytes"];
-    if (!hash.value.is_string() || !IsHexadecimal(hash.String(), 64)) hash.Expected("64 hexadecimal digits");
-    if (!bytes.value.is_number_integer() || bytes.value.get<int64_t>() < 0 ||
-        bytes.value.get<int64_t>() > kMaxFilesBytes) {
-      bytes.Expected("a size of at most " + std::to_string(kMaxFilesBytes));
-    }
-    files[name] = {hash.String(), bytes.value.get<uint64_t>()};
-    total += bytes.value.get<int64_t>();
-    if (total > kMaxFilesBytes) {
-      Bad("files: more than " + std::to_string(kMaxFilesBytes) + " bytes together");
-    }
-  }
-  return files;
-}
-
 }  // namespace
-
-std::string NumberText(double value) {
-  return std::isfinite(value) ? json(value).dump() : std::to_string(value);
-}
 
 std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& a) {
   std::map<std::string, std::vector<int64_t>> shapes;
@@ -368,12 +252,6 @@ std::map<std::string, std::vector<int64_t>> ParameterShapes(const Architecture& 
 }
 
 namespace {
-
-// Keys of the provenance that commands read as text, as ssr_bundle.contract._TEXTS.
-const std::set<std::string> kTexts = {
-    "command",       "data",  "data_name",     "data_sha256", "initial_weights_sha256",
-    "labels_sha256", "leak",  "licence",       "protocol",    "source",
-    "source_sha256", "split", "training_data", "weights"};
 
 constexpr double kSmallestRange = 1e-9, kLargestRange = 1e9, kLargestCorrection = 1e9;
 
@@ -483,22 +361,13 @@ std::optional<Quantization> ParseQuantization(const Node& node, const Architectu
   return parsed;
 }
 
-// Free text for readers, but for what commands read: each of those has its type, or is null.
-bool ParseProvenance(const Node& node) {
-  if (!node.value.is_object()) node.Expected("an object");
-  for (const auto& [key, value] : node.value.items()) {
-    const Node found{value, "provenance." + key};
-    if (value.is_null()) continue;
-    if (kTexts.count(key) != 0) found.String();
-    if (key == "metrics" && !value.is_object()) found.Expected("an object");
-    if (key == "synthetic" && !value.is_boolean()) found.Expected("true or false");
-  }
-  return node.value.value("synthetic", json()) == json(true);
-}
-
 // Fills what ParseContract does; text: as `node` was parsed from.
 void ParseRoot(const Node& node, const std::string& text, Model* model,
                std::map<std::string, FileEntry>* files) {
+  if (node.value.is_object() && node.value.contains("kind")) {
+    Bad("kind: this is the bundle of a " + Shown(node.value["kind"]) +
+        ", expected the bundle of an age network, which has no kind");
+  }
   const json& version = node["contract_version"].value;
   if (!version.is_number_integer() || (version != 1 && version != 2)) {
     Bad("contract_version " + Shown(version) + " is unknown, expected 1 or 2");
@@ -519,11 +388,7 @@ void ParseRoot(const Node& node, const std::string& text, Model* model,
     Bad("interface_sha256 is " + ShownText(stated) + ", but the interface hashes to " +
         model->interface_sha256);
   }
-  model->name = node["name"].String();
-  if (!IsName(model->name, true, "_.-")) {
-    Bad("name: " + Shown(json(model->name)) +
-        " cannot name a model, expected letters, digits, '_', '.', '-' (at most 64)");
-  }
+  model->name = ModelName(node["name"]);
   model->architecture = ParseArchitecture(node["architecture"]);
   model->quantization = ParseQuantization(node["quantization"], model->architecture);
   model->interval = ParseInterval(node["interval"]);
