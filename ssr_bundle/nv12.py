@@ -1,8 +1,8 @@
 """NV12 frames, as decoders of cameras and files give them, to BGR: the definition, to the bit.
 
 A frame of H x W pixels, both even, is an array (H * 3 / 2, W) of bytes: H rows of luma Y, then H / 2 rows of
-W / 2 pairs of chroma (U, V), one pair for each 2 x 2 pixels. Chroma is not interpolated: the four pixels share
-their pair. Per pixel, in whole numbers, with the five factors of :data:`FACTORS` (2 ** 20 is one)::
+W / 2 pairs of chroma (U, V), one pair for each 2 x 2 pixels. Chroma is not interpolated: the four pixels
+share their pair. Per pixel, in whole numbers, with the five factors of :data:`FACTORS` (2 ** 20 is one)::
 
     light = max(Y - black, 0) * luma + 2 ** 19
     B = (light + u_blue * (U - 128)) >> 20
@@ -52,7 +52,7 @@ FACTORS = {
 
 
 def check_meaning(matrix: Any, range: Any) -> tuple[str, str]:
-    """``matrix`` and ``range`` of an NV12 frame; raises :class:`SsrError` for what is neither known nor said."""
+    """``matrix`` and ``range`` of an NV12 frame; raises :class:`SsrError` for what is not said or unknown."""
     for name, value, known in (("matrix", matrix, MATRICES), ("range", range, RANGES)):
         if value is None:
             raise SsrError(f"{name}: an NV12 frame needs it, one of {', '.join(known)}")

@@ -70,7 +70,7 @@ def to_bgr(frame: ArrayLike, *, format: str, matrix: str | None = None, range: s
 
 
 def implementation() -> str:
-    """What cuts: ``avx2``, or ``portable`` where the CPU has no AVX2 or ``SSR_FORCE_IMPLEMENTATION`` says so."""
+    """What cuts: ``avx2``, or ``portable`` where there is no AVX2 or ``SSR_FORCE_IMPLEMENTATION`` says so."""
     found: str = native.cut_implementation()
     return found
 

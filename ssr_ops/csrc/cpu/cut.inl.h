@@ -4,7 +4,8 @@
 //   Mix          two rows of sums, weighed, as 192 bytes
 //   MixPairs     64 blends of four pixels, each with its own weights, as 192 bytes
 //   Convert      luma and pairs of chroma to pixels of four bytes (blue, green, red, 0)
-//   Pack         pixels of four bytes to three, blue and red changing places if asked
+//   Pack         64 pixels of four bytes to three
+//   Swap         blue and red of some of the first pixels of three bytes; how many
 // Every 8 bytes at a pixel that a table or pointer names may be read.
 #include <algorithm>
 #include <cstring>
@@ -61,7 +62,7 @@ void Gather(const Frame& frame, const int64_t* rows, int step, const int64_t* ba
   const uint8_t* all_chroma = RowOf(frame, frame.height);
   for (int i = 0; i < kImageSize; ++i) {
     const int64_t row = rows[i * step], base = bases[i], even = base & ~int64_t{1};
-    const uint8_t* pairs = all_chroma + row / 2 * frame.width;
+    const uint8_t* pairs = all_chroma + (row >> 1) * frame.width;
     std::memcpy(luma + 2 * i, RowOf(frame, row) + base, 2);
     std::memcpy(chroma + 4 * i, pairs + even, 2);
     std::memcpy(chroma + 4 * i + 2, pairs + (even == base ? base : base + 1), 2);
@@ -108,7 +109,7 @@ void CutPart(const Frame& frame, const Part& part, Border border, bool swap, uin
 
 // A row of an aligned crop: 8 bytes with two pixels each, of the upper and the lower row, and the weights.
 struct PairRow {
-  const uint8_t *upper[kImageSize], *lower[kImageSize];
+  const uint8_t* at[2][kImageSize];
   alignas(32) int16_t along[kImageSize][2];
   alignas(32) int32_t down[2][kImageSize];
 };
@@ -125,75 +126,102 @@ inline bool IsInside(const Frame& frame, const Grid& grid) {
   return true;
 }
 
-template <class K>
-void CutAligned(const Frame& frame, const Grid& grid, Border border, bool swap, uint8_t* crop) {
-  constexpr int kOne = 1 << kWeightBits;
-  const bool direct = IsDirect(frame), inside = direct && IsInside(frame, grid);
-  const int second = direct ? 3 : 4;
-  alignas(64) uint32_t pixels[2][2 * kImageSize];
-  int64_t bases[kImageSize], rows[2][kImageSize];
-  PairRow pairs;
-  for (int v = 0; v < kImageSize; ++v) {
-    int64_t x = grid.x - v * grid.dy, y = grid.y + v * grid.dx;
-    for (int u = 0; u < kImageSize; ++u, x += grid.dx, y += grid.dy) {
-      if (inside) {
-        const auto w = static_cast<int16_t>(x >> (kPositionBits - kWeightBits) & (kOne - 1));
-        const auto h = static_cast<int32_t>(y >> (kPositionBits - kWeightBits) & (kOne - 1));
-        pairs.upper[u] = frame.data + 3 * ((y >> kPositionBits) * frame.width + (x >> kPositionBits));
-        pairs.lower[u] = pairs.upper[u] + 3 * frame.width;
-        pairs.along[u][0] = static_cast<int16_t>(kOne - w), pairs.along[u][1] = w;
-        pairs.down[0][u] = kOne - h, pairs.down[1][u] = h;
-        continue;
-      }
-      const Blend down = BlendAt(y, frame.height, border);
-      const Pair pair = PairOf(BlendAt(x, frame.width, border), frame.width);
-      std::memcpy(pairs.along[u], pair.weight, sizeof(pair.weight));
-      pairs.down[0][u] = down.first_weight, pairs.down[1][u] = down.second_weight;
-      bases[u] = pair.base, rows[0][u] = down.first, rows[1][u] = down.second;
-      const auto place = [&](const int64_t row, int k) {
-        const uint8_t* found = reinterpret_cast<const uint8_t*>(&pixels[k][2 * u]);
-        if (direct && pair.base <= frame.width - 3) return RowOf(frame, row) + 3 * pair.base;
-        if (direct) std::memcpy(&pixels[k][2 * u], RowOf(frame, row) + 3 * pair.base, 6);
-        return found;
-      };
-      pairs.upper[u] = place(down.first, 0), pairs.lower[u] = place(down.second, 1);
-    }
-    if (!direct) {
-      for (int k = 0; k < 2; ++k) Gather<K>(frame, rows[k], 1, bases, pixels[k]);
-    }
-    K::MixPairs(pairs, second, swap, crop + v * kImageRow);
+// Weights and places of a row's pixels that begin at x, y, where all of them are inside the frame.
+inline void PlaceInside(const Grid& grid, int64_t x, int64_t y, PairRow* pairs, int64_t* bases,
+                        int64_t* rows) {
+  constexpr int kOne = 1 << kWeightBits, kShift = kPositionBits - kWeightBits;
+  for (int u = 0; u < kImageSize; ++u, x += grid.dx, y += grid.dy) {
+    const auto w = static_cast<int16_t>(x >> kShift & (kOne - 1));
+    const auto h = static_cast<int32_t>(y >> kShift & (kOne - 1));
+    pairs->along[u][0] = static_cast<int16_t>(kOne - w), pairs->along[u][1] = w;
+    pairs->down[0][u] = kOne - h, pairs->down[1][u] = h;
+    bases[u] = x >> kPositionBits, rows[u] = y >> kPositionBits, rows[kImageSize + u] = rows[u] + 1;
+  }
+}
+
+// The same wherever they are.
+inline void PlaceAnywhere(const Frame& frame, const Grid& grid, Border border, int64_t x, int64_t y,
+                          PairRow* pairs, int64_t* bases, int64_t* rows) {
+  for (int u = 0; u < kImageSize; ++u, x += grid.dx, y += grid.dy) {
+    const Blend down = BlendAt(y, frame.height, border);
+    const Pair pair = PairOf(BlendAt(x, frame.width, border), frame.width);
+    std::memcpy(pairs->along[u], pair.weight, sizeof(pair.weight));
+    pairs->down[0][u] = down.first_weight, pairs->down[1][u] = down.second_weight;
+    bases[u] = pair.base, rows[u] = down.first, rows[kImageSize + u] = down.second;
   }
 }
 
 template <class K>
-void ConvertRow(const Frame& frame, int64_t row, uint8_t* out) {
-  constexpr int64_t kBlock = 64;
-  alignas(64) uint32_t pixels[kBlock];
-  alignas(32) uint8_t luma[kBlock] = {}, chroma[2 * kBlock] = {}, packed[3 * kBlock];
-  const uint8_t* from = RowOf(frame, row);
-  if (frame.format == FrameFormat::kBgr) {
-    std::memcpy(out, from, static_cast<size_t>(3 * frame.width));
-    return;
-  }
-  if (frame.format == FrameFormat::kRgb) {
-    for (int64_t i = 0; i < 3 * frame.width; i += 3) {
-      out[i] = from[i + 2], out[i + 1] = from[i + 1], out[i + 2] = from[i];
+void CutAligned(const Frame& frame, const Grid& grid, Border border, bool swap, uint8_t* crop) {
+  const bool direct = IsDirect(frame), inside = IsInside(frame, grid);
+  alignas(64) uint32_t pixels[2][2 * kImageSize];
+  int64_t bases[kImageSize], rows[2 * kImageSize];
+  PairRow pairs;
+  for (int v = 0; v < kImageSize; ++v) {
+    const int64_t x = grid.x - v * grid.dy, y = grid.y + v * grid.dx;
+    if (inside) {
+      PlaceInside(grid, x, y, &pairs, bases, rows);
+    } else {
+      PlaceAnywhere(frame, grid, border, x, y, &pairs, bases, rows);
     }
-    return;
+    for (int k = 0; k < 2; ++k) {
+      const uint8_t** const at = pairs.at[k];
+      if (!direct) Gather<K>(frame, rows + k * kImageSize, 1, bases, pixels[k]);
+      for (int u = 0; u < kImageSize; ++u) {
+        auto* const copied = reinterpret_cast<uint8_t*>(&pixels[k][2 * u]);
+        at[u] = copied;
+        if (!direct) continue;
+        const uint8_t* const begin = frame.data + 3 * (rows[k * kImageSize + u] * frame.width + bases[u]);
+        if (inside || bases[u] < frame.width - 2) {
+          at[u] = begin;
+        } else {
+          std::memcpy(copied, begin, 6);
+        }
+      }
+    }
+    K::MixPairs(pairs, direct ? 3 : 4, swap, crop + v * kImageRow);
   }
-  const uint8_t* pairs = RowOf(frame, frame.height) + row / 2 * frame.width;
+}
+
+// Blue and red of pixels of three bytes change places.
+template <class K>
+void SwapRow(const uint8_t* from, int64_t count, uint8_t* out) {
+  for (int64_t i = 3 * K::Swap(from, count, out); i < 3 * count; i += 3) {
+    out[i] = from[i + 2], out[i + 1] = from[i + 1], out[i + 2] = from[i];
+  }
+}
+
+template <class K>
+void Nv12Row(const Frame& frame, int64_t row, uint8_t* out) {
+  constexpr int kBlock = kImageSize;
+  const uint8_t *luma = RowOf(frame, row), *pairs = RowOf(frame, frame.height) + row / 2 * frame.width;
   const YuvFactors& factors = FactorsOf(frame.matrix, frame.range);
-  for (int64_t begin = 0; begin < frame.width; begin += kBlock) {
-    const auto count = static_cast<int>(std::min(kBlock, frame.width - begin));
-    std::memcpy(luma, from + begin, static_cast<size_t>(count));
-    for (int i = 0; i < count; i += 2) {
-      std::memcpy(chroma + 2 * i, pairs + begin + i, 2);
-      std::memcpy(chroma + 2 * i + 2, pairs + begin + i, 2);
+  alignas(32) uint32_t pixels[kBlock];
+  const auto convert = [&](const uint8_t* block_luma, const uint8_t* block_pairs, uint8_t* to) {
+    alignas(32) uint8_t chroma[2 * kBlock];
+    for (int i = 0; i < kBlock; i += 2) {
+      std::memcpy(chroma + 2 * i, block_pairs + i, 2);
+      std::memcpy(chroma + 2 * i + 2, block_pairs + i, 2);
     }
-    K::Convert(luma, chroma, kBlock, factors, pixels);  // of the last block more than there is
-    K::Pack(reinterpret_cast<const uint8_t*>(pixels), false, packed);
-    std::memcpy(out + 3 * begin, packed, static_cast<size_t>(3 * count));
-  }
+    K::Convert(block_luma, chroma, kBlock, factors, pixels);
+    K::Pack(reinterpret_cast<const uint8_t*>(pixels), to);
+  };
+  int64_t at = 0;
+  for (; at + kBlock <= frame.width; at += kBlock) convert(luma + at, pairs + at, out + 3 * at);
+  if (at == frame.width) return;
+  uint8_t rest_luma[kBlock] = {}, rest_pairs[kBlock] = {}, rest[3 * kBlock];
+  const auto left = static_cast<size_t>(frame.width - at);
+  std::memcpy(rest_luma, luma + at, left);
+  std::memcpy(rest_pairs, pairs + at, left);
+  convert(rest_luma, rest_pairs, rest);
+  std::memcpy(out + 3 * at, rest, 3 * left);
+}
+
+template <class K>
+void ConvertRow(const Frame& frame, int64_t row, uint8_t* out) {
+  if (frame.format == FrameFormat::kNv12) return Nv12Row<K>(frame, row, out);
+  if (frame.format == FrameFormat::kRgb) return SwapRow<K>(RowOf(frame, row), frame.width, out);
+  std::memcpy(out, RowOf(frame, row), static_cast<size_t>(3 * frame.width));
 }
 
 template <class K>

@@ -107,7 +107,7 @@ struct Avx2 {
           return _mm256_srai_epi32(_mm256_madd_epi16(_mm256_shuffle_epi8(bytes, shuffle), w), 4);
         };
         const __m256i sum =
-            Quarter(sums(pairs.upper), sums(pairs.lower), _mm256_permutevar8x32_epi32(upper_weight, lanes),
+            Quarter(sums(pairs.at[0]), sums(pairs.at[1]), _mm256_permutevar8x32_epi32(upper_weight, lanes),
                     _mm256_permutevar8x32_epi32(lower_weight, lanes));
         found[i] = _mm256_srli_epi32(_mm256_add_epi32(sum, two), 2);
       }
@@ -147,11 +147,22 @@ struct Avx2 {
     }
   }
 
-  static void Pack(const uint8_t* four, bool swap, uint8_t* three) {
-    const __m256i order = PackOrder(swap);
+  static void Pack(const uint8_t* four, uint8_t* three) {
+    const __m256i order = PackOrder(false);
     alignas(32) uint8_t row[kImageRow + 8];
     for (int u = 0; u < kImageSize; u += 8) Pack8(Load(four + 4 * u), order, row + 3 * u);
     std::memcpy(three, row, kImageRow);
+  }
+
+  // Five pixels at a time; the sixteenth byte is the next one's, and written again.
+  static int64_t Swap(const uint8_t* from, int64_t count, uint8_t* to) {
+    const __m128i order = _mm_setr_epi8(2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9, 14, 13, 12, 15);
+    int64_t done = 0;
+    for (; done + 6 <= count; done += 5) {
+      const __m128i five = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 3 * done));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 3 * done), _mm_shuffle_epi8(five, order));
+    }
+    return done;
   }
 };
 

@@ -39,8 +39,8 @@ struct Portable {
     for (int u = 0; u < kImageSize; ++u) {
       const int16_t* w = pairs.along[u];
       for (int c = 0; c < 3; ++c) {
-        const int upper = (pairs.upper[u][c] * w[0] + pairs.upper[u][second + c] * w[1]) >> 4;
-        const int lower = (pairs.lower[u][c] * w[0] + pairs.lower[u][second + c] * w[1]) >> 4;
+        const int upper = (pairs.at[0][u][c] * w[0] + pairs.at[0][u][second + c] * w[1]) >> 4;
+        const int lower = (pairs.at[1][u][c] * w[0] + pairs.at[1][u][second + c] * w[1]) >> 4;
         out[3 * u + (swap ? 2 - c : c)] = Byte(upper, lower, pairs.down[0][u], pairs.down[1][u]);
       }
     }
@@ -51,11 +51,13 @@ struct Portable {
     for (int i = 0; i < count; ++i) pixels[i] = YuvPixel(luma[i], chroma[2 * i], chroma[2 * i + 1], factors);
   }
 
-  static void Pack(const uint8_t* four, bool swap, uint8_t* three) {
+  static void Pack(const uint8_t* four, uint8_t* three) {
     for (int u = 0; u < kImageSize; ++u) {
-      for (int c = 0; c < 3; ++c) three[3 * u + (swap ? 2 - c : c)] = four[4 * u + c];
+      for (int c = 0; c < 3; ++c) three[3 * u + c] = four[4 * u + c];
     }
   }
+
+  static int64_t Swap(const uint8_t*, int64_t, uint8_t*) { return 0; }
 };
 
 }  // namespace

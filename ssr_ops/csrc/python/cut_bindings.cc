@@ -36,19 +36,30 @@ Frame MakeFrame(const Bytes& pixels, const std::string& format, const std::strin
   return frame;
 }
 
-Crop MakeCrop(const std::string& border, const std::array<double, 4>& margin,
-              const std::vector<std::array<double, 2>>& points, int size) {
+using Points = std::vector<std::array<double, 2>>;
+
+constexpr const char* kBorders[] = {"clip", "replicate", "constant"};
+
+// points: the template's five, or none.
+Crop MakeCrop(const std::string& border, const std::array<double, 4>& margin, const Points& points,
+              int size) {
   Crop crop;
-  crop.border = border == "clip"        ? Border::kClip
-                : border == "replicate" ? Border::kReplicate
-                                        : Border::kConstant;
+  for (const Border known : {Border::kClip, Border::kReplicate, Border::kConstant}) {
+    if (border == kBorders[static_cast<int>(known)]) crop.border = known;
+  }
   std::copy(margin.begin(), margin.end(), crop.margin);
+  if (!points.empty() && points.size() != kLandmarks) throw py::value_error("points: expected five");
   crop.aligned = !points.empty();
   crop.size = size;
-  for (size_t i = 0; i < points.size() && i < kLandmarks; ++i) {
-    std::copy(points[i].begin(), points[i].end(), crop.points[i]);
-  }
+  for (size_t i = 0; i < points.size(); ++i) std::copy(points[i].begin(), points[i].end(), crop.points[i]);
   return crop;
+}
+
+Points PointsOf(const Crop& crop) {
+  Points points;
+  for (int i = 0; crop.aligned && i < kLandmarks; ++i)
+    points.push_back({crop.points[i][0], crop.points[i][1]});
+  return points;
 }
 
 Bytes Cut(const Bytes& pixels, const std::string& format, const std::string& matrix, const std::string& range,
@@ -81,8 +92,17 @@ Bytes ToBgr(const Bytes& pixels, const std::string& format, const std::string& m
 }  // namespace
 
 void BindCut(py::module_& m) {
-  py::class_<Crop>(m, "Crop").def(py::init(&MakeCrop), py::arg("border"), py::arg("margin"),
-                                  py::arg("points"), py::arg("size"));
+  py::class_<Crop>(m, "Crop")
+      .def(py::init(&MakeCrop), py::arg("border"), py::arg("margin"), py::arg("points"), py::arg("size"))
+      .def_property_readonly("border", [](const Crop& c) { return kBorders[static_cast<int>(c.border)]; })
+      .def_property_readonly("margin",
+                             [](const Crop& c) {
+                               return std::array<double, 4>{c.margin[0], c.margin[1], c.margin[2],
+                                                            c.margin[3]};
+                             })
+      .def_property_readonly("points", &PointsOf)
+      .def_readonly("box", &Crop::box)
+      .def_readonly("size", &Crop::size);
   m.def("cut_faces", &Cut, py::arg("frame").noconvert(), py::arg("format"), py::arg("matrix"),
         py::arg("range"), py::arg("crop"), py::arg("rgb"), py::arg("boxes").noconvert(),
         py::arg("landmarks"));

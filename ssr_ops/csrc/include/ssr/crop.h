@@ -27,10 +27,11 @@ struct Crop {
 
 // Cuts `n` faces. boxes: n * 4 (x, y, width, height in pixels of the frame); landmarks: n * 5 * 2 (x, y),
 // null unless the crop aligns, and then the boxes, which may be null, are not looked at. crops: n *
-// kImageBytes, in RGB order if `rgb`, else BGR. Reads only pixels that a crop shows. Thread-safe, allocates
-// nothing. kInvalidArgument, with the words of ssr_bundle/crop.py, for a frame that is none, a box that is
-// not finite, has no area, is too large or does not meet the frame, and landmarks that are missing, too far
-// or on one line; the crops are then of no use.
+// kImageBytes, in RGB order if `rgb`, else BGR. Thread-safe, allocates nothing. Reads and converts only what
+// a crop shows (of BGR and RGB two bytes more, never outside the frame), however far the crop reaches.
+// kInvalidArgument, with the words of ssr_bundle/crop.py, for a frame that is none, a box that is not finite,
+// has no area, is too large or does not meet the frame, and landmarks that are missing, too far or on one
+// line; the crops are then of no use.
 Status CutFaces(const Frame& frame, const Crop& crop, bool rgb, const float* boxes, const float* landmarks,
                 int64_t n, uint8_t* crops);
 
