@@ -66,8 +66,11 @@ def check_frame(frame: Any) -> NDArray[np.uint8]:
 
     Raises :class:`SsrError` for another dtype or shape, and for odd sides.
     """
-    pixels = np.asarray(frame)
     expected = "expected uint8 (H * 3 / 2, W) with even H and W"
+    try:
+        pixels = np.asarray(frame)
+    except ValueError as error:
+        raise SsrError(f"frame: not an array ({error}), {expected}") from None
     if pixels.dtype != np.uint8:
         raise SsrError(f"frame: NV12 of dtype {pixels.dtype}, {expected}")
     shape = pixels.shape

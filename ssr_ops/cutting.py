@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssr_bundle import nv12
 from ssr_bundle.alignment import NAMES, Points
+from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import Crop
 from ssr_bundle.errors import SsrError
 from ssr_bundle.shown import shown
 from ssr_ops.native import call, native
-
-if TYPE_CHECKING:
-    from ssr_bundle.bundle import Bundle
 
 Picture = NDArray[np.uint8]
 
@@ -47,15 +45,7 @@ def cut_faces(
     rule, colour = _rule(crop, colour)
     faces = _floats(boxes, "boxes", (4,), "x, y, width, height")
     template = rule.template
-    points = None
-    if template is not None:
-        if landmarks is None or len(landmarks) != len(faces):  # type: ignore[arg-type]
-            got = 0 if landmarks is None else len(landmarks)  # type: ignore[arg-type]
-            raise SsrError(f"this crop aligns faces by five landmarks each: {len(faces)} expected, got {got}")
-        for m, given in enumerate(landmarks):  # type: ignore[arg-type]
-            if given is None:
-                raise SsrError(f"face {m}: this crop aligns faces by five landmarks, and it has none")
-        points = _floats(landmarks, "landmarks", (len(NAMES), 2), "five points as x, y")
+    points = None if template is None else _landmarks(landmarks, len(faces))
     made = native.Crop(
         rule.border, rule.margin, template.points if template else (), template.size if template else 0
     )
@@ -84,8 +74,11 @@ def _checked(frame: Any, format: Any, matrix: Any, range: Any) -> tuple[Picture,
     for name, value in (("matrix", matrix), ("range", range)):
         if value is not None:
             raise SsrError(f"{name}: only an NV12 frame has one, and this is {format}")
-    pixels = np.asarray(frame)
     expected = "expected uint8 (H, W, 3)"
+    try:
+        pixels = np.asarray(frame)
+    except ValueError as error:
+        raise SsrError(f"frame: not an array ({error}), {expected}") from None
     if pixels.dtype != np.uint8:
         raise SsrError(f"frame: dtype {pixels.dtype}, {expected}")
     if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
@@ -96,6 +89,8 @@ def _checked(frame: Any, format: Any, matrix: Any, range: Any) -> tuple[Picture,
 def _rule(crop: Crop | Bundle, colour: str | None) -> tuple[Crop, str]:
     """The crop, and the colour order of what is cut."""
     if not isinstance(crop, Crop):
+        if not isinstance(crop, Bundle):
+            raise SsrError(f"crop: expected a Crop or a Bundle, got {type(crop).__name__}")
         interface = crop.contract.interface
         crop, own = interface.crop, interface.input.colour
         if colour not in (None, own):
@@ -106,12 +101,26 @@ def _rule(crop: Crop | Bundle, colour: str | None) -> tuple[Crop, str]:
     return crop, colour
 
 
+def _landmarks(given: Any, faces: int) -> NDArray[np.float32]:
+    """Five landmarks each of ``faces``."""
+    try:
+        found = [] if given is None else list(given)
+    except TypeError:
+        raise SsrError(f"landmarks: expected five points a face, got {shown(given)}") from None
+    if len(found) != faces:
+        raise SsrError(f"this crop aligns faces by five landmarks each: {faces} expected, got {len(found)}")
+    for m, points in enumerate(found):
+        if points is None:
+            raise SsrError(f"face {m}: this crop aligns faces by five landmarks, and it has none")
+    return _floats(found, "landmarks", (len(NAMES), 2), "five points as x, y")
+
+
 def _floats(given: Any, name: str, shape: tuple[int, ...], what: str) -> NDArray[np.float32]:
     """``given`` as (M, *shape) float32."""
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and refused
         try:
             values = np.asarray(given, np.float64).astype(np.float32)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise SsrError(f"{name}: not numbers ({error})") from None
     if values.size == 0:
         return np.empty((0, *shape), np.float32)

@@ -235,6 +235,8 @@ BGR, YUV = np.zeros((6, 4, 3), np.uint8), np.zeros((6, 4), np.uint8)
         (BGR, {"format": "rgb", "range": "full"}, "range: only an NV12 frame has one, and this is rgb"),
         (BGR.astype(np.float32), {"format": "bgr"}, "frame: dtype float32, expected uint8"),
         (BGR[..., 0], {"format": "bgr"}, r"frame: shape \(6, 4\), expected uint8 \(H, W, 3\)"),
+        ([[1], [1, 2]], {"format": "bgr"}, "frame: not an array"),
+        ([[1], [1, 2]], {"format": "nv12", "matrix": "bt601", "range": "full"}, "frame: not an array"),
         (BGR[:0], {"format": "rgb"}, r"frame: shape \(0, 4, 3\)"),
         (YUV, {"format": "nv12", "range": "full"}, "matrix: an NV12 frame needs it, one of bt601, bt709"),
         (YUV, {"format": "nv12", "matrix": "bt601"}, "range: an NV12 frame needs it, one of limited, full"),
@@ -265,6 +267,10 @@ def test_faces_that_are_none() -> None:
             cut(boxes)
     with pytest.raises(SsrError, match="boxes: not numbers"):
         cut([("a", 1, 2, 3)])
+    with pytest.raises(SsrError, match="boxes: not numbers"):
+        cut([(10**400, 1, 2, 3)])
+    with pytest.raises(SsrError, match="crop: expected a Crop or a Bundle, got str"):
+        cut([(0, 0, 2, 2)], "bundle")  # type: ignore[arg-type]
     with pytest.raises(SsrError, match="colour: a bare crop does not say it, expected bgr or rgb, got None"):
         cut([(0, 0, 2, 2)], colour=None)
     one = [(0, 0, 2, 2)]
@@ -274,6 +280,8 @@ def test_faces_that_are_none() -> None:
         cut(one, ALIGNED, landmarks=[FACE, FACE])
     with pytest.raises(SsrError, match="face 0: this crop aligns faces by five landmarks, and it has none"):
         cut(one, ALIGNED, landmarks=[None])
+    with pytest.raises(SsrError, match="landmarks: expected five points a face, got 5"):
+        cut(one, ALIGNED, landmarks=5)
     with pytest.raises(SsrError, match=r"landmarks: expected shape \(M, 5, 2\) as five points as x, y"):
         cut(one, ALIGNED, landmarks=[FACE[:4]])
     assert cut(one, landmarks="not looked at").shape == (1, 64, 64, 3)
