@@ -47,8 +47,8 @@ Status FindGrid(const float* landmarks, const Crop& crop, int64_t m, Grid* grid)
 // The crop's kImageSize pixels along an axis of `span`, in a frame with `size` pixels along it.
 void FindBlends(const Span& span, int64_t size, Border border, Blend* blends);
 
-// The pixels around a position, likewise.
-inline Blend BlendAt(int64_t position, int64_t size, Border border) {
+// The pixels around a position, likewise. Static: a copy for each instruction set.
+static inline Blend BlendAt(int64_t position, int64_t size, Border border) {
   const int64_t first = position >> kPositionBits, second = first + 1, last = size - 1;
   const auto weight =
       static_cast<int32_t>(position >> (kPositionBits - kWeightBits) & ((1 << kWeightBits) - 1));

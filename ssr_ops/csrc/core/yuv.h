@@ -14,15 +14,11 @@ struct YuvFactors {
   int32_t black, luma, u_blue, u_green, v_green, v_red;
 };
 
-inline const YuvFactors& FactorsOf(YuvMatrix matrix, YuvRange range) {
-  static constexpr YuvFactors kFactors[2][2] = {
-      {{16, 1220542, 2116026, -409993, -852492, 1673527}, {0, 1048576, 1858077, -360853, -748826, 1470104}},
-      {{16, 1220945, 2215014, -223607, -558796, 1879825}, {0, 1048576, 1945738, -196424, -490864, 1651297}}};
-  return kFactors[matrix == YuvMatrix::kBt709 ? 1 : 0][range == YuvRange::kFull ? 1 : 0];
-}
+const YuvFactors& FactorsOf(YuvMatrix matrix, YuvRange range);
 
-// Chroma before 128 is taken off. Blue in the lowest byte, green, red, 0.
-inline uint32_t YuvPixel(int32_t y, int32_t u, int32_t v, const YuvFactors& f) {
+// Chroma before 128 is taken off. Blue in the lowest byte, green, red, 0. Static: a copy for each
+// instruction set.
+static inline uint32_t YuvPixel(int32_t y, int32_t u, int32_t v, const YuvFactors& f) {
   const int32_t above = y > f.black ? y - f.black : 0;
   const int32_t light = above * f.luma + (1 << (kYuvBits - 1));
   u -= 128, v -= 128;
