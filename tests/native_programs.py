@@ -40,6 +40,7 @@ SANITIZED = Programs(
         "int8_test",
         "backend_test",
         "bundle_fuzz_driver",
+        "cut_test",
     ),
     ("-DSSR_SANITIZE=address,undefined",),
 )

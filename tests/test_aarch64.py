@@ -26,13 +26,17 @@ def programs() -> Path:
             f"{' and '.join(missing)} not installed (apt-get install g++-aarch64-linux-gnu qemu-user)"
         )
     toolchain = ROOT / "cmake" / "aarch64-linux-gnu.cmake"
-    targets = (*PROGRAMS, "replay_golden")
+    targets = (*PROGRAMS, "replay_golden", "cut_test")
     return build(Programs("aarch64", targets, (f"-DCMAKE_TOOLCHAIN_FILE={toolchain}",)))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_core(programs: Path, program: str, tmp_path: Path) -> None:
     run(*EMULATOR, programs / program, quantized_bundle(tmp_path / "bundle", NETWORK).path)
+
+
+def test_cutting(programs: Path) -> None:
+    run(*EMULATOR, programs / "cut_test", "1", "1500")
 
 
 def test_golden_record(programs: Path, released: ReleasedBundles, tmp_path: Path) -> None:

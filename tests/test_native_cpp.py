@@ -54,6 +54,11 @@ def test_backend_against_a_fake_server(programs: Path) -> None:
     assert "passed" in run(programs / "backend_test")
 
 
+def test_cutting(programs: Path) -> None:
+    """What is refused, pictures beyond 4 GB, and a bounded fuzz of cutting: every fate must have been met."""
+    print(run(programs / "cut_test", "1", "2500"))
+
+
 def test_nothing_races(tmp_path: Path) -> None:
     """Concurrent predictions, engines that come and go, and CUDA's blocks, under the thread sanitizer."""
     programs = build(RACING)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ssr_bundle import sampling
+from ssr_bundle import nv12, sampling
 from ssr_bundle.contract import IMAGE_SIZE, Crop
 from ssr_bundle.crop import Part, align, cuts
 from ssr_bundle.errors import SsrError
@@ -65,6 +65,22 @@ def as_bgr(image: Any, colour: str = "bgr") -> Picture:
         raise BadInput(f"picture: it has no pixels, shape {picture.shape}")
     picture = picture[:, :, :3]
     return np.ascontiguousarray(picture if colour == "bgr" else picture[:, :, ::-1])
+
+
+def nv12_to_bgr(frame: Any, matrix: str, range: str) -> Picture:
+    """An NV12 frame, uint8 (H * 3 / 2, W), as (H, W, 3) BGR, to the bits of :mod:`ssr_bundle.nv12`.
+
+    ``matrix``: ``bt601`` or ``bt709``; ``range``: ``limited`` or ``full``. Neither can be seen in the frame.
+    Raises :class:`BadInput` for another dtype or shape, odd sides, and what is not said.
+    """
+    try:
+        meaning = nv12.check_meaning(matrix, range)
+        pixels = nv12.check_frame(frame)
+        if meaning == ("bt601", "limited"):  # where OpenCV has the same bits
+            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_YUV2BGR_NV12), np.uint8)
+        return nv12.to_bgr(pixels, *meaning)
+    except SsrError as error:
+        raise BadInput(str(error)) from None
 
 
 def crop_faces(

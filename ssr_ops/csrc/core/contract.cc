@@ -9,6 +9,7 @@
 
 #include "core/bundle_fields.h"
 #include "core/canonical_json.h"
+#include "core/crop_geometry.h"
 #include "core/shown.h"
 #include "core/strict_json.h"
 #include "ssr/params.h"
@@ -29,22 +30,8 @@ const std::string& TensorName(const Node& node) {
 // What ssr_bundle.contract.Crop allows.
 constexpr double kLeastMargin = -0.9, kLargestMargin = 4, kLeastOfBox = 0.1;
 constexpr int kLeastTemplateSize = 8, kLargestTemplateSize = 4096;
-constexpr size_t kLandmarks = 5;
 
-// Whether five points lie on a line, or on one spot: as ssr_bundle.alignment.is_line, to the bit.
-bool IsLine(const std::vector<std::vector<double>>& points) {
-  double mx = 0, my = 0, xx = 0, yy = 0, xy = 0;
-  for (const auto& p : points) mx = mx + p[0], my = my + p[1];
-  mx = mx / static_cast<double>(points.size()), my = my / static_cast<double>(points.size());
-  for (const auto& p : points) {
-    const double x = p[0] - mx, y = p[1] - my;
-    xx = xx + x * x, yy = yy + y * y, xy = xy + x * y;
-  }
-  const double total = xx + yy;
-  return !(4 * (xx * yy - xy * xy) > 1e-3 * (total * total));
-}
-
-std::vector<std::vector<double>> ParseTemplate(const Node& node, int size) {
+std::vector<std::vector<double>> ParseTemplate(const Node& node, int size, Crop* parsed) {
   if (!node.value.is_array() || node.value.size() != kLandmarks) node.Expected("five points");
   std::vector<std::vector<double>> points;
   for (const json& item : node.value) {
@@ -54,7 +41,9 @@ std::vector<std::vector<double>> ParseTemplate(const Node& node, int size) {
       if (v < -size || v > 2 * size) node.Expected("points within a side of the picture");
     }
   }
-  if (IsLine(points)) Bad(node.where + ": the five points lie on one line");
+  for (size_t i = 0; i < kLandmarks; ++i) std::copy(points[i].begin(), points[i].end(), parsed->points[i]);
+  if (IsLine(parsed->points)) Bad(node.where + ": the five points lie on one line");
+  parsed->size = size;
   return points;
 }
 
@@ -73,21 +62,29 @@ std::vector<double> ParseMargin(const Node& node, bool clipped) {
   return m;
 }
 
-json CropJson(const Node& node) {
+// As JSON, and parsed.
+json CropJson(const Node& node, Crop* parsed) {
   json crop = {{"box", node["box"].Choice({"yunet", "haar"})},
                {"border", node["border"].Choice({"clip", "replicate", "constant"})},
                {"interpolation", node["interpolation"].Choice({"bilinear"})},
                {"alignment", node["alignment"].Choice({"none", "similarity"})}};
   const bool clipped = crop["border"] == "clip";
-  if (crop["alignment"] == "none") {
+  parsed->box = crop["box"];
+  parsed->border = clipped                         ? Border::kClip
+                   : crop["border"] == "replicate" ? Border::kReplicate
+                                                   : Border::kConstant;
+  parsed->aligned = crop["alignment"] == "similarity";
+  if (!parsed->aligned) {
     crop["rounding"] = node["rounding"].Choice({"floor-inclusive"});
-    crop["margin"] = ParseMargin(node["margin"], clipped);
+    const std::vector<double> margin = ParseMargin(node["margin"], clipped);
+    for (size_t i = 0; i < 4; ++i) parsed->margin[i] = margin[i % margin.size()];
+    crop["margin"] = margin;
     return crop;
   }
   if (clipped) Bad(node["border"].where + ": an aligned crop cannot be clipped");
   const int size = node["size"].Integer(kLeastTemplateSize, kLargestTemplateSize);
   crop["size"] = size;
-  crop["template"] = ParseTemplate(node["template"], size);
+  crop["template"] = ParseTemplate(node["template"], size, parsed);
   return crop;
 }
 
@@ -108,7 +105,7 @@ std::string ParseInterface(const Node& node, std::string_view text, Model* model
   interface["input"]["colour"] = model->colour = input["colour"].Choice({"bgr", "rgb"});
   interface["input"]["name"] = model->input_name = TensorName(input["name"]);
 
-  interface["crop"] = CropJson(crop);
+  interface["crop"] = CropJson(crop, &model->crop);
 
   const std::vector<double> clip = output["clip"].Numbers();
   if (clip.size() != 2 || !Representable<float>(clip[0]) || !Representable<float>(clip[1]) ||

@@ -9,6 +9,7 @@
 
 namespace ssr {
 
+void BindCut(pybind11::module_& m);
 void BindDetector(pybind11::module_& m);
 void BindEngine(pybind11::module_& m);
 void BindRegression(pybind11::module_& m);

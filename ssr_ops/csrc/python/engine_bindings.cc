@@ -94,6 +94,7 @@ void BindEngine(py::module_& m) {
       .def_property_readonly("output_name", [](const Engine& e) { return e.model().output_name; })
       .def_property_readonly(
           "clip", [](const Engine& e) { return std::pair(e.model().clip_low, e.model().clip_high); })
+      .def_property_readonly("crop", [](const Engine& e) { return e.model().crop; })
       .def_property_readonly("stages", [](const Engine& e) { return e.model().architecture.stages; })
       .def_property_readonly("interface_sha256", [](const Engine& e) { return e.model().interface_sha256; })
       .def_property_readonly("weights_sha256", [](const Engine& e) { return e.model().weights_sha256; })

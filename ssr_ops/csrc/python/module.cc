@@ -18,6 +18,7 @@ PYBIND11_MODULE(_native, m) {
         return names;
       },
       py::arg("precision") = "fp32");
+  ssr::BindCut(m);
   ssr::BindDetector(m);
   ssr::BindEngine(m);
   ssr::BindRegression(m);

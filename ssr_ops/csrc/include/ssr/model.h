@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ssr/crop.h"
 #include "ssr/maps.h"
 #include "ssr/status.h"
 
@@ -68,6 +69,7 @@ class Model {
   std::string name;
   std::string colour;       // "bgr" or "rgb"
   std::string input_name;   // "image"
+  Crop crop;                // how the images are cut from a picture
   std::string output_name;  // "age" or "male"
   float clip_low, clip_high;
   Interval interval;
