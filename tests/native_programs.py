@@ -36,6 +36,7 @@ SANITIZED = Programs(
     (
         "cuda_on_cpu_test",
         "concurrency_test",
+        "detector_guard_test",
         "guard_test",
         "int8_test",
         "backend_test",
@@ -44,7 +45,11 @@ SANITIZED = Programs(
     ),
     ("-DSSR_SANITIZE=address,undefined",),
 )
-RACING = Programs("cpp-thread", ("concurrency_test", "cuda_on_cpu_test"), ("-DSSR_SANITIZE=thread",))
+RACING = Programs(
+    "cpp-thread",
+    ("concurrency_test", "cuda_on_cpu_test", "detector_race_test"),
+    ("-DSSR_SANITIZE=thread",),
+)
 
 _builder = ThreadPoolExecutor(1, "native-programs")
 _ahead: dict[Programs, Future[Path]] = {}

@@ -119,7 +119,7 @@ def test_finds_what_opencv_finds() -> None:
     pytest.importorskip("cv2")
     from ssr_client.detectors import YuNet
 
-    opencv = YuNet(material("detectors/yunet_n_640_640.onnx"))
+    opencv = YuNet(material("detectors/yunet_n_640_640.onnx"), runtime="opencv")
     native = Detector(default_detector())
     theirs = ours = both = 0
     for name, picture in photos():

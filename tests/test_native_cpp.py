@@ -10,6 +10,7 @@ from native_programs import BUILD_SECONDS, RACING, SANITIZED, build, run
 from random_bundles import quantized_bundle, random_bundle
 
 from ssr_bundle.contract import Architecture, Interval
+from ssr_ops.shipped import default_detector
 
 pytestmark = pytest.mark.timeout(2 * BUILD_SECONDS)
 
@@ -32,6 +33,11 @@ TINY_OF_FOUR = Architecture(stages=(1, 2, 1, 2), width_x=2, width_s=1, width_fus
 @pytest.mark.parametrize("program", ["cuda_on_cpu_test", "concurrency_test", "guard_test"])
 def test_core(programs: Path, program: str, name: str, tmp_path: Path) -> None:
     run(programs / program, quantized_bundle(tmp_path / "bundle", ARCHITECTURES[name]).path)
+
+
+def test_detector(programs: Path) -> None:
+    """Frames, maps and rings beside pages that fault, no allocation in a second search, refusals."""
+    assert "nothing outside" in run(programs / "detector_guard_test", default_detector())
 
 
 @pytest.mark.parametrize(
@@ -60,7 +66,7 @@ def test_cutting(programs: Path) -> None:
 
 
 def test_nothing_races(tmp_path: Path) -> None:
-    """Concurrent predictions, engines that come and go, and CUDA's blocks, under the thread sanitizer."""
+    """Concurrent predictions and searches, engines that come and go, and CUDA's blocks, under the thread sanitizer."""
     programs = build(RACING)
     bundle = quantized_bundle(tmp_path / "bundle", TINY)
     randomness = Path("/proc/sys/vm/mmap_rnd_bits")
@@ -68,6 +74,7 @@ def test_nothing_races(tmp_path: Path) -> None:
     fixed = randomness.exists() and int(randomness.read_text()) > 28
     start = ["setarch", "-R"] if fixed else []
     assert "all engines: 0 of" in run(*start, programs / "concurrency_test", bundle.path)
+    assert "all detectors: 0 calls differ" in run(*start, programs / "detector_race_test", default_detector())
     assert "failing calls" in run(*start, programs / "cuda_on_cpu_test", bundle.path)
 
 
