@@ -98,7 +98,7 @@ class Detector:
 
 
 def _is_side(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 < value < 1 << 31
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(0 < value < 1 << 31)
 
 
 def as_frame(frame: ArrayLike) -> NDArray[np.uint8]:

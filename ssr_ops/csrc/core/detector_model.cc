@@ -5,6 +5,7 @@
 
 #include "core/shown.h"
 #include "core/strict_json.h"
+#include "ssr/sha256.h"
 
 namespace ssr {
 namespace {
@@ -21,7 +22,8 @@ json FixedOutput() {
           {"landmarks", {"right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner"}}};
 }
 json FixedArchitecture() {
-  return {{"kind", "yunet"}, {"stem", kDetectorStem}, {"width", kDetectorWidth}, {"strides", kDetectorStrides}};
+  return {
+      {"kind", "yunet"}, {"stem", kDetectorStem}, {"width", kDetectorWidth}, {"strides", kDetectorStrides}};
 }
 
 // An object with these keys, each with its value, and no others.
@@ -87,6 +89,7 @@ void ParseRoot(const Node& node, DetectorModel* model, std::map<std::string, Fil
 Status LoadUnguarded(const std::string& folder, std::shared_ptr<const DetectorModel>* model) {
   auto loaded = std::make_shared<DetectorModel>();
   const auto parse = [&](const std::string& text, std::map<std::string, FileEntry>* files) {
+    loaded->contract_sha256 = Sha256Hex(text.data(), text.size());
     return ParseDetectorContract(text, loaded.get(), files);
   };
   SSR_RETURN_IF_ERROR(

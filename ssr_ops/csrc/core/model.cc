@@ -5,6 +5,7 @@
 
 #include "core/bundle_files.h"
 #include "core/contract.h"
+#include "ssr/sha256.h"
 
 namespace ssr {
 namespace {
@@ -12,6 +13,7 @@ namespace {
 Status LoadUnguarded(const std::string& folder, std::shared_ptr<const Model>* model) {
   auto loaded = std::make_shared<Model>();
   const auto parse = [&](const std::string& text, std::map<std::string, FileEntry>* files) {
+    loaded->contract_sha256 = Sha256Hex(text.data(), text.size());
     return ParseContract(text, loaded.get(), files);
   };
   const auto shapes = [&] { return ParameterShapes(loaded->architecture); };

@@ -17,7 +17,7 @@ namespace {
 struct Workspace {
   cpu::DetectorMaps maps;
   Shrinker shrinker;
-  std::vector<uint8_t> shrunk;
+  std::vector<uint8_t> bgr, shrunk;
   std::vector<Size> sizes;
   std::vector<Find> finds;
 };
@@ -33,7 +33,7 @@ class CpuDetector final : public Detector {
   const char* implementation() const override { return IsaName(isa_); }
 
   Status Detect(const Frame& frame, const SearchOptions& search, std::vector<Detection>* found) override {
-    SSR_RETURN_IF_ERROR(CheckPicture(frame));
+    SSR_RETURN_IF_ERROR(CheckFrame(frame));
     SSR_RETURN_IF_ERROR(CheckSearch(search));
     return WithWorkspace([&](Workspace* work) {
       Search(frame, search, work);
@@ -43,12 +43,13 @@ class CpuDetector final : public Detector {
   }
 
   Status Raw(const Frame& frame, std::vector<float>* raw) override {
-    SSR_RETURN_IF_ERROR(CheckPicture(frame));
+    SSR_RETURN_IF_ERROR(CheckFrame(frame));
     if (frame.height > kLargestScale || frame.width > kLargestScale) {
       return {Code::kInvalidArgument, "frame: more than " + std::to_string(kLargestScale) + " pixels a side"};
     }
     return WithWorkspace([&](Workspace* work) {
-      Run(frame.data, {frame.height, frame.width}, frame.format, work);
+      const Frame picture = Converted(frame, work);
+      Run(picture.data, {frame.height, frame.width}, picture.format, work);
       raw->clear();
       for (int level = 0; level < cpu::kDetectorLevels; ++level) {
         const int64_t cells = int64_t{work->maps.height(level)} * work->maps.width(level);
@@ -58,10 +59,14 @@ class CpuDetector final : public Detector {
   }
 
  private:
-  static Status CheckPicture(const Frame& frame) {
-    SSR_RETURN_IF_ERROR(CheckFrame(frame));
-    if (frame.format != FrameFormat::kNv12) return {};
-    return {Code::kUnsupported, "frame: faces are searched in BGR and RGB, this is NV12"};
+  // The frame in a format that is searched: NV12 becomes BGR.
+  static Frame Converted(const Frame& frame, Workspace* work) {
+    if (frame.format != FrameFormat::kNv12) return frame;
+    work->bgr.resize(static_cast<size_t>(frame.height * frame.width * 3));
+    for (int64_t row = 0; row < frame.height; ++row) {
+      RowToBgr(frame, row, work->bgr.data() + row * frame.width * 3);
+    }
+    return {work->bgr.data(), frame.height, frame.width};
   }
 
   static Detection AsDetection(const Find& find) {
@@ -91,7 +96,8 @@ class CpuDetector final : public Detector {
                  &work->maps);
   }
 
-  void Search(const Frame& frame, const SearchOptions& search, Workspace* work) {
+  void Search(const Frame& given, const SearchOptions& search, Workspace* work) {
+    const Frame frame = Converted(given, work);
     const double threshold = search.threshold != 0 ? double{search.threshold} : model_->score_threshold;
     SizesSearched(frame.height, frame.width, search.scales.empty() ? model_->scales : search.scales,
                   &work->sizes);
@@ -136,7 +142,8 @@ Status CreateUnguarded(std::shared_ptr<const DetectorModel> model, const Detecto
                                         std::to_string(options.threads)};
   }
   if (options.precision != "fp32") {
-    return {Code::kInvalidArgument, "precision '" + options.precision + "' is none of a detector's, expected fp32"};
+    return {Code::kInvalidArgument,
+            "precision '" + options.precision + "' is none of a detector's, expected fp32"};
   }
   Isa isa = Isa::kPortable;
   SSR_RETURN_IF_ERROR(ChooseIsa(options.implementation, &isa));

@@ -1,4 +1,6 @@
+#include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "core/aligned.h"
@@ -6,6 +8,7 @@
 #include "core/fold.h"
 #include "core/head.h"
 #include "core/idle.h"
+#include "core/shared.h"
 #include "core/thread_pool.h"
 #include "cpu/prepared.h"
 
@@ -18,11 +21,18 @@ struct Scratch {
   std::vector<double> head;
 };
 
+// Engines of one model, precision and implementation run on the same packed weights.
+std::shared_ptr<const cpu::Prepared> PrepareOnce(const Model& model, Precision precision, Isa isa) {
+  using Key = std::tuple<const Model*, Precision, Isa>;
+  static auto* const networks = new Shared<Key, const cpu::Prepared>;  // outlives every engine
+  return networks->Get({&model, precision, isa}, [&] { return cpu::Prepare(model, precision, isa); });
+}
+
 class CpuEngine final : public Engine {
  public:
   CpuEngine(std::shared_ptr<const Model> model, const EngineOptions& options, Precision precision, Isa isa)
       : isa_(isa),
-        network_(cpu::Prepare(*model, precision, isa)),
+        network_(PrepareOnce(*model, precision, isa)),
         head_(MakeHead(*model)),
         dots_(model->architecture.TotalBins() * 2 + head_.num_stages),
         pool_(options.threads - 1) {
@@ -86,7 +96,7 @@ class CpuEngine final : public Engine {
   }
 
   const Isa isa_;
-  const std::unique_ptr<const cpu::Prepared> network_;
+  const std::shared_ptr<const cpu::Prepared> network_;
   const Head head_;
   const int dots_;  // floats that network_ writes for one image
   Idle<Scratch> idle_;

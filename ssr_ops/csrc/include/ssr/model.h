@@ -75,6 +75,7 @@ class Model {
   Interval interval;
   Recalibration recalibration;
   std::string interface_sha256;  // verified against the contract's interface block
+  std::string contract_sha256;   // of contract.json, which pins every other file
   std::string weights_sha256;    // of model.safetensors
   bool synthetic = false;        // provenance.synthetic: learned from drawn faces
   std::optional<Quantization> quantization;
