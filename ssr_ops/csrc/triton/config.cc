@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "ssr/sha256.h"
 
@@ -45,8 +46,9 @@ std::vector<int64_t> Dims(const Json& tensor) {
 }
 
 Status ReadParameters(const Json& config, Parameters* parameters) {
-  static const std::vector<std::string> known = {"interface", "interface_sha256", "mode", "precision",
-                                                 "threads"};
+  static const std::vector<std::string> known = {"interface",        "interface_sha256", "max_boxes",
+                                                 "max_frame_pixels", "max_queue",        "mode",
+                                                 "precision",        "threads"};
   for (const auto& [key, value] : Get(config, "parameters").items()) {
     if (std::find(known.begin(), known.end(), key) == known.end()) {
       return Wrong("parameter '" + key + "' is unknown, expected " + Join(known));
@@ -75,28 +77,55 @@ Status CheckInterface(const Parameters& parameters, const Model& model) {
   return {};
 }
 
-Status ReadThreads(const Parameters& parameters, int* threads) {
-  const auto found = parameters.find("threads");
+// A whole number in 1..`most`; 0 where the parameter is not set.
+Status ReadWhole(const Parameters& parameters, const char* key, int64_t most, int64_t* value) {
+  const auto found = parameters.find(key);
   if (found == parameters.end()) return {};
   const std::string& text = found->second;
   const bool digits =
-      !text.empty() && text.size() <= 3 && text.find_first_not_of("0123456789") == std::string::npos;
-  *threads = digits ? std::stoi(text) : 0;
-  if (*threads >= 1 && *threads <= kMaxThreads) return {};
-  return Wrong("parameter threads: '" + text + "', expected a whole number in 1.." +
-               std::to_string(kMaxThreads));
+      !text.empty() && text.size() <= 12 && text.find_first_not_of("0123456789") == std::string::npos;
+  *value = digits ? std::stoll(text) : 0;
+  if (*value >= 1 && *value <= most) return {};
+  return Wrong(std::string("parameter ") + key + ": '" + text + "', expected a whole number in 1.." +
+               std::to_string(most));
+}
+
+Status ReadThreads(const Parameters& parameters, int* threads) {
+  int64_t value = 1;
+  SSR_RETURN_IF_ERROR(ReadWhole(parameters, "threads", kMaxThreads, &value));
+  *threads = static_cast<int>(value);
+  return {};
+}
+
+Status ReadLimits(const Parameters& parameters, const Mode& mode, FrameLimits* limits) {
+  for (const auto& [key, most, value] :
+       {std::tuple{"max_frame_pixels", int64_t{1} << 30, &limits->frame_pixels},
+        {"max_boxes", 1 << 20, &limits->boxes},
+        {"max_queue", 1 << 20, &limits->queue}}) {
+    SSR_RETURN_IF_ERROR(ReadWhole(parameters, key, most, value));
+    if (mode.batched && *value != 0) return Wrong(std::string("parameter ") + key + " belongs to mode frame");
+    if (!mode.batched && *value == 0) {
+      return Wrong(std::string("parameter ") + key + " is missing, build the configuration with ssr-serve");
+    }
+  }
+  return {};
 }
 
 // Settings that would change what reaches the backend or what it must answer.
-Status CheckNothingElse(const Json& config) {
+Status CheckNothingElse(const Json& config, const Mode& mode) {
   const Json& batch = Get(config, "max_batch_size");
   const int64_t max_batch = batch.is_number_integer() ? batch.get<int64_t>() : 0;
-  if (max_batch < 1) {
-    return Wrong("max_batch_size is " + std::to_string(max_batch) + ", expected at least 1");
+  if (mode.batched ? max_batch < 1 : max_batch != 0) {
+    return Wrong("max_batch_size is " + std::to_string(max_batch) + ", expected " +
+                 (mode.batched ? "at least 1" : "0 in mode frame"));
   }
-  for (const char* key : {"sequence_batching", "batch_input", "batch_output"}) {
+  std::vector<const char*> unsupported = {"sequence_batching", "batch_input", "batch_output"};
+  if (!mode.batched) unsupported.push_back("dynamic_batching");
+  for (const char* key : unsupported) {
     const Json& block = Get(config, key);
-    if (!block.is_null() && !block.empty()) return Wrong(std::string(key) + " is not supported");
+    if (!block.is_null() && !block.empty()) {
+      return Wrong(std::string(key) + " is not supported" + (mode.batched ? "" : " in mode frame"));
+    }
   }
   if (Get(Get(config, "model_transaction_policy"), "decoupled") == Json(true)) {
     return Wrong("model_transaction_policy: decoupled is not supported");
@@ -106,7 +135,7 @@ Status CheckNothingElse(const Json& config) {
 
 // Dims, type and the rest of one declared input or output.
 Status CheckTensor(const Json& tensor, const std::string& what, const std::string& type,
-                   const std::vector<int64_t>& dims) {
+                   const std::vector<int64_t>& dims, bool optional = false) {
   if (Text(Get(tensor, "data_type")) != type) {
     return Wrong(what + " has data_type " + Text(Get(tensor, "data_type")) + ", expected " + type);
   }
@@ -115,7 +144,10 @@ Status CheckTensor(const Json& tensor, const std::string& what, const std::strin
   }
   const Json& reshape = Get(tensor, "reshape");
   if (!reshape.is_null() && !reshape.empty()) return Wrong(what + ": reshape is not supported");
-  for (const char* key : {"optional", "is_shape_tensor", "allow_ragged_batch", "is_non_linear_format_io"}) {
+  if ((Get(tensor, "optional") == Json(true)) != optional) {
+    return Wrong(what + (optional ? ": expected it to be optional" : ": optional is not supported"));
+  }
+  for (const char* key : {"is_shape_tensor", "allow_ragged_batch", "is_non_linear_format_io"}) {
     if (Get(tensor, key) == Json(true)) return Wrong(what + ": " + key + " is not supported");
   }
   return {};
@@ -132,7 +164,8 @@ Status CheckInputs(const Json& config, const Mode& mode) {
     if (spec == mode.inputs.end()) {
       return Wrong("input '" + name + "' is unknown, expected " + Join(expected));
     }
-    SSR_RETURN_IF_ERROR(CheckTensor(input, "input '" + name + "'", spec->data_type, spec->dims));
+    SSR_RETURN_IF_ERROR(
+        CheckTensor(input, "input '" + name + "'", spec->data_type, spec->dims, spec->optional));
   }
   if (inputs.size() != mode.inputs.size()) {
     return Wrong("the configuration declares " + std::to_string(inputs.size()) + " inputs, expected " +
@@ -156,7 +189,7 @@ Status KeepDeclaredOutputs(const Json& config, const Model& model, Mode* mode) {
       return Wrong("output '" + name + "' is unknown, expected one of " + Join(expected) +
                    (interval ? ": the bundle is not calibrated" : ""));
     }
-    SSR_RETURN_IF_ERROR(CheckTensor(output, "output '" + name + "'", "TYPE_FP32", {spec->width}));
+    SSR_RETURN_IF_ERROR(CheckTensor(output, "output '" + name + "'", "TYPE_FP32", spec->dims));
     declared.push_back(name);
   }
   const auto is_declared = [&](const std::string& name) {
@@ -177,7 +210,8 @@ Status Parse(const Json& json, const Model& model, Config* config) {
   if (parameters.count("precision") != 0) config->precision = parameters["precision"];
   const std::string mode = parameters.count("mode") != 0 ? parameters["mode"] : "crops";
   SSR_RETURN_IF_ERROR(FindMode(mode, model, &config->mode));
-  SSR_RETURN_IF_ERROR(CheckNothingElse(json));
+  SSR_RETURN_IF_ERROR(ReadLimits(parameters, config->mode, &config->limits));
+  SSR_RETURN_IF_ERROR(CheckNothingElse(json, config->mode));
   SSR_RETURN_IF_ERROR(CheckInputs(json, config->mode));
   return KeepDeclaredOutputs(json, model, &config->mode);
 }

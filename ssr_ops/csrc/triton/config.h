@@ -1,6 +1,7 @@
 // The model's configuration: what config.pbtxt says, held against the bundle it serves.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -10,10 +11,18 @@
 
 namespace ssr::triton {
 
+// What a request in mode frame may ask for.
+struct FrameLimits {
+  int64_t frame_pixels = 0;  // of one frame
+  int64_t boxes = 0;         // of one frame
+  int64_t queue = 0;         // frames that wait
+};
+
 struct Config {
   std::string precision = "fp32";
   int threads = 1;
-  Mode mode;  // its outputs are the declared ones, in the order of the mode's table
+  FrameLimits limits;  // in mode frame
+  Mode mode;           // its outputs are the declared ones, in the order of the mode's table
 };
 
 // Reads the server's JSON form of config.pbtxt and checks every part of it against the model's contract.

@@ -1,42 +1,22 @@
-// One execution slot of a model: an engine and the memory that its batches reuse.
+// One execution slot of a model.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <string>
-#include <vector>
 
-#include "triton/request.h"
+#include "triton/model_state.h"
 
 namespace ssr::triton {
 
 class Instance {
  public:
+  // The instance of the model's mode, with an engine of its own.
   static Error Create(TRITONBACKEND_ModelInstance* handle, std::unique_ptr<Instance>* instance);
+  virtual ~Instance() = default;
 
-  // Answers and releases every request; all good ones are computed in one Predict call. An error is
-  // returned only while the requests are still the server's. Never called concurrently.
-  Error Execute(TRITONBACKEND_Request** requests, uint32_t count);
-
- private:
-  struct Times {
-    uint64_t start = 0, compute_start = 0, compute_end = 0, end = 0;
-  };
-
-  Instance(TRITONBACKEND_ModelInstance* handle, const ModelState& state, std::unique_ptr<Engine> engine);
-
-  Error Compute();
-  void Finish(const Times& times);
-
-  TRITONBACKEND_ModelInstance* handle_;
-  const ModelState& state_;
-  std::unique_ptr<Engine> engine_;
-  const std::string computes_;  // precision and implementation, for the responses
-  std::vector<Request> batch_;
-  std::vector<Buffer> buffers_;
-  Gatherer gatherer_;
-  std::vector<std::vector<float>> scratch_;  // one an output of the mode
-  Outputs results_;                          // into scratch_
+  // Takes over every request, unless it returns an error: then they are the server's still. Never called
+  // concurrently.
+  virtual Error Execute(TRITONBACKEND_Request** requests, uint32_t count) = 0;
 };
 
 }  // namespace ssr::triton

@@ -1,7 +1,33 @@
 #include "triton/model_state.h"
 
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "core/shared.h"
+
 namespace ssr::triton {
 namespace {
+
+constexpr char kDetectorFolder[] = "detector";
+
+// Loads what is in `folder`, or takes what another model holds of the same content.
+template <typename Content>
+Status LoadShared(const std::string& folder, std::shared_ptr<const Content>* content) {
+  static auto* const held = new Shared<std::string, const Content>;  // outlives every model
+  std::shared_ptr<const Content> loaded;
+  SSR_RETURN_IF_ERROR(Content::Load(folder, &loaded));
+  *content = held->Get(loaded->contract_sha256, [&] { return std::move(loaded); });
+  return {};
+}
+
+// A model without a detector has no such folder; boxes come with every request then.
+Status LoadDetector(const std::string& folder, std::shared_ptr<const DetectorModel>* detector) {
+  struct stat found;
+  if (lstat(folder.c_str(), &found) != 0 && errno == ENOENT) return {};
+  return LoadShared(folder, detector);
+}
 
 struct MessageDeleter {
   void operator()(TRITONSERVER_Message* message) const {
@@ -34,12 +60,17 @@ Error LoadModel(TRITONBACKEND_Model* handle, std::unique_ptr<ModelState>* state)
   if (type != TRITONBACKEND_ARTIFACT_FILESYSTEM) {
     return MakeError(TRITONSERVER_ERROR_UNSUPPORTED, loaded->Where() + "expected a repository of files");
   }
-  const std::string folder = std::string(location) + "/" + std::to_string(loaded->version);
-  if (Error error = MakeError(Model::Load(folder, &loaded->model), loaded->Where())) return error;
+  const std::string of_model = std::string(location) + "/";
+  const std::string folder = of_model + std::to_string(loaded->version);
+  if (Error error = MakeError(LoadShared(folder, &loaded->model), loaded->Where())) return error;
   std::string json;
   if (Error error = ConfigJson(handle, &json)) return error;
   const Status status = ParseConfig(json, *loaded->model, &loaded->config);
   if (Error error = MakeError(status, loaded->Where())) return error;
+  if (!loaded->config.mode.batched) {
+    const Status found = LoadDetector(of_model + kDetectorFolder, &loaded->detector);
+    if (Error error = MakeError(found, loaded->Where())) return error;
+  }
   *state = std::move(loaded);
   return nullptr;
 }

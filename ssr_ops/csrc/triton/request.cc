@@ -1,5 +1,6 @@
 #include "triton/request.h"
 
+#include <chrono>
 #include <cstring>
 #include <string>
 
@@ -7,8 +8,6 @@
 
 namespace ssr::triton {
 namespace {
-
-Error Invalid(const std::string& message) { return MakeError(TRITONSERVER_ERROR_INVALID_ARG, message); }
 
 Error CheckCancelled(TRITONBACKEND_Request* handle) {
   bool cancelled = false;
@@ -18,25 +17,18 @@ Error CheckCancelled(TRITONBACKEND_Request* handle) {
 }
 
 // A client that states the interface it was made for is refused when the model has another one.
-Error CheckParameters(const ModelState& state, TRITONBACKEND_Request* handle) {
-  uint32_t count = 0;
-  SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_RequestParameterCount(handle, &count));
-  for (uint32_t i = 0; i < count; ++i) {
-    const char* key = nullptr;
-    TRITONSERVER_ParameterType type = TRITONSERVER_PARAMETER_STRING;
-    const void* value = nullptr;
-    SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_RequestParameter(handle, i, &key, &type, &value));
-    if (std::strcmp(key, "interface_sha256") != 0) continue;
-    if (type != TRITONSERVER_PARAMETER_STRING) {
-      return Invalid("request parameter interface_sha256: expected a string of 64 hexadecimal digits");
-    }
-    const char* stated = static_cast<const char*>(value);
-    if (state.model->interface_sha256 != stated) {
-      return Invalid("the request was made for the interface " + std::string(stated) + ", " + state.name +
-                     " has " + state.model->interface_sha256 + ": another interface is another model name");
-    }
-  }
-  return nullptr;
+Error CheckInterface(const ModelState& state, TRITONBACKEND_Request* handle) {
+  return EachParameter(
+      handle, [&](const std::string& key, TRITONSERVER_ParameterType type, const void* value) -> Error {
+        if (key != "interface_sha256") return nullptr;
+        if (type != TRITONSERVER_PARAMETER_STRING) {
+          return Invalid("request parameter interface_sha256: expected a string of 64 hexadecimal digits");
+        }
+        const char* stated = static_cast<const char*>(value);
+        if (state.model->interface_sha256 == stated) return nullptr;
+        return Invalid("the request was made for the interface " + std::string(stated) + ", " + state.name +
+                       " has " + state.model->interface_sha256 + ": another interface is another model name");
+      });
 }
 
 Error ReadRequestedOutputs(const std::vector<OutputSpec>& outputs, Request* request) {
@@ -53,51 +45,18 @@ Error ReadRequestedOutputs(const std::vector<OutputSpec>& outputs, Request* requ
   return nullptr;
 }
 
-Error CheckShape(const InputSpec& spec, TRITONSERVER_DataType type, const int64_t* shape,
-                 uint32_t dimensions) {
-  if (type != TRITONSERVER_TYPE_UINT8) return Invalid("input '" + spec.name + "' is not UINT8");
-  bool fits = dimensions == spec.dims.size() + 1 && shape[0] >= 1;
-  for (size_t i = 0; fits && i < spec.dims.size(); ++i) fits = shape[i + 1] == spec.dims[i];
-  if (fits) return nullptr;
-  std::string found, expected = "[1 or more";
-  for (uint32_t i = 0; i < dimensions; ++i) found += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-  for (const int64_t dim : spec.dims) expected += ", " + std::to_string(dim);
-  return Invalid("input '" + spec.name + "' has shape [" + found + "], expected " + expected + "]");
-}
-
-Error ReadInput(const InputSpec& spec, std::vector<Buffer>* buffers, Gatherer* gatherer, Request* request) {
-  TRITONBACKEND_Input* input = nullptr;
-  SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_RequestInput(request->handle, spec.name.c_str(), &input));
-  TRITONSERVER_DataType type = TRITONSERVER_TYPE_INVALID;
-  const int64_t* shape = nullptr;
-  uint32_t dimensions = 0, count = 0;
-  SSR_RETURN_IF_TRITON_ERROR(
-      TRITONBACKEND_InputProperties(input, nullptr, &type, &shape, &dimensions, nullptr, &count));
-  if (Error error = CheckShape(spec, type, shape, dimensions)) return error;
-  buffers->clear();
-  for (uint32_t i = 0; i < count; ++i) {
-    const void* data = nullptr;
-    uint64_t size = 0;
-    TRITONSERVER_MemoryType memory = TRITONSERVER_MEMORY_CPU;
-    int64_t id = 0;
-    SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_InputBuffer(input, i, &data, &size, &memory, &id));
-    buffers->push_back({static_cast<const uint8_t*>(data), size, memory == TRITONSERVER_MEMORY_GPU});
-  }
-  request->first = static_cast<int64_t>(gatherer->images().size());
-  request->images = shape[0];
-  return MakeError(gatherer->Add(*buffers, shape[0]), "input '" + spec.name + "' ");
-}
-
 Error FillOutput(const OutputSpec& spec, const float* rows, const Request& request) {
-  const int64_t shape[] = {request.images, spec.width};
+  const std::vector<int64_t> shape = spec.shape(request.rows);
   TRITONBACKEND_Output* output = nullptr;
   SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_ResponseOutput(request.response, &output, spec.name.c_str(),
-                                                          TRITONSERVER_TYPE_FP32, shape, 2));
-  const size_t size = static_cast<size_t>(request.images * spec.width) * sizeof(float);
+                                                          TRITONSERVER_TYPE_FP32, shape.data(),
+                                                          static_cast<uint32_t>(shape.size())));
+  const size_t size = static_cast<size_t>(request.rows * spec.width()) * sizeof(float);
   void* buffer = nullptr;
   TRITONSERVER_MemoryType memory = TRITONSERVER_MEMORY_CPU;
   int64_t id = 0;
   SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_OutputBuffer(output, &buffer, size, &memory, &id));
+  if (size == 0) return nullptr;
   if (memory == TRITONSERVER_MEMORY_GPU) {
     return MakeError(CopyFromHost(buffer, rows, size), "output '" + spec.name + "' ");
   }
@@ -107,21 +66,84 @@ Error FillOutput(const OutputSpec& spec, const float* rows, const Request& reque
 
 }  // namespace
 
-Error ReadRequest(const ModelState& state, std::vector<Buffer>* buffers, Gatherer* gatherer,
-                  Request* request) {
-  if (Error error = CheckCancelled(request->handle)) return error;
-  if (Error error = CheckParameters(state, request->handle)) return error;
-  const Mode& mode = state.config.mode;
-  if (Error error = ReadRequestedOutputs(mode.outputs, request)) return error;
-  return ReadInput(mode.inputs.front(), buffers, gatherer, request);
+uint64_t Times::Now() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
 }
 
-Error FillResponse(const ModelState& state, const std::string& engine, const Outputs& results,
+Error Invalid(const std::string& message) { return MakeError(TRITONSERVER_ERROR_INVALID_ARG, message); }
+
+Error ReadHead(const ModelState& state, Request* request) {
+  if (Error error = CheckCancelled(request->handle)) return error;
+  if (Error error = CheckInterface(state, request->handle)) return error;
+  return ReadRequestedOutputs(state.config.mode.outputs, request);
+}
+
+Error EachParameter(TRITONBACKEND_Request* handle, const TakeParameter& take) {
+  uint32_t count = 0;
+  SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_RequestParameterCount(handle, &count));
+  for (uint32_t i = 0; i < count; ++i) {
+    const char* key = nullptr;
+    TRITONSERVER_ParameterType type = TRITONSERVER_PARAMETER_STRING;
+    const void* value = nullptr;
+    SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_RequestParameter(handle, i, &key, &type, &value));
+    if (Error error = take(key, type, value)) return error;
+  }
+  return nullptr;
+}
+
+Error ReadInput(TRITONBACKEND_Request* handle, const InputSpec& spec, InputData* input) {
+  TRITONBACKEND_Input* found = nullptr;
+  SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_RequestInput(handle, spec.name.c_str(), &found));
+  TRITONSERVER_DataType type = TRITONSERVER_TYPE_INVALID;
+  const int64_t* shape = nullptr;
+  uint32_t dimensions = 0, count = 0;
+  SSR_RETURN_IF_TRITON_ERROR(
+      TRITONBACKEND_InputProperties(found, nullptr, &type, &shape, &dimensions, nullptr, &count));
+  const bool bytes = spec.data_type == "TYPE_UINT8";
+  if (type != (bytes ? TRITONSERVER_TYPE_UINT8 : TRITONSERVER_TYPE_FP32)) {
+    return Invalid("input '" + spec.name + "' is not " + (bytes ? "UINT8" : "FP32"));
+  }
+  input->shape.assign(shape, shape + dimensions);
+  input->buffers.clear();
+  for (uint32_t i = 0; i < count; ++i) {
+    const void* data = nullptr;
+    uint64_t size = 0;
+    TRITONSERVER_MemoryType memory = TRITONSERVER_MEMORY_CPU;
+    int64_t id = 0;
+    SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_InputBuffer(found, i, &data, &size, &memory, &id));
+    input->buffers.push_back({static_cast<const uint8_t*>(data), size, memory == TRITONSERVER_MEMORY_GPU});
+  }
+  return nullptr;
+}
+
+bool HasInput(TRITONBACKEND_Request* handle, const std::string& name) {
+  uint32_t count = 0;
+  if (Error error = Error(TRITONBACKEND_RequestInputCount(handle, &count))) return false;
+  for (uint32_t i = 0; i < count; ++i) {
+    const char* found = nullptr;
+    if (Error error = Error(TRITONBACKEND_RequestInputName(handle, i, &found))) return false;
+    if (name == found) return true;
+  }
+  return false;
+}
+
+std::string ShapeText(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t dim : shape) text += (text.empty() ? "" : ", ") + std::to_string(dim);
+  return "[" + text + "]";
+}
+
+Error FillResponse(const ModelState& state, const std::string& engine, const Results& results,
                    const Request& request) {
   SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_ResponseSetStringParameter(request.response, "weights_sha256",
                                                                       state.model->weights_sha256.c_str()));
   SSR_RETURN_IF_TRITON_ERROR(
       TRITONBACKEND_ResponseSetStringParameter(request.response, "engine", engine.c_str()));
+  if (state.detector != nullptr) {
+    SSR_RETURN_IF_TRITON_ERROR(TRITONBACKEND_ResponseSetStringParameter(
+        request.response, "detector_sha256", state.detector->weights_sha256.c_str()));
+  }
   if (state.model->synthetic) {
     SSR_RETURN_IF_TRITON_ERROR(
         TRITONBACKEND_ResponseSetStringParameter(request.response, "synthetic", "true"));
@@ -129,10 +151,39 @@ Error FillResponse(const ModelState& state, const std::string& engine, const Out
   const std::vector<OutputSpec>& outputs = state.config.mode.outputs;
   for (size_t i = 0; i < outputs.size(); ++i) {
     if ((request.requested >> i & 1) == 0) continue;
-    const float* rows = results.*outputs[i].field + request.first * outputs[i].width;
+    const float* rows = results.*outputs[i].field;
+    if (rows == nullptr) continue;  // what nobody can say of these faces
     if (Error error = FillOutput(outputs[i], rows, request)) return error;
   }
   return nullptr;
+}
+
+void Finish(TRITONBACKEND_ModelInstance* instance, const Times& times, Request* const* requests,
+            size_t count) {
+  uint64_t computed = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const Request* request = requests[i];
+    const bool ok = request->error == nullptr;
+    if (ok) computed += static_cast<uint64_t>(request->rows);
+    LogIfError(TRITONBACKEND_ModelInstanceReportStatistics(instance, request->handle, ok, times.start,
+                                                           times.compute_start, times.compute_end, times.end),
+               "request statistics");
+  }
+  if (computed > 0) {
+    LogIfError(TRITONBACKEND_ModelInstanceReportBatchStatistics(
+                   instance, computed, times.start, times.compute_start, times.compute_end, times.end),
+               "batch statistics");
+  }
+  for (size_t i = 0; i < count; ++i) {
+    Request* request = requests[i];
+    if (request->response != nullptr) {
+      LogIfError(TRITONBACKEND_ResponseSend(request->response, TRITONSERVER_RESPONSE_COMPLETE_FINAL,
+                                            request->error.get()),
+                 "response");
+    }
+    LogIfError(TRITONBACKEND_RequestRelease(request->handle, TRITONSERVER_REQUEST_RELEASE_ALL), "request");
+    request->error.reset();
+  }
 }
 
 }  // namespace ssr::triton
