@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ssr_bundle import strict_json
 from ssr_bundle.bundle import (
+    CONTRACT_FILE,
     GOLDEN_FILE,
     MODEL_FILE,
     BundleError,
@@ -207,6 +209,14 @@ def read_detector(path: str | os.PathLike[str]) -> DetectorBundle:
     """
     folder = Path(path)
     return DetectorBundle(folder, checked_contract(folder, DetectorContract))
+
+
+def copy_detector(bundle: DetectorBundle, folder: Path) -> DetectorBundle:
+    """A copy of ``bundle`` as the new ``folder``, checked as it lies there."""
+    folder.mkdir()
+    for name in (*bundle.contract.files, CONTRACT_FILE):
+        shutil.copyfile(bundle.path / name, folder / name)
+    return read_detector(folder)
 
 
 def check_scales(scales: tuple[int, ...], where: str) -> None:

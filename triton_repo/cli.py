@@ -97,6 +97,19 @@ def build_command(
     ] = 0,
     device: Annotated[str, typer.Option(help="cpu or gpu; flavor tensorrt is always on the GPU.")] = "cpu",
     keep: Annotated[int, typer.Option(help="How many of the newest versions stay loaded.")] = 2,
+    frame: Annotated[
+        bool,
+        typer.Option("--frame", help="Also make NAME-frame: a frame in, boxes and answers of its faces out."),
+    ] = False,
+    detector: Annotated[
+        str,
+        typer.Option(
+            metavar="BUNDLE", help="Of frames: a detector's bundle, default (the shipped YuNet), or none."
+        ),
+    ] = "default",
+    max_frame_pixels: Annotated[int, typer.Option(help="Pixels of the largest frame taken.")] = 4096 * 2304,
+    max_boxes: Annotated[int, typer.Option(help="Faces of a frame at most.")] = 1024,
+    max_frames: Annotated[int, typer.Option(help="Frames that may wait; others are refused.")] = 64,
     debug_outputs: Annotated[
         bool, typer.Option("--debug-outputs", help="Declare the stage outputs p, eta and delta too.")
     ] = False,
@@ -117,6 +130,8 @@ def build_command(
         ssr-serve build --bundle bundles/morph2 --bundle gender=bundles/imdb --repo models --instances 2
 
         ssr-serve build --bundle default --repo models --precision int8
+
+        ssr-serve build --bundle default --repo models --frame
 
         ssr-serve build --bundle default --repo models --flavor ssr,onnx
 

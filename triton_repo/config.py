@@ -15,6 +15,9 @@ CONFIG_FILE = "config.pbtxt"
 PRECISIONS = SSR.precisions
 _MOST_BYTES = 1 << 20  # of config.pbtxt; those that `build` writes have 3 KB
 
+CROPS, FRAME = "crops", "frame"
+"""Modes: what a request to a model of ours holds."""
+
 CUDA_GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 """Batches for which TensorRT's launches are recorded; each serves the sizes down to the one before it.
 Above, the kernels take longer than their launches, and a graph saves nothing."""
@@ -42,6 +45,10 @@ class Options:
     queue. On a CPU that is the quicker answer to requests of a crop or a few, for merging saves the engine
     nothing and costs the server a thread more to wake; on a GPU merging is what fills it.
 
+    ``frame``: also make the model that takes whole frames, with ``detector``: a bundle's folder, ``default``
+    for the shipped one, ``none``: boxes then come with every request. It takes frames of at most
+    ``max_frame_pixels``, with at most ``max_boxes`` faces each, and lets ``max_frames`` of them wait.
+
     ``queue_timeout_ms``: reject a request that waited this long (its own ``timeout`` wins); ``max_queue``:
     reject new ones beyond so many. Both are off by default, for a measured reason: with any queue policy
     the server (seen on 2.51.0) forms a batch only for an idle instance, is not woken when one becomes
@@ -63,6 +70,11 @@ class Options:
     warmup: bool = True
     keep: int = 2
     flavors: tuple[str, ...] = (SSR.name,)
+    frame: bool = False
+    detector: str = "default"
+    max_frame_pixels: int = 4096 * 2304
+    max_boxes: int = 1024
+    max_frames: int = 64
 
     def __post_init__(self) -> None:
         limits = {
@@ -73,6 +85,9 @@ class Options:
             "queue_timeout_ms": (0, 3_600_000),
             "max_queue": (0, 1_000_000),
             "keep": (1, 64),
+            "max_frame_pixels": (64 * 64, 1 << 30),
+            "max_boxes": (1, 1 << 20),
+            "max_frames": (1, 1 << 20),
         }
         for name, (low, high) in limits.items():
             check_range(name.replace("_", "-"), getattr(self, name), low, high)
@@ -94,6 +109,8 @@ class Options:
                 raise UsageError(
                     f"precision{whose}: expected {', '.join(flavor.precisions)}, got {self.precision!r}"
                 )
+        if self.frame and SSR.name not in self.flavors:
+            raise UsageError("frame: only flavor ssr can serve it")
         if self.debug_outputs and self.flavors != (SSR.name,):
             raise UsageError("debug-outputs: only flavor ssr can declare them")
 
@@ -105,20 +122,16 @@ def check_range(name: str, value: float, low: float, high: float, what: str = ""
 
 
 def render(name: str, contract: Contract, options: Options, flavor: Flavor = SSR) -> str:
-    """The text of config.pbtxt for a model of this contract."""
+    """The text of config.pbtxt for a model of this contract that takes crops."""
     pb, _ = _protobuf()
     interface = contract.interface
-    config = pb.ModelConfig(name=name, backend=flavor.backend, platform=flavor.platform)
+    config = _begun(name, options, flavor)
     config.max_batch_size = options.max_batch
     config.default_model_filename = flavor.file(options.precision)
-    config.version_policy.latest.num_versions = options.keep
     image = config.input.add(name=interface.input.name, data_type=pb.TYPE_UINT8)
     image.dims.extend([IMAGE_SIZE, IMAGE_SIZE, 3])
     for output, dims in outputs(contract, debug=options.debug_outputs).items():
         config.output.add(name=output, data_type=pb.TYPE_FP32).dims.extend(dims)
-    group = config.instance_group.add(count=options.instances)
-    on_gpu = options.device == "gpu" or flavor is TENSORRT
-    group.kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
     if options.dynamic_batching:
         config.dynamic_batching.preferred_batch_size.extend(options.preferred_batch)
         config.dynamic_batching.max_queue_delay_microseconds = options.queue_delay_us
@@ -135,17 +148,54 @@ def render(name: str, contract: Contract, options: Options, flavor: Flavor = SSR
         sample.inputs[interface.input.name].random_data = True
     if flavor is TENSORRT:
         _record_cuda_graphs(config)
+    _set_parameters(config, contract, CROPS, options, flavor)
+    return to_text(config)
+
+
+def render_frame(name: str, contract: Contract, options: Options) -> str:
+    """The text of config.pbtxt for a model of this contract that takes frames."""
+    pb, _ = _protobuf()
+    config = _begun(name, options, SSR)
+    frame = config.input.add(name="frame", data_type=pb.TYPE_UINT8)
+    frame.dims.extend([-1, -1, -1])
+    for optional, dims in {"boxes": [-1, 4], "landmarks": [-1, 5, 2]}.items():
+        config.input.add(name=optional, data_type=pb.TYPE_FP32, optional=True).dims.extend(dims)
+    for output, dims in frame_outputs(contract).items():
+        config.output.add(name=output, data_type=pb.TYPE_FP32).dims.extend(dims)
+    _set_parameters(config, contract, FRAME, options, SSR)
+    limits = {
+        "max_boxes": options.max_boxes,
+        "max_frame_pixels": options.max_frame_pixels,
+        "max_queue": options.max_frames,
+    }
+    for key, value in limits.items():
+        config.parameters[key].string_value = str(value)
+    return to_text(config)
+
+
+def _begun(name: str, options: Options, flavor: Flavor) -> Any:
+    """A ``ModelConfig`` with what the models of both modes have."""
+    pb, _ = _protobuf()
+    config = pb.ModelConfig(name=name, backend=flavor.backend, platform=flavor.platform)
+    config.version_policy.latest.num_versions = options.keep
+    group = config.instance_group.add(count=options.instances)
+    on_gpu = options.device == "gpu" or flavor is TENSORRT
+    group.kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
+    return config
+
+
+def _set_parameters(config: Any, contract: Contract, mode: str, options: Options, flavor: Flavor) -> None:
+    interface = contract.interface
     parameters = {
         "interface": canonical_json(interface.to_json()),
         "interface_sha256": interface.sha256,
-        "mode": "crops",
+        "mode": mode,
         "precision": options.precision,
     }
     if flavor.threads_parameter:
         parameters[flavor.threads_parameter] = str(options.threads)
     for key, value in parameters.items():
         config.parameters[key].string_value = value
-    return to_text(config)
 
 
 def _record_cuda_graphs(config: Any) -> None:
@@ -179,6 +229,12 @@ def outputs(contract: Contract, *, debug: bool = False) -> dict[str, list[int]]:
         bins = sum(contract.architecture.stages)
         result |= {"p": [bins], "eta": [bins], "delta": [len(contract.architecture.stages)]}
     return result
+
+
+def frame_outputs(contract: Contract) -> dict[str, list[int]]:
+    """Declared outputs of the frame model and their shapes, a row a face."""
+    rows = {name: [-1] if dims == [1] else [-1, *dims] for name, dims in outputs(contract).items()}
+    return rows | {"boxes": [-1, 4], "scores": [-1], "landmarks": [-1, 5, 2]}
 
 
 def parse(text: str, where: str = CONFIG_FILE) -> Any:
@@ -228,6 +284,11 @@ def parameter(config: Any, key: str) -> str:
 def precision(config: Any) -> str:
     """Arithmetic that a model is served in."""
     return parameter(config, "precision") or "fp32"
+
+
+def mode(config: Any) -> str:
+    """What a request to a model of ours holds."""
+    return parameter(config, "mode") or CROPS
 
 
 def declared(config: Any) -> dict[str, list[int]]:

@@ -56,11 +56,9 @@ class Follower:
     def begin(self) -> None:
         """Load what a server that has just started could not load as it was told to."""
         ready = {(state.model, state.version) for state in self._control.index() if state.ready}
-        troubles: list[Failure] = []
-        for model, versions in self._view.models.items():
-            if not all((model, version) in ready for version in versions):
-                troubles += self._load(model)
-        self._settle(troubles)
+        models = self._view.models
+        lacking = [m for m, versions in models.items() if not all((m, v) in ready for v in versions)]
+        self._settle(self._load_all(lacking))
 
     def follow(self, applied: Signature, stopping: threading.Event) -> None:
         """Poll the repository, whose state ``applied`` the server has, until ``stopping`` or its end.
@@ -115,11 +113,9 @@ class Follower:
         known = self._view.models
         strayed = self._loaded.strayed(Loaded.look(self._control), {**known, **dict.fromkeys(gone, ())})
         troubles = [f for f in self._troubles if f.model not in {*changed, *gone, *strayed}]
-        for model in dict.fromkeys([*changed, *strayed]):
-            if model in known:
-                troubles += self._load(model, anew=model in strayed)
-            else:
-                self._unload(model)
+        troubles += self._load_all({*changed, *strayed} & {*known}, anew=strayed)
+        for model in sorted({*changed, *strayed} - {*known}):
+            self._unload(model)
         for model in gone:
             self._unload(model)
             self._tell(f"{model}: removed from the repository, unloaded")
@@ -136,6 +132,15 @@ class Follower:
             if served.model in changed:
                 numbers = ", ".join(map(str, served.versions))
                 self._tell(f"{served.model}: serves version {numbers}")
+
+    def _load_all(self, models: Collection[str], *, anew: Collection[str] = ()) -> list[Failure]:
+        """Load ``models``, and those that a refusal among them changes."""
+        troubles: list[Failure] = []
+        for model in self._view.in_order(models):
+            troubles += self._load(model, anew=model in anew)
+        for model in self._view.followed():
+            troubles += self._load(model)
+        return troubles
 
     def _load(self, model: str, *, anew: bool = False) -> list[Failure]:
         """Load a model; versions that the server refuses are taken out, so that the others serve.

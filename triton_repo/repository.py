@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,12 @@ from urllib.parse import quote
 from ssr_bundle import disk
 from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
 from ssr_bundle.contract import Contract, check_model_name
+from ssr_bundle.detector import DetectorBundle, copy_detector, read_detector
 from ssr_bundle.errors import SsrError
-from ssr_ops.shipped import default_bundle
-from triton_repo import artifacts
+from ssr_ops import Detector
+from ssr_ops.detector_replay import replay_detector
+from ssr_ops.shipped import default_bundle, default_detector
+from triton_repo import artifacts, pair
 from triton_repo import config as configuration
 from triton_repo.artifacts import Say
 from triton_repo.config import CONFIG_FILE, Options
@@ -112,13 +115,17 @@ def read_model(folder: Path) -> Model:
             )
     except Exception as error:
         return Model(folder.name, folder, None, (), told(error, folder))
-    versions = tuple(read_version(n, path, config) for n, path in sorted(found.items(), reverse=True))
+    partner = pair.partner(folder, config)
+    versions = tuple(
+        read_version(n, path, config, partner) for n, path in sorted(found.items(), reverse=True)
+    )
     fault = "" if versions else f"{folder}: no version in it"
     return Model(folder.name, folder, config, versions, fault, text)
 
 
-def read_version(number: int, path: Path, config: Any) -> Version:
-    """Verify one version folder against its contract and the model's configuration.
+def read_version(number: int, path: Path, config: Any, partner: Any = None) -> Version:
+    """Verify one version folder against its contract and the model's configuration, and that of the other
+    model of the pair, its ``partner``: both serve a version, or neither.
 
     Whatever it holds, a fault is told and not raised. Of a model that ``ssr-serve`` did not build only the
     number is looked at.
@@ -132,6 +139,8 @@ def read_version(number: int, path: Path, config: Any) -> Version:
     try:
         bundle = read_bundle(path)
         _check_version(bundle, flavor, config)
+        if partner is not None:
+            check_fits(bundle.contract, partner, str(bundle.path))
     except Exception as error:
         return Version(number, path, None, told(error, path))
     return Version(number, path, bundle.contract)
@@ -164,7 +173,10 @@ def check_fits(contract: Contract, config: Any, where: str) -> None:
         )
     flavor = flavor_of(config) or SSR
     check_precision(contract, configuration.precision(config), where, flavor)
-    possible = configuration.outputs(contract, debug=flavor is SSR)
+    if pair.is_frame(config):
+        possible = configuration.frame_outputs(contract)
+    else:
+        possible = configuration.outputs(contract, debug=flavor is SSR)
     for name, dims in configuration.declared(config).items():
         if possible.get(name) != dims:
             why = "is not calibrated" if name.endswith("_interval") else "has no such output"
@@ -197,27 +209,30 @@ def build(
     the models. ``say`` is told of compilations.
 
     Everything is checked before anything is written. A model that exists is refused, unless ``force``
-    replaces it as a whole, its versions included; :func:`publish` adds a version.
+    replaces it as a whole, its versions included; :func:`publish` adds a version. With ``options.frame`` a
+    model of flavor ssr gets its frame model beside it (:mod:`triton_repo.pair`).
     """
     options = options or Options()
+    detector = _open_detector(options)
     root = Path(repository)
     disk.check_folder(root, "the model repository")
     if not bundles:
         raise RepositoryError("no bundle given")
     disk.put_back(root)
     opened: dict[str, tuple[Flavor, Bundle]] = {}
+    frames: set[str] = set()
     for given, path in bundles:
         bundle = open_bundle(path)
         for flavor in map(named, dict.fromkeys(options.flavors)):
             name = (bundle.contract.name if given is None else given) + flavor.suffix
-            check_model_name(name, RepositoryError)
-            if name in opened:
-                raise RepositoryError(f"{name}: given twice; name one of them with NAME=BUNDLE")
-            if (root / name).exists() and not (root / name).is_dir():
-                raise RepositoryError(f"{root / name}: exists and is no folder, so no model to replace")
-            if (root / name).exists() and not force:
+            names = [name, name + pair.SUFFIX] if options.frame and flavor is SSR else [name]
+            for each in names:
+                _check_free(root, each, {*opened, *frames}, force=force)
+            frames |= {*names[1:]}
+            if not options.frame and pair.frame_folder(root / name) is not None:
                 raise RepositoryError(
-                    f"{root / name}: exists; `ssr-serve publish` adds a version to it, --force replaces it"
+                    f"{root / name}{pair.SUFFIX}: serves the versions of {name} in frames; build both anew "
+                    "with --frame, or remove its folder first"
                 )
             check_precision(bundle.contract, options.precision, str(bundle.path), flavor)
             opened[name] = flavor, bundle
@@ -235,7 +250,46 @@ def build(
             contract = _fill(model / "1", bundle, flavor, made[name], config)
             (model / CONFIG_FILE).write_text(text, encoding="utf-8")
         built.append(Model(name, folder, config, (Version(1, folder / "1", contract),)))
+        if name + pair.SUFFIX in frames:
+            built.append(_build_frame(root / (name + pair.SUFFIX), contract, options, detector))
     return built
+
+
+def _check_free(root: Path, name: str, taken: Collection[str], *, force: bool) -> None:
+    """Raise :class:`RepositoryError` unless a model can be built under this name."""
+    check_model_name(name, RepositoryError)
+    if name in taken:
+        raise RepositoryError(f"{name}: given twice; name one of them with NAME=BUNDLE")
+    if (root / name).exists() and not (root / name).is_dir():
+        raise RepositoryError(f"{root / name}: exists and is no folder, so no model to replace")
+    if (root / name).exists() and not force:
+        raise RepositoryError(
+            f"{root / name}: exists; `ssr-serve publish` adds a version to it, --force replaces it"
+        )
+
+
+def _open_detector(options: Options) -> DetectorBundle | None:
+    """The detector's bundle, replayed; None where none is to be served."""
+    if not options.frame or options.detector == "none":
+        return None
+    path = default_detector() if options.detector == "default" else Path(options.detector)
+    detector = read_detector(path)
+    replay_detector(detector, Detector(detector))
+    return detector
+
+
+def _build_frame(
+    folder: Path, contract: Contract, options: Options, detector: DetectorBundle | None
+) -> Model:
+    """The frame model beside a crops model that was just built."""
+    text = configuration.render_frame(folder.name, contract, options)
+    with disk.locked(folder.parent), _new_folder(folder) as model:
+        if detector is not None:
+            copy_detector(detector, model / pair.DETECTOR_FOLDER)
+        pair.add_link(model, 1, of=pair.crops_model(folder.name))
+        (model / CONFIG_FILE).write_text(text, encoding="utf-8")
+    version = Version(1, folder / "1", contract)
+    return Model(folder.name, folder, configuration.parse(text), (version,))
 
 
 def publish(
@@ -259,12 +313,21 @@ def publish(
             f"{folder}: `ssr-serve build` did not make this model of the backend {config.backend!r}, "
             f"expected one of the flavors {', '.join(FLAVORS)}"
         )
-    check_fits(opened.contract, config, str(opened.path))
+    _check_no_frame(config, folder, "published")
+    frame = pair.frame_folder(folder)
+    for each in (config, *([] if frame is None else [configuration.read(frame)])):
+        check_fits(opened.contract, each, str(opened.path))
     made = artifacts.make(flavor, opened, configuration.precision(config), config.max_batch_size, say)
     with disk.locked(folder):
         number = _next_number(folder)
-        with _new_folder(folder / str(number)) as version:
-            contract = _fill(version, opened, flavor, made, config)
+        try:
+            with _new_folder(folder / str(number)) as version:
+                contract = _fill(version, opened, flavor, made, config)
+                if frame is not None:  # then the rename that follows is both models'
+                    pair.add_link(frame, number)
+        finally:
+            if frame is not None:
+                pair.drop_links(frame)
     return Version(number, folder / str(number), contract)
 
 
@@ -281,6 +344,7 @@ def rollback(
         read = read_model(folder)
         if read.config is None:
             raise RepositoryError(read.fault)
+        _check_no_frame(read.config, folder, "rolled back")
         good = {v.number: v for v in read.good}
         if to is None:
             if len(good) < 2:
@@ -296,7 +360,16 @@ def rollback(
             raise RepositoryError(f"{folder}: version {to} is the newest already")
         for number in moved:
             (folder / str(number)).rename(folder / f".withdrawn-{number}")
+        if (frame := pair.frame_folder(folder)) is not None:
+            pair.drop_links(frame)
     return good[to], moved
+
+
+def _check_no_frame(config: Any, folder: Path, done: str) -> None:
+    if pair.is_frame(config):
+        raise RepositoryError(
+            f"{folder.name}: serves the versions of {pair.crops_model(folder.name)}, and is {done} with it"
+        )
 
 
 def reconfigure(repository: str | os.PathLike[str], model: str, before: str, after: str) -> Path:

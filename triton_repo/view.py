@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssr_bundle.disk import remove, replace_file
+from triton_repo import pair
 from triton_repo import repository as repo
 from triton_repo.config import CONFIG_FILE, kept_versions
 from triton_repo.flavors import SSR, flavor_of
@@ -49,14 +50,20 @@ class _Linked:
     """A model in the view: what is linked, by name, and its state on disk; ``None``: the folder as a whole.
 
     ``config``: text of the config.pbtxt beside the links, None where it is linked as well. ``kept``: versions
-    that the server is to load, newest first. ``own``: of this project's backend.
+    that the server is to load, newest first. ``own``: of this project's backend. ``partner``: the model that
+    serves the same versions, crops or frames.
     """
 
     links: Mapping[str, Signature] | None
     kept: tuple[int, ...]
     config: str | None = None
     own: bool = False
+    partner: str = ""
     state: Signature = ()
+
+    @property
+    def versions(self) -> list[str]:
+        return [name for name in self.links or {} if name.isdigit()]
 
 
 class View:
@@ -75,6 +82,7 @@ class View:
         self._models: dict[str, _Linked] = {}
         self._failures: dict[str, list[Failure]] = {}
         self._refused: dict[tuple[str, int], tuple[Signature, str]] = {}
+        self._followed: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -117,11 +125,29 @@ class View:
         """
         linked = self._models[model]
         links = linked.links or {}
-        if linked.config is None or str(version) not in links or len(links) == 1:
+        if linked.config is None or str(version) not in links or len(linked.versions) == 1:
             return False
         self._refused[model, version] = (links[str(version)], reason)
         self._update_model(self.repository / model)
+        if linked.partner in self._models and self._update_model(self.repository / linked.partner):
+            self._followed.add(linked.partner)
         return str(version) not in (self._models[model].links or {})
+
+    def followed(self) -> list[str]:
+        """Models that changed since the last call because their partner's version was refused: of a pair
+        both serve a version, or neither."""
+        found = sorted(self._followed)
+        self._followed.clear()
+        return found
+
+    def in_order(self, models: Collection[str]) -> list[str]:
+        """``models`` as they are to be loaded: of a pair the frame model first, which can fail in more
+        ways."""
+        return sorted(models, key=lambda name: (not self._is_frame(name), name))
+
+    def _is_frame(self, name: str) -> bool:
+        partner = self._models[name].partner if name in self._models else ""
+        return partner != "" and partner == pair.crops_model(name)
 
     def touch(self, model: str) -> bool:
         """Make the server load all of a model anew when it is next told to. False if that cannot be done
@@ -153,11 +179,12 @@ class View:
         if model.foreign:
             return _foreign(model, failures)
         good: dict[int, Signature] = {}
+        partner = _partner(model)
         for version in model.good:
             signature = _signature(version.path, 1)
-            refused = self._refused.get((name, version.number))
-            if refused and refused[0] == signature:
-                failures.append(Failure(name, version.number, refused[1]))
+            refused = [self._refused.get((each, version.number)) for each in (name, partner)]
+            if reasons := [reason for state, reason in filter(None, refused) if state == signature]:
+                failures.append(Failure(name, version.number, reasons[0]))
             else:
                 good[version.number] = signature
         if not good:
@@ -170,8 +197,10 @@ class View:
             failures.append(Failure(name, None, lacking(backend)))
             return None
         links = {str(number): signature for number, signature in good.items()}
+        if (detector := model.path / pair.DETECTOR_FOLDER).is_dir():
+            links[detector.name] = _signature(detector, 1)
         kept = tuple(kept_versions(model.config, list(good)))
-        return _Linked(links, kept, model.text, own=flavor is SSR)
+        return _Linked(links, kept, model.text, own=flavor is SSR, partner=partner)
 
     def _place(self, folder: Path, wanted: _Linked) -> None:
         """Bring what lies in the view in step with ``wanted``, whatever it was before."""
@@ -203,6 +232,14 @@ class View:
 def lacking(backend: str) -> str:
     """Why a model of a flavor whose backend this server does not carry is not served."""
     return f"this tritonserver has no {backend} backend; a Triton container has"
+
+
+def _partner(model: repo.Model) -> str:
+    """The other model of the pair, if this one is of a pair."""
+    if pair.is_frame(model.config):
+        return pair.crops_model(model.name)
+    frame = pair.frame_folder(model.path)
+    return "" if frame is None else frame.name
 
 
 def _foreign(model: repo.Model, failures: list[Failure]) -> _Linked:
