@@ -7,11 +7,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ssr_client import exchange
 from ssr_client.exchange import Arrays
 from ssr_client.faces import Face
+from ssr_client.frames import Frame
 from ssr_client.session import Session, T
 
 
@@ -46,7 +47,7 @@ class AsyncAgeClient(Session):
     async def close(self) -> None:
         """Let go of the connection and of shared memory. Safe to call twice."""
         await self._unshare()
-        client, self._client, self._served = self._client, None, None
+        client, self._client, self._served, self._served_frames = self._client, None, None, None
         if client is not None:
             await client.close()
 
@@ -62,6 +63,31 @@ class AsyncAgeClient(Session):
     async def predict_photo(self, image: Any, colour: str = "bgr") -> list[Face]:
         """As :meth:`AgeClient.predict_photo`."""
         return await self._predict_photo(image, colour)
+
+    async def predict_frame(
+        self,
+        frame: Any,
+        format: str = "bgr",
+        *,
+        matrix: str | None = None,
+        range: str | None = None,
+        boxes: ArrayLike | None = None,
+        landmarks: ArrayLike | None = None,
+        threshold: float | None = None,
+        scales: Sequence[int] | None = None,
+    ) -> list[Face]:
+        """As :meth:`AgeClient.predict_frame`."""
+        checked = Frame.checked(
+            frame,
+            format,
+            matrix=matrix,
+            range=range,
+            boxes=boxes,
+            landmarks=landmarks,
+            threshold=threshold,
+            scales=scales,
+        )
+        return await self._predict_frame(checked)
 
     async def _call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
         """Await a method of tritonclient's.

@@ -9,11 +9,12 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ssr_client import exchange
 from ssr_client.exchange import Arrays, Deadline
 from ssr_client.faces import Face
+from ssr_client.frames import Frame
 from ssr_client.session import Session, T, finish
 from ssr_client.shared_memory import Region
 
@@ -63,7 +64,7 @@ class AgeClient(Session):
         finish(self._unshare())
         if self._client is not None:
             self._client.close()
-        self._pool = self._client = self._served = None
+        self._pool = self._client = self._served = self._served_frames = None
 
     def predict(self, crops: Any, colour: str = "bgr") -> NDArray[np.float32]:
         """Ages (N,) float32 of crops uint8 (N, 64, 64, 3) in ``colour`` order; N = 0 asks nobody.
@@ -82,6 +83,40 @@ class AgeClient(Session):
         """Faces in a picture, left to right. ``image``: (H, W, 3) uint8 in ``colour`` order, or what
         :func:`ssr_client.preprocess.as_bgr` takes. No face gives an empty list. Needs the extra ``photo``."""
         return finish(self._predict_photo(image, colour))
+
+    def predict_frame(
+        self,
+        frame: Any,
+        format: str = "bgr",
+        *,
+        matrix: str | None = None,
+        range: str | None = None,
+        boxes: ArrayLike | None = None,
+        landmarks: ArrayLike | None = None,
+        threshold: float | None = None,
+        scales: Sequence[int] | None = None,
+    ) -> list[Face]:
+        """Faces of a frame in one request: the server searches it, cuts and answers. Needs no OpenCV.
+
+        ``frame``: uint8 (H, W, 3) in ``format`` bgr or rgb; or ``nv12`` as (H * 3 / 2, W), with its
+        ``matrix`` (bt601, bt709) and ``range`` (limited, full). ``boxes`` (N, 4) as x, y, width, height in
+        pixels: the server cuts these, searches nothing, and gives N faces in their order; ``landmarks``
+        (N, 5, 2) beside them where the served crop aligns. Without boxes ``threshold`` and ``scales``
+        (longest sides in pixels) replace the detector's own.
+
+        Raises :class:`ModelNotFound` where no frame model is served, and what :meth:`predict` does.
+        """
+        checked = Frame.checked(
+            frame,
+            format,
+            matrix=matrix,
+            range=range,
+            boxes=boxes,
+            landmarks=landmarks,
+            threshold=threshold,
+            scales=scales,
+        )
+        return finish(self._predict_frame(checked))
 
     def statistics(self) -> list[Any]:
         """The server's own counters for the model, one ``ModelStatistics`` message a version."""

@@ -185,12 +185,14 @@ class ServedModel:
 @dataclass(frozen=True)
 class AnswerSource:
     """What gave an answer. ``synthetic``: the weights learned from drawn faces, not from photos;
-    ``engine``: precision and implementation that computed, ``int8 amx`` (empty from an older backend)."""
+    ``engine``: precision and implementation that computed, ``int8 amx`` (empty from an older backend);
+    ``detector_sha256``: identity of the detector that the model has, of a frame model with one."""
 
     model_version: str
     weights_sha256: str
     synthetic: bool
     engine: str = ""
+    detector_sha256: str = ""
 
 
 class Deadline:
@@ -367,9 +369,13 @@ def request_arguments(served: ServedModel, only_value: bool, left: float) -> dic
     return {
         "outputs": [InferRequestedOutput(served.interface.output.name)] if only_value else None,
         "parameters": {"interface_sha256": served.interface.sha256},
-        "client_timeout": left,
-        "timeout": max(1, int(left * 1e6)),
+        **deadline_arguments(left),
     }
+
+
+def deadline_arguments(left: float) -> dict[str, Any]:
+    """Keywords of ``infer`` that bound the call, and its wait in the server's queue, by seconds ``left``."""
+    return {"client_timeout": left, "timeout": max(1, int(left * 1e6))}
 
 
 def read_answer(
@@ -407,7 +413,11 @@ def read_answer(
         return str(parameters[key].string_param) if key in parameters else ""
 
     version = AnswerSource(
-        response.model_version, stated("weights_sha256"), stated("synthetic") == "true", stated("engine")
+        response.model_version,
+        stated("weights_sha256"),
+        stated("synthetic") == "true",
+        stated("engine"),
+        stated("detector_sha256"),
     )
     return arrays, version
 

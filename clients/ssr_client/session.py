@@ -16,7 +16,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssr_bundle.contract import Interface
-from ssr_client import exchange
+from ssr_client import exchange, frames
 from ssr_client.crops import Picture, check_colour, check_crops
 from ssr_client.errors import (
     BadInput,
@@ -36,6 +36,7 @@ from ssr_client.exchange import (
     ServedModel,
 )
 from ssr_client.faces import Detector, Face, check_detector, faces_of
+from ssr_client.frames import Frame
 from ssr_client.shared_memory import Region, Regions, sweep
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Session(ABC):
         self._budget = RetryBudget()
         self._client: Any = None
         self._served: ServedModel | None = None
+        self._served_frames: ServedModel | None = None
         self._memory: Regions | None = None
         self.last: AnswerSource | None = None
 
@@ -180,16 +182,17 @@ class Session(ABC):
         if gone := exchange.not_served(index, self.model, self.version, self.url):
             raise gone
 
-    async def _read_config(self) -> ServedModel:
+    async def _read_config(self, model: str = "") -> ServedModel:
+        model = model or self.model
         deadline = Deadline(self.options.timeout)
         attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
         while True:
             try:
-                asked = (self.model, self.version)
+                asked = (model, self.version)
                 response = await self._call("get_model_config", *asked, **self._until(deadline))
                 if response is None:
                     raise exchange.unreadable(self.url)
-                return ServedModel.from_config(response.config, self.model)
+                return ServedModel.from_config(response.config, model)
             except exchange.grpc_failure() as error:
                 pause = attempts.pause(error)
             await self._sleep(pause)
@@ -230,6 +233,32 @@ class Session(ABC):
 
         return await self._following(self._now(), ask)
 
+    async def _predict_frame(self, frame: Frame) -> list[Face]:
+        deadline = Deadline(self.options.timeout)
+        self._now()
+        served = self._served_frames = self._served_frames or await self._read_frames(deadline)
+        result = await self._send(
+            self.model + frames.SUFFIX,
+            frame.pixels.nbytes,
+            frame.tensor,
+            frame.others(),
+            partial(frames.request_arguments, frame, served),
+            deadline,
+        )
+        found, self.last = frames.read_faces(result, frame, served)
+        return found
+
+    async def _read_frames(self, deadline: Deadline) -> ServedModel:
+        """The configuration of the frame model; one error says how it comes to be served."""
+        name = self.model + frames.SUFFIX
+        try:
+            return await self._read_config(name)
+        except ModelNotFound:
+            raise ModelNotFound(
+                f"{self.url}: the server has no model {name!r}, which takes frames; "
+                "`ssr-serve build --frame` makes it"
+            ) from None
+
     async def _following(
         self, served: ServedModel, ask: Callable[[ServedModel], Coroutine[Any, Any, T]]
     ) -> T:
@@ -252,20 +281,42 @@ class Session(ABC):
     async def _infer(
         self, part: Picture, served: ServedModel, only_value: bool, deadline: Deadline
     ) -> Arrays:
-        """One request, tried again while the server is unavailable."""
+        """The answers to crops that are one request."""
+        result = await self._send(
+            self.model,
+            part.nbytes,
+            partial(exchange.tensor_of, part, served),
+            [],
+            partial(exchange.request_arguments, served, only_value),
+            deadline,
+        )
+        answer, self.last = exchange.read_answer(result, len(part), served, only_value)
+        return answer
+
+    async def _send(
+        self,
+        model: str,
+        size: int,
+        make: Callable[[Region | None], Any],
+        others: Sequence[Any],
+        arguments: Callable[[float], dict[str, Any]],
+        deadline: Deadline,
+    ) -> Any:
+        """One request, tried again while the server is unavailable. ``make``: the tensor of ``size`` bytes
+        that may go through shared memory; ``others``: further inputs; ``arguments`` for the seconds left."""
         attempts = Attempts(self.options.retries, self._budget, deadline, self.url)
-        with self._lent(part, served) as (tensor, region):
+        with self._lent(size, make) as (tensor, region):
             while True:
                 try:
                     if region is not None and not region.registered:
                         await self._ensure_registered(region, deadline)
                     result = await self._call(
                         "infer",
-                        self.model,
-                        [tensor],
+                        model,
+                        [tensor, *others],
                         model_version=self.version,
                         headers=self._headers,
-                        **exchange.request_arguments(served, only_value, deadline.left()),
+                        **arguments(deadline.left()),
                     )
                 except exchange.grpc_failure() as error:
                     if region is not None and region.registered and exchange.forgot_region(error):
@@ -273,13 +324,12 @@ class Session(ABC):
                         continue
                     if region is not None and exchange.refuses_memory(error):
                         self._stop_sharing(error)
-                        tensor, region = exchange.tensor_of(part, served), None
+                        tensor, region = make(None), None
                         continue
                     pause = attempts.pause(error)
                 else:
                     self._budget.earn()
-                    answer, self.last = exchange.read_answer(result, len(part), served, only_value)
-                    return answer
+                    return result
                 await self._sleep(pause)
 
     # -- memory shared with the server ---------------------------------------------------------------
@@ -340,15 +390,15 @@ class Session(ABC):
             region.close()
 
     @contextmanager
-    def _lent(self, part: Picture, served: ServedModel) -> Iterator[tuple[Any, Region | None]]:
-        """The request's tensor, and the region that holds its crops if memory is shared."""
+    def _lent(self, size: int, make: Callable[[Region | None], Any]) -> Iterator[tuple[Any, Region | None]]:
+        """The request's tensor, and the region that holds its bytes if memory is shared."""
         memory = self._memory
         if memory is None:
-            yield exchange.tensor_of(part, served), None
+            yield make(None), None
             return
-        region = memory.take(part.nbytes)
+        region = memory.take(size)
         try:
-            yield exchange.tensor_of(part, served, region), region
+            yield make(region), region
         finally:
             memory.give(region)
 
