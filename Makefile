@@ -47,7 +47,7 @@ format: $(VENV)/.test
 	@$(BIN)/clang-format -i $(shell git ls-files '*.cc' '*.h' '*.cu')
 
 bench: $(VENV)/.test
-	@missed=; for question in fused_operator engine layers serving loading training; do \
+	@missed=; for question in fused_operator engine layers cutting serving loading training; do \
 	  echo "== $$question"; $(BIN)/python benchmarks/$$question.py || missed="$$missed $$question"; done; \
 	  [ -z "$$missed" ] || { echo "failed, or short of a bar:$$missed" >&2; exit 1; }
 	@[ -e $(VENV)/.peers ] || echo "OpenVINO, TFLite and their quantizers join after: make peers"

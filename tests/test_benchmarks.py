@@ -33,6 +33,19 @@ def test_engine_without_peers(tmp_path: Path) -> None:
     assert picture.stat().st_size < 200_000
 
 
+def test_cutting(tmp_path: Path) -> None:
+    """Every candidate's bytes are checked before it is timed."""
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "cutting.py", "--seconds", "0.05", "--output", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ours portable, aligned**, NV12" in next(tmp_path.glob("cutting-*.md")).read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

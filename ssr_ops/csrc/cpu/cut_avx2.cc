@@ -54,7 +54,7 @@ struct Avx2 {
     for (int i = 0; i < kImageSize / 2; i += 2) Store(sums + 8 * i, _mm256_packs_epi32(two(i), two(i + 1)));
   }
 
-  // 64 pixels of four bytes, in four registers of eight and then four pixels a lane, as 192 bytes.
+  // The order in which four pixels of four bytes lose the last one each, in both halves.
   static __m256i PackOrder(bool swap) {
     const __m128i order = swap ? _mm_setr_epi8(2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1)
                                : _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1);
@@ -67,8 +67,8 @@ struct Avx2 {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(three + 12), _mm256_extracti128_si256(packed, 1));
   }
 
-  // (a * weight >> 16) + (b * weight >> 16), rounded to a whole quarter.
-  static __m256i Quarter(__m256i a, __m256i b, __m256i a_weight, __m256i b_weight) {
+  // Four times the blend of two rows.
+  static __m256i FourTimes(__m256i a, __m256i b, __m256i a_weight, __m256i b_weight) {
     return _mm256_add_epi16(_mm256_mulhi_epi16(a, a_weight), _mm256_mulhi_epi16(b, b_weight));
   }
 
@@ -78,7 +78,7 @@ struct Avx2 {
     const __m256i b = _mm256_set1_epi16(static_cast<int16_t>(lower_weight));
     const __m256i two = _mm256_set1_epi16(2), order = PackOrder(swap);
     const auto four = [&](int i) {
-      const __m256i sum = Quarter(Load(upper + i), Load(lower + i), a, b);
+      const __m256i sum = FourTimes(Load(upper + i), Load(lower + i), a, b);
       return _mm256_srli_epi16(_mm256_add_epi16(sum, two), 2);
     };
     alignas(32) uint8_t row[kImageRow + 8];
@@ -107,8 +107,8 @@ struct Avx2 {
           return _mm256_srai_epi32(_mm256_madd_epi16(_mm256_shuffle_epi8(bytes, shuffle), w), 4);
         };
         const __m256i sum =
-            Quarter(sums(pairs.at[0]), sums(pairs.at[1]), _mm256_permutevar8x32_epi32(upper_weight, lanes),
-                    _mm256_permutevar8x32_epi32(lower_weight, lanes));
+            FourTimes(sums(pairs.at[0]), sums(pairs.at[1]), _mm256_permutevar8x32_epi32(upper_weight, lanes),
+                      _mm256_permutevar8x32_epi32(lower_weight, lanes));
         found[i] = _mm256_srli_epi32(_mm256_add_epi32(sum, two), 2);
       }
       const __m256i bytes =
