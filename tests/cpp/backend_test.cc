@@ -7,18 +7,11 @@
 #include <random>
 #include <string>
 
+#include "backend_testing.h"
 #include "fake_engine.h"
 #include "fake_triton.h"
 #include "ssr/model.h"
 #include "triton/gather.h"
-
-#define CHECK(condition)                                                                 \
-  do {                                                                                   \
-    if (!(condition)) {                                                                  \
-      std::fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
-      std::exit(1);                                                                      \
-    }                                                                                    \
-  } while (false)
 
 namespace {
 
@@ -386,6 +379,7 @@ int main() {
   TestLoadingMayFail();
   TestLoadErrors();
   TestBackend();
+  TestFrames();
   CHECK(fake::live_errors == 0);
   std::puts("backend_test: passed");
 }

@@ -1,6 +1,6 @@
-// The detector reads nothing beyond a frame and neither reads nor writes beyond its own weights, maps and rings:
-// all of them end at, or begin after, a page that faults. Its bits depend on the frame alone, not on what that
-// memory held, and a second search allocates nothing. Usage: detector_guard_test BUNDLE
+// The detector reads nothing beyond a frame and neither reads nor writes beyond its own weights, maps and
+// rings: all of them end at, or begin after, a page that faults. Its bits depend on the frame alone, not on
+// what that memory held, and a second search allocates nothing. Usage: detector_guard_test BUNDLE
 #include <atomic>
 
 #include "detector_testing.h"

@@ -1,6 +1,7 @@
 #include "fake_triton.h"
 
 #include <cstdlib>
+#include <iterator>
 
 struct TRITONSERVER_Message {
   std::string json;
@@ -8,8 +9,8 @@ struct TRITONSERVER_Message {
 
 namespace fake {
 
-int live_errors = 0, live_responses = 0, live_messages = 0;
-int fail_at = 0;
+std::atomic<int> live_errors{0}, live_responses{0}, live_messages{0};
+std::atomic<int> fail_at{0};
 uint32_t api_major = 1, api_minor = 19;
 std::vector<std::string> log;
 
@@ -154,9 +155,23 @@ TRITONSERVER_Error* TRITONBACKEND_RequestParameter(TRITONBACKEND_Request* reques
 TRITONSERVER_Error* TRITONBACKEND_RequestInput(TRITONBACKEND_Request* request, const char* name,
                                                TRITONBACKEND_Input** input) {
   OK_OR_RETURN;
+  if (!request->others.empty() && request->others.count(name) != 0) {
+    *input = &request->others.at(name);
+    return nullptr;
+  }
   if (std::string(name) != "image")
     return TRITONSERVER_ErrorNew(TRITONSERVER_ERROR_INVALID_ARG, "no such input");
   *input = &request->image;
+  return nullptr;
+}
+GETTER(TRITONBACKEND_RequestInputCount, TRITONBACKEND_Request, uint32_t,
+       static_cast<uint32_t>(self->others.empty() ? 1 : self->others.size()))
+TRITONSERVER_Error* TRITONBACKEND_RequestInputName(TRITONBACKEND_Request* request, uint32_t index,
+                                                   const char** name) {
+  OK_OR_RETURN;
+  auto input = request->others.begin();
+  std::advance(input, index);
+  *name = input->first.c_str();
   return nullptr;
 }
 GETTER(TRITONBACKEND_RequestOutputCount, TRITONBACKEND_Request, uint32_t,
@@ -169,9 +184,10 @@ TRITONSERVER_Error* TRITONBACKEND_RequestOutputName(TRITONBACKEND_Request* reque
 }
 TRITONSERVER_Error* TRITONBACKEND_RequestRelease(TRITONBACKEND_Request* request, uint32_t flags) {
   if (flags != TRITONSERVER_REQUEST_RELEASE_ALL) std::abort();
-  ++request->outcome.released;
   // As in a real server, the input is gone now.
   request->image.buffers.clear();
+  for (auto& entry : request->others) entry.second.buffers.clear();
+  ++request->outcome.released;
   return nullptr;
 }
 TRITONSERVER_Error* TRITONBACKEND_InputProperties(TRITONBACKEND_Input* input, const char**,

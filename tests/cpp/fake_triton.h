@@ -1,6 +1,7 @@
 // A server of one model in memory: it does on command what a real one does rarely.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -55,9 +56,20 @@ struct TRITONBACKEND_Output {
   std::vector<float> values;
 };
 
+// A count that another thread waits for.
+struct FakeCount {
+  std::atomic<int> value{0};
+  FakeCount() = default;
+  FakeCount(const FakeCount& other) : value(other.value.load()) {}
+  FakeCount& operator=(const FakeCount& other) { return value = other.value.load(), *this; }
+  operator int() const { return value; }
+  void operator++() { ++value; }
+};
+
 // What became of a request: the counts are 1 after a proper Execute.
 struct FakeOutcome {
-  int sent = 0, released = 0, reported = 0;
+  int sent = 0, reported = 0;
+  FakeCount released;  // the last of the three
   bool reported_ok = false, has_error = false;
   TRITONSERVER_Error_Code code = TRITONSERVER_ERROR_UNKNOWN;
   std::string message;
@@ -67,7 +79,8 @@ struct FakeOutcome {
 
 struct TRITONBACKEND_Request {
   bool cancelled = false;
-  TRITONBACKEND_Input image;
+  TRITONBACKEND_Input image;                          // the input "image", unless `others` are there
+  std::map<std::string, TRITONBACKEND_Input> others;  // of a frame: "frame", "boxes", "landmarks"
   std::vector<std::string> outputs;
   std::vector<FakeParameter> parameters;
   TRITONSERVER_MemoryType output_memory = TRITONSERVER_MEMORY_CPU;
@@ -83,9 +96,9 @@ struct TRITONBACKEND_Response {
 namespace fake {
 
 // Objects handed out and not taken back.
-extern int live_errors, live_responses, live_messages;
+extern std::atomic<int> live_errors, live_responses, live_messages;
 // The n-th call from now that can fail does (1: the next); 0: none.
-extern int fail_at;
+extern std::atomic<int> fail_at;
 extern uint32_t api_major, api_minor;
 extern std::vector<std::string> log;
 

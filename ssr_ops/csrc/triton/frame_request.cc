@@ -193,7 +193,7 @@ Error ReadRows(const ModelState& state, const InputSpec& spec, FrameRequest* req
   }
   if (!fits) {
     return Invalid("input '" + spec.name + "' has shape " + ShapeText(input.shape) + ", expected " +
-                   (width == 4 ? "[faces, 4]: x, y, width, height" : "[faces, 5, 2]"));
+                   (spec.dims.size() == 2 ? "[faces, 4]: x, y, width, height" : "[faces, 5, 2]"));
   }
   *rows = input.shape[0];
   if (*rows > state.config.limits.boxes) {
