@@ -1,6 +1,6 @@
-// The detector reads nothing beyond a frame and neither reads nor writes beyond its own weights, maps and rings:
-// all of them end at, or begin after, a page that faults. Its bits depend on the frame alone, not on what that
-// memory held, and a second search allocates nothing. Usage: detector_guard_test BUNDLE
+// The detector reads nothing beyond a frame and neither reads nor writes beyond its own weights, maps and
+// rings: all of them end at, or begin after, a page that faults. Its bits depend on the frame alone, not on
+// what that memory held, and a second search allocates nothing. Usage: detector_guard_test BUNDLE
 #include <atomic>
 
 #include "detector_testing.h"
@@ -40,7 +40,7 @@ void TestFrames(const std::shared_ptr<const ssr::DetectorModel>& model, ssr::Isa
     CHECK(!found.empty());
     faces += static_cast<size_t>(found[0]);
     for (const Guarded::At at : {Guarded::At::kBegin, Guarded::At::kEnd}) {
-      for (const size_t gap : {0, 1, 5, 32}) {
+      for (const size_t gap : {0, 1}) {
         const Guarded bytes(picture.bytes.data(), picture.bytes.size(), at, gap);
         for (ssr::Detector* detector : {first.get(), second.get()}) {
           const ssr::Frame frame = picture.Frame(bytes.data());

@@ -1,5 +1,5 @@
-// Concurrent Detect calls on one detector with helper threads, beside detectors that come and go over the same
-// model, give the bits of a lone call. Built with SSR_SANITIZE=thread it also shows that nothing races.
+// Concurrent Detect calls on one detector with helper threads, beside detectors that come and go over the
+// same model, give the bits of a lone call. Built with SSR_SANITIZE=thread it also shows that nothing races.
 // Usage: detector_race_test BUNDLE
 #include <atomic>
 #include <thread>

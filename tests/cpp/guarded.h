@@ -1,5 +1,5 @@
-// Memory that ends at, or begins after, a page that faults. A program that includes this has the core's aligned
-// arrays in such memory as well.
+// Memory that ends at, or begins after, a page that faults. A program that includes this has the core's
+// aligned arrays in such memory as well.
 #pragma once
 
 #include <sys/mman.h>

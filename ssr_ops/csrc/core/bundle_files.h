@@ -14,8 +14,8 @@ namespace ssr {
 
 using Shapes = std::map<std::string, std::vector<int64_t>>;
 
-// Reads <folder>/contract.json, which `parse` checks, then every file that it lists, by size and hash, then the
-// parameters of model.safetensors, which must have the names and shapes that `shapes` then tells, and be
+// Reads <folder>/contract.json, which `parse` checks, then every file that it lists, by size and hash, then
+// the parameters of model.safetensors, which must have the names and shapes that `shapes` then tells, and be
 // finite.
 Status ReadBundle(const std::string& folder,
                   const std::function<Status(const std::string&, std::map<std::string, FileEntry>*)>& parse,

@@ -55,8 +55,9 @@ bool IsInside(const Find& find, int64_t height, int64_t width) {
 template <typename Before>
 void Sort(size_t begin, Before before, std::vector<Find>* finds) {
   for (size_t i = begin; i < finds->size(); ++i) (*finds)[i].place = i;
-  std::sort(finds->begin() + static_cast<std::ptrdiff_t>(begin), finds->end(),
-            [&](const Find& a, const Find& b) { return before(a, b) || (!before(b, a) && a.place < b.place); });
+  std::sort(
+      finds->begin() + static_cast<std::ptrdiff_t>(begin), finds->end(),
+      [&](const Find& a, const Find& b) { return before(a, b) || (!before(b, a) && a.place < b.place); });
 }
 
 bool Stronger(const Find& a, const Find& b) { return a.score > b.score; }

@@ -30,8 +30,8 @@ void SizesSearched(int64_t height, int64_t width, const std::vector<int>& scales
 void Decode(const float* cells, int rows, int columns, int stride, double threshold,
             std::vector<Find>* finds);
 
-// Keeps of the finds behind `begin`, those of one picture, the `most` best, and of these each that overlaps no
-// better one by more than `overlap`, strongest first.
+// Keeps of the finds behind `begin`, those of one picture, the `most` best, and of these each that overlaps
+// no better one by more than `overlap`, strongest first.
 void KeepBest(size_t begin, int most, double overlap, std::vector<Find>* finds);
 
 // Keeps the faces among the finds of all copies of a picture, each once, from left to right.

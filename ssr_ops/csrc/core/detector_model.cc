@@ -21,7 +21,8 @@ json FixedOutput() {
           {"landmarks", {"right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner"}}};
 }
 json FixedArchitecture() {
-  return {{"kind", "yunet"}, {"stem", kDetectorStem}, {"width", kDetectorWidth}, {"strides", kDetectorStrides}};
+  return {
+      {"kind", "yunet"}, {"stem", kDetectorStem}, {"width", kDetectorWidth}, {"strides", kDetectorStrides}};
 }
 
 // An object with these keys, each with its value, and no others.

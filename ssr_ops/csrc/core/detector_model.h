@@ -10,7 +10,8 @@
 
 namespace ssr {
 
-constexpr int kDetectorMultiple = 32;  // frames are padded by zeros, right and below, to this: the largest stride
+constexpr int kDetectorMultiple =
+    32;  // frames are padded by zeros, right and below, to this: the largest stride
 constexpr int kDetectorStrides[] = {8, 16, 32};
 constexpr int kDetectorStem = 16, kDetectorWidth = 64;
 

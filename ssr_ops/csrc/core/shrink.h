@@ -14,8 +14,9 @@ struct Parts {
 
 class Shrinker {
  public:
-  // in: (height, width, 3); out: (rows, columns, 3), neither side larger. Each value is its area's mean, rounded
-  // to nearest, halves up. Every number of 255 height * width must fit 63 bits. Keeps its memory for the next.
+  // in: (height, width, 3); out: (rows, columns, 3), neither side larger. Each value is its area's mean,
+  // rounded to nearest, halves up. Every number of 255 height * width must fit 63 bits. Keeps its memory for
+  // the next.
   void Shrink(const uint8_t* in, int64_t height, int64_t width, int64_t rows, int64_t columns, uint8_t* out);
 
  private:

@@ -136,7 +136,8 @@ Status CreateUnguarded(std::shared_ptr<const DetectorModel> model, const Detecto
                                         std::to_string(options.threads)};
   }
   if (options.precision != "fp32") {
-    return {Code::kInvalidArgument, "precision '" + options.precision + "' is none of a detector's, expected fp32"};
+    return {Code::kInvalidArgument,
+            "precision '" + options.precision + "' is none of a detector's, expected fp32"};
   }
   Isa isa = Isa::kPortable;
   SSR_RETURN_IF_ERROR(ChooseIsa(options.implementation, &isa));

@@ -36,10 +36,10 @@ constexpr int kLongestChain = 5;
 // Units that run one after another, a pair of rows at a time, with nothing stored between them but four rows
 // of each 1x1 convolution's output.
 struct DetectorChain {
-  // What the first unit reads: the stem's output on a frame, or else a map of its input channels and, if there
-  // is one, a map of half the size to add, each value of it four times.
+  // What the first unit reads: the stem's output on a frame, or else a map of its input channels and, if
+  // there is one, a map of half the size to add, each value of it four times.
   const DetectorStem* stem;
-  const uint8_t* frame;           // (frame_height, frame_width, 3); zeros follow right and below
+  const uint8_t* frame;  // (frame_height, frame_width, 3); zeros follow right and below
   int frame_height, frame_width;
   const float *source, *halved;
 
@@ -59,21 +59,22 @@ struct Rectangle {
   int top, bottom, left, right;
 };
 
-// How a chain computes a rectangle: what each link has to make of its own output, and where it keeps its rows.
+// How a chain computes a rectangle: what each link has to make of its own output, and where it keeps its
+// rows.
 struct ChainPlan {
   struct Link {
     int top;          // the first pair's upper row, -1 or less where rows are missing
     int left, right;  // columns
-    int64_t ring;     // floats into the work: four rows of columns left - 1 .. right, and room for a block more
-    int64_t row;      // floats a row of the ring
+    int64_t ring;  // floats into the work: four rows of columns left - 1 .. right, and room for a block more
+    int64_t row;   // floats a row of the ring
   };
   Rectangle rectangle;
   Link links[kLongestChain];
   int source_left, source_right;  // columns of the first link's input
   int64_t pixels;                 // three rows of the frame as floats, at this place in the work
   int64_t pixel_row;
-  int64_t tile;                   // kTileFloats
-  int64_t floats;                 // of all the work
+  int64_t tile;    // kTileFloats
+  int64_t floats;  // of all the work
 };
 
 // What a few columns of a pair of rows take between two units: two rows and the pooled one.

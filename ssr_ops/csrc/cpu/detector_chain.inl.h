@@ -1,8 +1,8 @@
 // A chain of the detector's units, written once over `Vec` and `Tuning` and compiled per instruction set.
 // Include inside an unnamed namespace, after both; see detector_avx2.cc.
 //
-// Tuning: kVectors of output channels and kPixels, the register block of a 1x1 convolution with many channels;
-// kFewPixels, of one with a single vector of them.
+// Tuning: kVectors of output channels and kPixels, the register block of a 1x1 convolution with many
+// channels; kFewPixels, of one with a single vector of them.
 //
 // Every value is summed in the same order wherever it stands: bits do not depend on rectangles.
 
@@ -67,7 +67,8 @@ void FillFromStem(Walk& walk, int row) {
   for (; walk.converted <= 2 * row + 1; ++walk.converted) Convert(walk, walk.converted);
   float* tile = walk.work + walk.plan.tile;
   const int left = walk.plan.source_left, right = walk.plan.source_right;
-  constexpr int kColumns = TileColumns(kFewChannels), kStep = 6;  // floats from one output's pixels to the next
+  constexpr int kColumns = TileColumns(kFewChannels),
+                kStep = 6;  // floats from one output's pixels to the next
   for (int x = left; x < right; x += kColumns) {
     const int n = Min(kColumns, right - x);
     const int64_t at = int64_t{x - left} * kStep;
@@ -114,7 +115,8 @@ SSR_INLINE void StoreRow(const float* tile, int n, int channels, float* map, int
   __builtin_memcpy(map + (int64_t{row} * width + x) * channels, tile, sizeof(float) * n * channels);
 }
 
-// A pair of rows of a link's output, a few columns at a time: to the next link's ring, and where it is stored.
+// A pair of rows of a link's output, a few columns at a time: to the next link's ring, and where it is
+// stored.
 template <int kChannels, Keep kKeep, bool kRelu>
 void MakePair(Walk& walk, int i, int row) {
   constexpr int kColumns = TileColumns(kChannels);

@@ -20,7 +20,8 @@ ChainKernel KernelFor(Isa isa) {
   }
 }
 
-// Columns of a chain's last map that are computed together: the rings of a strip stay in the second-level cache.
+// Columns of a chain's last map that are computed together: the rings of a strip stay in the second-level
+// cache.
 constexpr int kStrip = 200;
 constexpr int kLeastBand = 8;  // rows that a thread takes
 

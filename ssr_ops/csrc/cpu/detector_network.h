@@ -36,11 +36,11 @@ class DetectorMaps {
     void Reserve(int64_t count);
   };
   int64_t height_ = 0, width_ = 0;
-  Room pooled_[kDetectorLevels];   // what a stage begins with
+  Room pooled_[kDetectorLevels];  // what a stage begins with
   Room backbone_[kDetectorLevels - 1];
-  Room neck_[kDetectorLevels];     // the finest is not stored
-  Room cells_[kDetectorLevels];    // (rows, columns, kCellValues)
-  std::vector<Room> work_;         // of each thread
+  Room neck_[kDetectorLevels];   // the finest is not stored
+  Room cells_[kDetectorLevels];  // (rows, columns, kCellValues)
+  std::vector<Room> work_;       // of each thread
 };
 
 class DetectorNetwork {

@@ -44,9 +44,9 @@ SSR_INLINE void Pixels(const float* const* in, int step, int length, const float
   constexpr int kPixels = kVectors == 1 ? Tuning::kFewPixels : Tuning::kPixels;
   for (int group = 0; group < kWidth; group += kVectors * Vec::kLanes) {
     const auto block = [&](auto count, int x) __attribute__((always_inline)) {
-      PixelBlock<decltype(count)::kValue, kVectors, kRuns, kRelu>(
-          in, int64_t{x} * step, step, length, weights + group, kWidth, bias + group,
-          out + int64_t{x} * kWidth + group);
+      PixelBlock<decltype(count)::kValue, kVectors, kRuns, kRelu>(in, int64_t{x} * step, step, length,
+                                                                  weights + group, kWidth, bias + group,
+                                                                  out + int64_t{x} * kWidth + group);
       return decltype(count)::kValue;
     };
     for (int x = 0; x < n;) {

@@ -44,8 +44,9 @@ struct DetectorOptions {
 };
 
 struct SearchOptions {
-  float threshold = 0;      // kLeastThreshold..1; 0: the contract's
-  std::vector<int> scales;  // kSmallestScale..kLargestScale, rising, at most kMostScales; empty: the contract's
+  float threshold = 0;  // kLeastThreshold..1; 0: the contract's
+  std::vector<int>
+      scales;  // kSmallestScale..kLargestScale, rising, at most kMostScales; empty: the contract's
 };
 
 class Detector {
@@ -58,8 +59,8 @@ class Detector {
   // alone.
   virtual Status Detect(const Frame& frame, const SearchOptions& search, std::vector<Detection>* found) = 0;
 
-  // What the network says of a frame as it is, whatever its size: for stride 8, then 16, then 32, of each cell
-  // cls, obj, bbox (4), kps (10), before the sigmoid. For tests and benchmarks.
+  // What the network says of a frame as it is, whatever its size: for stride 8, then 16, then 32, of each
+  // cell cls, obj, bbox (4), kps (10), before the sigmoid. For tests and benchmarks.
   virtual Status Raw(const Frame& frame, std::vector<float>* raw) = 0;
 
   const DetectorModel& model() const { return *model_; }
