@@ -280,8 +280,8 @@ def main() -> None:
         "# The face detector, one thread\n",
         f"{_results.hardware()}. {_results.versions(*packages)}.",
         "Milliseconds a picture, from the frame's bytes to faces; *network alone* from floats that lie ready "
-        "to raw outputs. The limit is a loop of independent multiply-adds on one core, the best of many looks; "
-        "what is reached of it is the quickest call's. Load average while measuring "
+        "to raw outputs. The limit is a loop of independent multiply-adds on one core, the best of many "
+        "looks; what is reached of it is the quickest call's. Load average while measuring "
         f"{os.getloadavg()[0]:.1f} (1 is this program alone).\n",
         *sections,
         "## Faces\n",
