@@ -120,7 +120,7 @@ def test_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ssr_ops.detector_reference import Detections
 
     one = Detections(np.zeros((1, 4)), np.ones(1), np.zeros((1, 5, 2)))
-    assert detector.multiply_adds(640, 640) == 542_361_600
+    assert detector.multiply_adds(640, 640) == 542_393_600
     assert detector.check(one, one) == 0
     with pytest.raises(detector.WrongError, match="1 faces, the reference sees 0"):
         detector.check(one, Detections(*(array[:0] for array in one)))
