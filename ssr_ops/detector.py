@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -98,7 +99,7 @@ class Detector:
 
 
 def _is_side(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(0 < value < 1 << 31)
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 < int(value) < 1 << 31
 
 
 def as_frame(frame: ArrayLike) -> NDArray[np.uint8]:

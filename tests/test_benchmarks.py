@@ -107,6 +107,40 @@ def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 < loading.peak_memory(os.getpid()) < 100_000
 
 
+def test_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours alone is timed; other faces than the reference's are not."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            BENCHMARKS / "detector.py",
+            "--without-peers",
+            "--seconds",
+            "0.1",
+            "--output",
+            tmp_path,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    (table,) = tmp_path.glob("detector-*.md")
+    assert table.read_text().count("| ours, portable |") == 5
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import detector
+
+    from ssr_ops.detector_reference import Detections
+
+    one = Detections(np.zeros((1, 4)), np.ones(1), np.zeros((1, 5, 2)))
+    assert detector.multiply_adds(640, 640) == 542_393_600
+    assert detector.check(one, one) == 0
+    with pytest.raises(detector.WrongError, match="1 faces, the reference sees 0"):
+        detector.check(one, Detections(*(array[:0] for array in one)))
+    with pytest.raises(detector.WrongError, match=r"boxes are 0\.60 pixels off"):
+        detector.check(one._replace(boxes=one.boxes + 0.6), one)
+
+
 def test_onnx_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both layouts answer alike and are timed; another network's answers are not."""
     pytest.importorskip("onnxruntime")

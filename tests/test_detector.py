@@ -176,7 +176,7 @@ def test_finds_nothing_where_nothing_is(picture: Picture) -> None:
 
 
 def test_a_large_frame(golden: dict[str, NDArray[Any]]) -> None:
-    """4K: faces of 8 pixels are beyond it, those of the golden picture in a corner are found."""
+    """4K: the faces of the golden picture, drawn into it, are found in their place."""
     frame = np.full((2160, 3840, 3), 96, np.uint8)
     small = golden["picture"].repeat(2, axis=0).repeat(2, axis=1)
     frame[1000 : 1000 + len(small), 2000 : 2000 + small.shape[1]] = small

@@ -66,7 +66,7 @@ def test_cutting(programs: Path) -> None:
 
 
 def test_nothing_races(tmp_path: Path) -> None:
-    """Concurrent predictions and searches, engines that come and go, and CUDA's blocks, under the thread sanitizer."""
+    """Concurrent calls, engines and detectors that come and go, CUDA's blocks, under the thread sanitizer."""
     programs = build(RACING)
     bundle = quantized_bundle(tmp_path / "bundle", TINY)
     randomness = Path("/proc/sys/vm/mmap_rnd_bits")

@@ -1,8 +1,10 @@
 // The detector reads nothing beyond a frame and neither reads nor writes beyond its own weights, maps and
 // rings: all of them end at, or begin after, a page that faults. Its bits depend on the frame alone, not on
 // what that memory held, and a second search allocates nothing. Usage: detector_guard_test BUNDLE
+#include <algorithm>
 #include <atomic>
 
+#include "core/shrink.h"
 #include "detector_testing.h"
 #include "guarded.h"
 
@@ -40,13 +42,11 @@ void TestFrames(const std::shared_ptr<const ssr::DetectorModel>& model, ssr::Isa
     CHECK(!found.empty());
     faces += static_cast<size_t>(found[0]);
     for (const Guarded::At at : {Guarded::At::kBegin, Guarded::At::kEnd}) {
-      for (const size_t gap : {0, 1, 5, 32}) {
-        const Guarded bytes(picture.bytes.data(), picture.bytes.size(), at, gap);
-        for (ssr::Detector* detector : {first.get(), second.get()}) {
-          const ssr::Frame frame = picture.Frame(bytes.data());
-          CHECK(testing::SameBits(testing::Raw(detector, frame), raw));
-          CHECK(testing::SameBits(testing::Found(detector, frame), found));
-        }
+      const Guarded bytes(picture.bytes.data(), picture.bytes.size(), at);
+      for (ssr::Detector* detector : {first.get(), second.get()}) {
+        const ssr::Frame frame = picture.Frame(bytes.data());
+        CHECK(testing::SameBits(testing::Raw(detector, frame), raw));
+        CHECK(testing::SameBits(testing::Found(detector, frame), found));
       }
     }
     const auto fresh = testing::MakeDetector(model, isa, 2);
@@ -85,6 +85,39 @@ void TestAllocations(const std::shared_ptr<const ssr::DetectorModel>& model, ssr
   CHECK(guarded_blocks == guarded);
 }
 
+// The mean over a part of a picture in whole numbers: units of 1 / rows and 1 / columns of a pixel.
+int Mean(const testing::Picture& picture, int64_t rows, int64_t columns, int64_t y, int64_t x,
+         int64_t colour) {
+  const auto overlap = [](int64_t pixel, int64_t part, int64_t pixels, int64_t parts) {
+    return std::min((pixel + 1) * parts, (part + 1) * pixels) - std::max(pixel * parts, part * pixels);
+  };
+  int64_t sum = 0;
+  for (int64_t i = y * picture.height / rows; i * rows < (y + 1) * picture.height; ++i) {
+    for (int64_t j = x * picture.width / columns; j * columns < (x + 1) * picture.width; ++j) {
+      sum += overlap(i, y, picture.height, rows) * overlap(j, x, picture.width, columns) *
+             picture.bytes[static_cast<size_t>((i * picture.width + j) * 3 + colour)];
+    }
+  }
+  const int64_t area = picture.height * picture.width;
+  return static_cast<int>((2 * sum + area) / (2 * area));
+}
+
+void TestShrinking() {
+  constexpr Side kFrom[] = {{90, 160}, {97, 131}, {1000, 9}, {256, 64}, {7, 7}, {300, 400}};
+  constexpr Side kTo[] = {{30, 53}, {96, 130}, {3, 9}, {1, 1}, {7, 6}, {211, 173}};
+  ssr::Shrinker shrinker;
+  for (size_t i = 0; i < std::size(kFrom); ++i) {
+    const auto [rows, columns] = kTo[i];
+    const testing::Picture picture(kFrom[i].height, kFrom[i].width, static_cast<unsigned>(i));
+    const Guarded in(picture.bytes.data(), picture.bytes.size(), Guarded::At::kEnd);
+    const Guarded out(static_cast<size_t>(rows * columns * 3), Guarded::At::kEnd);
+    shrinker.Shrink(in.data(), picture.height, picture.width, rows, columns, out.data());
+    for (int64_t at = 0; at < rows * columns * 3; ++at) {
+      CHECK(out.data()[at] == Mean(picture, rows, columns, at / 3 / columns, at / 3 % columns, at % 3));
+    }
+  }
+}
+
 void TestRefusals(const std::shared_ptr<const ssr::DetectorModel>& model, ssr::Isa isa) {
   const auto detector = testing::MakeDetector(model, isa, 1);
   const testing::Picture picture(40, 40, 1);
@@ -108,6 +141,7 @@ void TestRefusals(const std::shared_ptr<const ssr::DetectorModel>& model, ssr::I
 int main(int argc, char** argv) {
   if (argc != 2) return std::fprintf(stderr, "usage: %s BUNDLE\n", argv[0]), 2;
   const std::shared_ptr<const ssr::DetectorModel> model = testing::LoadDetector(argv[1]);
+  TestShrinking();
   for (const ssr::Isa isa : ssr::SupportedIsas()) {
     const int before = guarded_blocks;
     TestFrames(model, isa);
