@@ -102,6 +102,15 @@ def with_settings(config: Any, settings: ServingSettings) -> Any:
     return changed
 
 
+def with_engine_settings(config: Any, settings: ServingSettings) -> Any:
+    """A copy of a frame model's configuration with the settings that are its engine's too."""
+    changed = deepcopy(config)
+    changed.instance_group[0].count = settings.instances
+    changed.parameters["threads"].string_value = str(settings.threads)
+    changed.parameters["precision"].string_value = settings.precision
+    return changed
+
+
 def notes(text: str) -> list[str]:
     """The comment lines that a config.pbtxt begins with."""
     return list(takewhile(lambda line: line.startswith("#"), text.splitlines()))

@@ -27,9 +27,16 @@ from ssr_bundle.errors import UsageError
 from ssr_bundle.machine import medians, usable_cores
 from ssr_ops import Engine
 from triton_repo import config as configuration
-from triton_repo import repository
+from triton_repo import pair, repository
 from triton_repo.config import CONFIG_FILE, Options, check_range, read_text
-from triton_repo.settings import ServingSettings, notes, only_merges, read_settings, with_settings
+from triton_repo.settings import (
+    ServingSettings,
+    notes,
+    only_merges,
+    read_settings,
+    with_engine_settings,
+    with_settings,
+)
 from triton_repo.trial import LONGEST_ROUND, Bench, Trial, TuneError, Workload
 
 SMALLEST_GAIN = 0.02
@@ -149,7 +156,9 @@ class TunedModel:
     def of_repository(cls, root: Path, model: str | None) -> TunedModel:
         """The model of that name, or the only one of the repository; measured on its newest good version."""
         if model is None:
-            names = [folder.name for folder in repository.model_folders(root)]
+            folders = repository.model_folders(root)
+            frames = {pair.frame_folder(folder) for folder in folders}
+            names = [folder.name for folder in folders if folder not in frames]
             if len(names) != 1:
                 raise TuneError(f"{root}: say which model to tune, there is {', '.join(names) or 'none'}")
             [model] = names
@@ -157,6 +166,8 @@ class TunedModel:
         read = repository.read_model(folder)
         if read.config is None or not read.kept():
             raise TuneError(read.fault or f"{folder}: no good version in it")
+        if pair.is_frame(read.config):
+            raise TuneError(f"{model}: takes the settings of {pair.crops_model(model)}, which is to be tuned")
         version = read.kept()[0]
         if version.contract is None:
             raise TuneError(f"{model}: a model of the backend {read.config.backend!r}, not of ssr")
@@ -234,7 +245,12 @@ def _write(target: TunedModel, config: Any, verdict: Verdict) -> Path:
     text = configuration.to_text(with_settings(config, best))
     folder = target.path.parent
     lines = [*notes(target.text), note]
-    return repository.reconfigure(folder.parent, folder.name, target.text, "\n".join(lines) + "\n" + text)
+    written = repository.reconfigure(folder.parent, folder.name, target.text, "\n".join(lines) + "\n" + text)
+    if (frame := pair.frame_folder(folder)) is not None:
+        before = read_text(frame)
+        after = configuration.to_text(with_engine_settings(configuration.parse(before), best))
+        repository.reconfigure(frame.parent, frame.name, before, f"{note}\n{after}")
+    return written
 
 
 def drifts(contract: Contract, precisions: Iterable[str]) -> dict[str, Any]:

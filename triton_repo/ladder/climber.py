@@ -14,6 +14,7 @@ from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
 from ssr_bundle.contract import Interface
 from ssr_bundle.errors import SsrError, UsageError
 from triton_repo import config as configuration
+from triton_repo import pair
 from triton_repo import repository as repo
 from triton_repo.config import CONFIG_FILE
 from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor, flavor_of
@@ -146,9 +147,10 @@ class Ladder:
             return
         gpu = any(group.kind == group.KIND_GPU for group in model.config.instance_group)
         device = "cuda" if gpu else "cpu"
-        rungs = list(self._served_from(bundle, flavor, precision))
+        frame = pair.is_frame(model.config)  # whose engine is the crops model's
+        rungs = [] if frame else list(self._served_from(bundle, flavor, precision))
         if "served" in self.wanted.steps:
-            it = over_grpc.ServedVersion(model.name, version.number, bundle, precision, flavor, device)
+            it = over_grpc.ServedVersion(model.name, version.number, bundle, precision, flavor, device, frame)
             rungs.append(it.rung(late))
         self._climb(bundle, rungs, f"{model.name}/{version.number}")
 

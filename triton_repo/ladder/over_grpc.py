@@ -6,13 +6,18 @@ import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from ssr_client import AgeClient
 
 import ssr_ops
 from ssr_bundle.bundle import Bundle
+from ssr_bundle.contract import IMAGE_SIZE, Crop
 from ssr_bundle.errors import SsrError
 from ssr_bundle.scratch import scratch
+from ssr_ops import reference
+from triton_repo import pair
 from triton_repo.compile import gpu
 from triton_repo.config import Options
 from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor
@@ -46,7 +51,7 @@ class LateServer:
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """A version of a model on a server: the bundle that it serves, and how."""
+    """A version of a model on a server: the bundle that it serves, and how; ``frame``: in frames."""
 
     name: str
     version: int
@@ -54,6 +59,16 @@ class ServedVersion:
     precision: str
     flavor: Flavor = SSR
     device: str = "cpu"
+    frame: bool = False
+
+    def check_weights(self, answered: str | None) -> None:
+        """Raise :class:`SsrError` where other weights ``answered`` than the bundle's."""
+        wanted = self.bundle.contract.weights_sha256
+        if answered and answered != wanted:  # stock backends do not say
+            raise SsrError(
+                f"{self.name} version {self.version} answers with weights {answered[:12]}, "
+                f"the bundle's are {wanted[:12]}"
+            )
 
     def rung(self, server: LateServer) -> Rung:
         held_to = _HELD_TO[self.flavor.name]
@@ -70,11 +85,14 @@ class ServedVersion:
         for failure in server.failures:
             if failure.model == self.name and failure.version in (None, self.version):
                 raise SsrError(failure.reason)
-        answer = ask(server.grpc_url, self)
+        answer = (ask_frames if self.frame else ask)(server.grpc_url, self)
         if self.flavor is not SSR:
             return Opened(answer, f"{self.flavor.backend} backend")
         engine = ssr_ops.Engine(self.bundle, device=self.device, precision=self.precision)
-        return Opened(answer, engine.implementation, engine.predict)
+        if not self.frame:
+            return Opened(answer, engine.implementation, engine.predict)
+        crop = self.bundle.contract.interface.crop
+        return Opened(answer, engine.implementation, lambda images: engine.predict(recut(images, crop)))
 
 
 def ask(url: str, model: ServedVersion) -> Predict:
@@ -84,15 +102,44 @@ def ask(url: str, model: ServedVersion) -> Predict:
     def predict(images: Images) -> Answers:
         with AgeClient(url, model.name, model.version, timeout=60) as client:
             answers: Answers = client.predict(images, colour=contract.interface.input.colour)
-            weights = client.weights_sha256
-        if weights and weights != contract.weights_sha256:  # stock backends do not say
-            raise SsrError(
-                f"{model.name} version {model.version} answers with weights {weights[:12]}, "
-                f"the bundle's are {contract.weights_sha256[:12]}"
-            )
+            model.check_weights(client.weights_sha256)
         return answers
 
     return predict
+
+
+def ask_frames(url: str, model: ServedVersion) -> Predict:
+    """Answers of a served frame model to crops: each is a frame by itself, and its face all of it."""
+    interface = model.bundle.contract.interface
+
+    def predict(images: Images) -> Answers:
+        answers = []
+        place = whole(interface.crop)
+        with AgeClient(url, pair.crops_model(model.name), model.version, timeout=60) as client:
+            for image in images:
+                (face,) = client.predict_frame(image, interface.input.colour, **place)
+                answers.append(face.attributes.get(interface.output.name, face.age))
+            model.check_weights(client.weights_sha256)
+        return np.array(answers, np.float32)
+
+    return predict
+
+
+def whole(crop: Crop) -> dict[str, Any]:
+    """The box, or the landmarks, of a face whose cut is all of a picture of the network's size."""
+    if crop.template is not None:
+        points = np.array(crop.template.points) * (IMAGE_SIZE / crop.template.size)
+        return {"boxes": [(0, 0, IMAGE_SIZE, IMAGE_SIZE)], "landmarks": [points]}
+    left, top, right, bottom = crop.margin
+    w, h = (IMAGE_SIZE - 0.5) / (1 + left + right), (IMAGE_SIZE - 0.5) / (1 + top + bottom)
+    return {"boxes": [(left * w + 0.25, top * h + 0.25, w, h)]}
+
+
+def recut(images: Images, crop: Crop) -> Images:
+    """What the served model cuts of pictures of that size."""
+    place: dict[str, Any] = {name: np.float32(value).tolist() for name, value in whole(crop).items()}
+    points = place.get("landmarks")
+    return np.stack([reference.crop_faces(image, place["boxes"], crop, points)[0] for image in images])
 
 
 def bench_rungs(bundle: Bundle, precisions: Sequence[str], stack: contextlib.ExitStack) -> list[Rung]:
