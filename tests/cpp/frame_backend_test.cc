@@ -6,6 +6,7 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -370,7 +371,23 @@ void TestEveryCallMayFail() {
   CHECK(failures > 50);
 }
 
+// The fuzz target on random bytes; libFuzzer is not needed for that.
+void TestAnyRequest() {
+  std::mt19937 rng(5);
+  for (int i = 0; i < 3000; ++i) {
+    std::vector<uint8_t> bytes(rng() % 200);
+    for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(rng());
+    LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
+  }
+}
+
 }  // namespace
+
+void AskServedFrames(TRITONBACKEND_Request* request) {
+  static Served served;
+  served.Execute(request);
+  Wait(*request);
+}
 
 void TestFrames() {
   TestSearched();
@@ -381,5 +398,6 @@ void TestFrames() {
   TestTroubles();
   TestFaults();
   TestEveryCallMayFail();
+  TestAnyRequest();
   CHECK(rmdir((Repository() + "/detector").c_str()) == 0 && rmdir(Repository().c_str()) == 0);
 }
