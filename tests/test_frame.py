@@ -22,6 +22,7 @@ from background import Background
 from bundle_faults import FACE, changed_weights
 from conftest import ROOT, Serve, material, until
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 from ssr_bundle.bundle import read_bundle
 from ssr_bundle.contract import Crop, Interval, Template
@@ -39,8 +40,10 @@ from ssr_client.preprocess import crop_faces, read_picture  # noqa: E402
 from tritonclient.utils import InferenceServerException  # noqa: E402
 
 from triton_repo import config, pair, repository  # noqa: E402
+from triton_repo.cli import app  # noqa: E402
 from triton_repo.config import Options  # noqa: E402
 from triton_repo.server import Server  # noqa: E402
+from triton_repo.settings import ServingSettings  # noqa: E402
 from triton_repo.tritonserver import TritonServer  # noqa: E402
 
 Picture = NDArray[np.uint8]
@@ -639,6 +642,41 @@ def test_what_is_built(tmp_path: Path) -> None:
         repository.build([(None, default_bundle())], repo, Options(), force=True)
     repository.build([(None, default_bundle())], repo, Options(frame=True), force=True)
     assert versions(repo) == {"ssrnet": [1], MODEL: [1]}
+
+
+@pytest.mark.parametrize("what", ["calibrated", "aligned"])
+def test_the_ladder_climbs_frames_too(what: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Each crop is a frame by itself; the answers are the bits of the engine on the reference's cuts."""
+    request.getfixturevalue("tritonserver")
+    repo = tmp_path / "models"
+    options = Options(frame=True, precision="int8")
+    repository.build([("ages", request.getfixturevalue(what))], repo, options)
+    found = CliRunner().invoke(app, ["verify", str(repo), "--rungs", "served", "--json"])
+    assert found.exit_code == 0, found.output
+    rows = [row for row in json.loads(found.stdout)["rows"] if row["step"] == "served"]
+    assert [(row["model"], row["verdict"]) for row in rows] == [("ages/1", "ok"), ("ages-frame/1", "ok")]
+
+
+def test_the_frame_model_takes_what_tune_found(tmp_path: Path) -> None:
+    from triton_repo import tune as tuning
+
+    repo = tmp_path / "models"
+    repository.build([("ages", default_bundle())], repo, Options(frame=True))
+    with pytest.raises(tuning.TuneError, match="takes the settings of ages, which is to be tuned"):
+        tuning.TunedModel.of_repository(repo, "ages-frame")
+    target = tuning.TunedModel.of_repository(repo, None)
+    assert target.name == "ages"
+
+    class Judged:
+        present = type("P", (), {"settings": ServingSettings(1, 1, 64)})
+        best = type("B", (), {"settings": ServingSettings(3, 2, 32, precision="int8")})
+        reason = "quicker"
+
+    tuning._write(target, config.parse(target.text), Judged)  # type: ignore[arg-type]
+    frame = config.read(repo / "ages-frame")
+    assert (frame.instance_group[0].count, config.parameter(frame, "threads")) == (3, "2")
+    assert config.precision(frame) == config.precision(config.read(repo / "ages")) == "int8"
+    assert frame.max_batch_size == 0
 
 
 # The examples.
