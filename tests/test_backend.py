@@ -413,7 +413,9 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no_interface": (lambda c: c.parameters.pop("interface"), "parameter interface is missing"),
     "no_hash": (lambda c: c.parameters.pop("interface_sha256"), "parameter interface_sha256 is missing"),
     "unknown_parameter": (set_parameter("thread", "1"), "parameter 'thread' is unknown, expected interface,"),
-    "mode": (set_parameter("mode", "frame"), "parameter mode: 'frame' is unknown, expected crops"),
+    "mode": (set_parameter("mode", "frames"), "parameter mode: 'frames' is unknown, expected crops or frame"),
+    "mode_frame": (set_parameter("mode", "frame"), "parameter max_frame_pixels is missing"),
+    "limit_of_frames": (set_parameter("max_boxes", "9"), "parameter max_boxes belongs to mode frame"),
     "precision": (set_parameter("precision", "fp8"), "precision 'fp8' is unknown, expected fp32"),
     "precision_not_calibrated": (set_parameter("precision", "int8"), "ssr-train quantize"),
     "threads_0": (set_parameter("threads", "0"), "parameter threads: '0', expected a whole number in 1..256"),
@@ -484,6 +486,40 @@ def test_broken_configurations_are_refused(server: RawServer, plain: Path, name:
         server.add(f"broken_{name}", plain, edit)
     assert message in str(caught.value)
     assert f"broken_{name}" in str(caught.value)
+
+
+BROKEN_FRAMES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "batched": (lambda c: setattr(c, "max_batch_size", 4), "max_batch_size is 4, expected 0 in mode frame"),
+    "merged": (
+        lambda c: c.dynamic_batching.SetInParent(),
+        "dynamic_batching is not supported in mode frame",
+    ),
+    "boxes_needed": (lambda c: setattr(c.input[1], "optional", False), "'boxes': expected it to be optional"),
+    "no_landmarks": (lambda c: c.input.pop(), "declares 2 inputs, expected frame, boxes, landmarks"),
+    "fixed_size": (
+        set_dims("input", 480, 640, 3),
+        "input 'frame' has dims [480, 640, 3], expected [-1, -1, -1]",
+    ),
+    "one_face": (set_dims("output", 1), "output 'age' has dims [1], expected [-1]"),
+    "no_limit": (lambda c: c.parameters.pop("max_queue"), "parameter max_queue is missing, build the"),
+    "limit_0": (set_parameter("max_queue", "0"), "max_queue: '0', expected a whole number in 1..1048576"),
+    "limit_text": (set_parameter("max_boxes", "1e3"), "max_boxes: '1e3', expected a whole number"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_FRAMES)
+def test_broken_configurations_of_frames_are_refused(server: RawServer, plain: Path, name: str) -> None:
+    from triton_repo.config import Options, parse, render_frame
+
+    edit, message = BROKEN_FRAMES[name]
+
+    def of_frames(config: Any) -> None:
+        config.CopyFrom(parse(render_frame(config.name, read_bundle(plain).contract, Options())))
+        edit(config)
+
+    with pytest.raises(InferenceServerException) as caught:
+        server.add(f"broken_frames_{name}", plain, of_frames)
+    assert message in str(caught.value)
 
 
 def test_gpu_instances_need_a_gpu(server: RawServer, plain: Path) -> None:

@@ -236,6 +236,8 @@ def lacking(backend: str) -> str:
 
 def _partner(model: repo.Model) -> str:
     """The other model of the pair, if this one is of a pair."""
+    if model.config is None:
+        return ""
     if pair.is_frame(model.config):
         return pair.crops_model(model.name)
     frame = pair.frame_folder(model.path)

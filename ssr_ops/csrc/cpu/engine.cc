@@ -8,9 +8,9 @@
 #include "core/fold.h"
 #include "core/head.h"
 #include "core/idle.h"
-#include "core/shared.h"
 #include "core/thread_pool.h"
 #include "cpu/prepared.h"
+#include "ssr/shared.h"
 
 namespace ssr {
 namespace {

@@ -119,13 +119,12 @@ Status CheckNothingElse(const Json& config, const Mode& mode) {
     return Wrong("max_batch_size is " + std::to_string(max_batch) + ", expected " +
                  (mode.batched ? "at least 1" : "0 in mode frame"));
   }
-  std::vector<const char*> unsupported = {"sequence_batching", "batch_input", "batch_output"};
-  if (!mode.batched) unsupported.push_back("dynamic_batching");
-  for (const char* key : unsupported) {
+  for (const char* key : {"sequence_batching", "batch_input", "batch_output"}) {
     const Json& block = Get(config, key);
-    if (!block.is_null() && !block.empty()) {
-      return Wrong(std::string(key) + " is not supported" + (mode.batched ? "" : " in mode frame"));
-    }
+    if (!block.is_null() && !block.empty()) return Wrong(std::string(key) + " is not supported");
+  }
+  if (!mode.batched && !Get(config, "dynamic_batching").is_null()) {
+    return Wrong("dynamic_batching is not supported in mode frame");
   }
   if (Get(Get(config, "model_transaction_policy"), "decoupled") == Json(true)) {
     return Wrong("model_transaction_policy: decoupled is not supported");

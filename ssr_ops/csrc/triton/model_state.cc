@@ -5,7 +5,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "core/shared.h"
+#include "ssr/shared.h"
 
 namespace ssr::triton {
 namespace {
