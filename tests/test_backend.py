@@ -412,7 +412,7 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "interface_edited": (set_parameter("interface", "{}"), "parameter interface hashes to"),
     "no_interface": (lambda c: c.parameters.pop("interface"), "parameter interface is missing"),
     "no_hash": (lambda c: c.parameters.pop("interface_sha256"), "parameter interface_sha256 is missing"),
-    "unknown_parameter": (set_parameter("thread", "1"), "parameter 'thread' is unknown, expected interface,"),
+    "unknown_parameter": (set_parameter("thread", "1"), "parameter 'thread' is unknown, expected detector_sha256, interface,"),
     "mode": (set_parameter("mode", "frames"), "parameter mode: 'frames' is unknown, expected crops or frame"),
     "mode_frame": (set_parameter("mode", "frame"), "parameter max_frame_pixels is missing"),
     "limit_of_frames": (set_parameter("max_boxes", "9"), "parameter max_boxes belongs to mode frame"),
@@ -502,6 +502,14 @@ BROKEN_FRAMES: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "one_face": (set_dims("output", 1), "output 'age' has dims [1], expected [-1]"),
     "no_limit": (lambda c: c.parameters.pop("max_queue"), "parameter max_queue is missing, build the"),
+    "no_detector": (
+        lambda c: c.parameters.pop("detector_sha256"),
+        "parameter detector_sha256 is missing",
+    ),
+    "another_detector": (
+        set_parameter("detector_sha256", "0" * 64),
+        "the detector's weights are none, the configuration says detector_sha256 0000",
+    ),
     "limit_0": (set_parameter("max_queue", "0"), "max_queue: '0', expected a whole number in 1..1048576"),
     "limit_text": (set_parameter("max_boxes", "1e3"), "max_boxes: '1e3', expected a whole number"),
 }

@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 from ssr_bundle.bundle import read_bundle
 from ssr_bundle.contract import Crop, Interval, Template
 from ssr_bundle.detector import read_detector
+from ssr_bundle.errors import SsrError, UsageError
 from ssr_ops import Engine
 from ssr_ops.golden import write_bundle
 from ssr_ops.shipped import default_bundle, default_detector
@@ -264,6 +265,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"parameters": {"format": 3}},
         "request parameter format: expected a string",
     ),
+    "letters beyond ASCII": (
+        {"parameters": {"format": "a" + "é" * 30}},
+        "format: expected bgr, rgb or nv12, got 'a????",
+    ),
+    "an interface of a megabyte": (
+        {"parameters": {"format": "bgr", "interface_sha256": "0" * 1_000_000}},
+        "interface_sha256: 1000000 characters, expected 64 hexadecimal digits",
+    ),
+    "landmarks that are NaN": (
+        {
+            "boxes": np.array([[1, 1, 5, 5]], np.float32),
+            "landmarks": np.full((1, 5, 2), np.nan, np.float32),
+        },
+        "landmarks of face 0 are not finite",
+    ),
     "no matrix": (
         {"parameters": {"format": "nv12"}, "frame": GOOD[:, :, :1]},
         "request parameter matrix is missing, expected bt601 or bt709",
@@ -371,7 +387,7 @@ def test_one_clear_error(what: str, server: Server) -> None:
         raw_ask(server.grpc_url, **given)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert raw_ask(server.grpc_url).as_numpy("age").shape == (0,)
+    assert raw_ask(server.grpc_url).get_response().parameters["faces"].string_param == "0"
 
 
 @pytest.mark.parametrize("what", ["no format", "a box that is NaN", "four channels", "too many boxes"])
@@ -405,7 +421,9 @@ def _far() -> Any:
     return Deadline(30)
 
 
-def http_ask(url: str, frame: Picture = GOOD, parameters: Any = None, boxes: Any = None) -> Any:
+def http_ask(
+    url: str, frame: Picture = GOOD, parameters: Any = None, boxes: Any = None, outputs: Any = None
+) -> Any:
     """Triton's HTTP protocol by hand; the answer's JSON."""
     given = {"frame": ("UINT8", frame), **({} if boxes is None else {"boxes": ("FP32", boxes)})}
     inputs = [
@@ -413,7 +431,8 @@ def http_ask(url: str, frame: Picture = GOOD, parameters: Any = None, boxes: Any
         for n, (k, a) in given.items()
     ]
     said = {"format": "bgr"} if parameters is None else parameters
-    header = json.dumps({"inputs": inputs, "parameters": said, "outputs": [{"name": "age"}]}).encode()
+    wanted = outputs or [{"name": "age"}]
+    header = json.dumps({"inputs": inputs, "parameters": said, "outputs": wanted}).encode()
     body = header + b"".join(np.ascontiguousarray(a).tobytes() for _, a in given.values())
     request = urllib.request.Request(f"http://{url}/v2/models/{MODEL}/infer", body)
     request.add_header("Inference-Header-Content-Length", str(len(header)))
@@ -422,6 +441,28 @@ def http_ask(url: str, frame: Picture = GOOD, parameters: Any = None, boxes: Any
             return json.load(response)
     except urllib.error.HTTPError as error:
         raise RuntimeError(error.read().decode()) from None
+
+
+def test_no_rows_and_classification_do_not_end_the_server(server: Server, astronaut: Picture) -> None:
+    """The server's own classification of an output of no rows reads what is not there."""
+    for frame, rows in ((GOOD, 0), (astronaut, 1)):
+        found = http_ask(
+            server.http_url, frame, outputs=[{"name": "scores", "parameters": {"classification": 1}}]
+        )
+        assert found["parameters"]["faces"] == str(rows)
+    assert server.control.ready(MODEL)
+
+
+@pytest.mark.parametrize(
+    "box", [(np.nan, 1, 5, 5), (1, 1, np.inf, 5), (5, 5, 0, 0), (1, 1, -5, 5), (1e30,) * 4, (1e6, 1e6, 5, 5)]
+)
+def test_boxes_beside_landmarks_are_checked(box: Any, server: Server, astronaut: Picture) -> None:
+    with AgeClient(server.grpc_url, "aligned") as client, pytest.raises(BadInput, match="box 1 "):
+        boxes = [(180, 66, 90, 112), box]
+        client.predict_frame(astronaut, boxes=boxes, landmarks=[LANDMARKS] * 2)
+
+
+LANDMARKS = ((205.0, 104.0), (244.0, 103.0), (226.0, 128.0), (208.0, 147.0), (243.0, 146.0))
 
 
 def test_over_http(server: Server, client: AgeClient, astronaut: Picture) -> None:
@@ -443,6 +484,11 @@ def test_over_http(server: Server, client: AgeClient, astronaut: Picture) -> Non
         ({"boxes": "all"}, "boxes: not numbers"),
         ({"landmarks": np.zeros((1, 5, 2))}, "landmarks: given without boxes"),
         ({"boxes": [], "threshold": 0.5}, "threshold and scales are the detector's, but boxes are given"),
+        ({"threshold": "x"}, "threshold: expected a number, got 'x'"),
+        ({"threshold": 10**400}, "threshold: expected a number"),
+        ({"threshold": 2}, "threshold: expected a number in 0.01..1, got 2"),
+        ({"scales": 640}, "scales: expected a list of whole numbers, got 640"),
+        ({"scales": [640.7]}, "scales: expected a list of whole numbers"),
     ],
 )
 def test_the_client_refuses_before_it_asks(given: dict[str, Any], message: str, client: AgeClient) -> None:
@@ -624,6 +670,51 @@ def test_a_version_that_one_of_the_pair_refuses_is_neither_s(
     assert any(f"{MODEL} version 2" in line for line in told)
 
 
+def test_pairs_that_are_none_are_not_served(tmp_path: Path) -> None:
+    """Whatever somebody did to the links: a version of one model alone is good in neither."""
+    repo, other = tmp_path / "models", changed_weights(read_bundle(default_bundle()), tmp_path / "other")
+
+    def build() -> None:
+        repository.build([("ssrnet", default_bundle())], repo, Options(frame=True), force=True)
+
+    def good() -> dict[str, list[int]]:
+        return versions(repo)
+
+    build()
+    repository.publish(other, repo, "ssrnet")
+    (repo / MODEL / "2").unlink()
+    assert good() == {"ssrnet": [1], MODEL: [1]}
+    repository.publish(other, repo, "ssrnet")  # which repairs it
+    assert good() == {"ssrnet": [3, 2, 1], MODEL: [3, 2, 1]}
+    (repo / MODEL / "97").symlink_to("../ssrnet/1")
+    assert good() == {"ssrnet": [3, 2, 1], MODEL: [3, 2, 1]}
+    build()
+    (repo / MODEL / "2").mkdir()
+    with pytest.raises(SsrError, match="2: is in the way of a link to ../ssrnet/2, remove it"):
+        repository.publish(other, repo, "ssrnet")
+    assert good() == {"ssrnet": [1], MODEL: [1]}
+    build()
+    repository.publish(other, repo, "ssrnet")
+    copied = Path(shutil.copytree(repo, tmp_path / "copied"))  # links become copies
+    repository.rollback(copied, "ssrnet")
+    assert versions(copied) == {"ssrnet": [1], MODEL: [1]}
+
+
+@pytest.mark.parametrize("what", ["gone", "truncated", "an age bundle"])
+def test_a_pair_without_its_detector_is_not_served(what: str, tmp_path: Path) -> None:
+    repo = tmp_path / "models"
+    repository.build([("ssrnet", default_bundle())], repo, Options(frame=True))
+    detector = repo / MODEL / "detector"
+    if what == "truncated":
+        (detector / "model.safetensors").write_bytes(b"")
+    else:
+        shutil.rmtree(detector)
+    if what == "an age bundle":
+        shutil.copytree(default_bundle(), detector)
+    assert versions(repo) == {"ssrnet": [], MODEL: []}
+    assert all("detector" in v.fault for v in repository.read_model(repo / MODEL).versions)
+
+
 def test_what_is_built(tmp_path: Path) -> None:
     repo = tmp_path / "models"
     built = repository.build([(None, default_bundle())], repo, Options(frame=True, precision="int8"))
@@ -655,6 +746,23 @@ def test_the_ladder_climbs_frames_too(what: str, tmp_path: Path, request: pytest
     assert found.exit_code == 0, found.output
     rows = [row for row in json.loads(found.stdout)["rows"] if row["step"] == "served"]
     assert [(row["model"], row["verdict"]) for row in rows] == [("ages/1", "ok"), ("ages-frame/1", "ok")]
+
+
+def test_names_that_a_pair_would_take(tmp_path: Path) -> None:
+    repo = tmp_path / "models"
+    repository.build([("y-frame", default_bundle())], repo, Options())
+    with pytest.raises(
+        repository.RepositoryError, match="y-frame: exists and takes no frames of y; remove its"
+    ):
+        repository.build([("y", default_bundle())], repo, Options(frame=True), force=True)
+    with pytest.raises(
+        repository.RepositoryError, match="z-frame: given twice, or the frame model of another"
+    ):
+        given = [("z", default_bundle()), ("z-frame", default_bundle())]
+        repository.build(given, repo, Options(frame=True))
+    for useless in ({"detector": "none"}, {"max_boxes": 3}, {"max_frames": 3}):
+        with pytest.raises(UsageError, match="nothing without frame, ask for it"):
+            Options(**useless)  # type: ignore[arg-type]
 
 
 def test_the_frame_model_takes_what_tune_found(tmp_path: Path) -> None:

@@ -18,6 +18,11 @@ _MOST_BYTES = 1 << 20  # of config.pbtxt; those that `build` writes have 3 KB
 CROPS, FRAME = "crops", "frame"
 """Modes: what a request to a model of ours holds."""
 
+NO_DETECTOR = "none"
+"""In place of a detector's bundle, or of its hash."""
+
+_PIXELS = 4096 * 2304
+
 CUDA_GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 """Batches for which TensorRT's launches are recorded; each serves the sizes down to the one before it.
 Above, the kernels take longer than their launches, and a graph saves nothing."""
@@ -72,7 +77,7 @@ class Options:
     flavors: tuple[str, ...] = (SSR.name,)
     frame: bool = False
     detector: str = "default"
-    max_frame_pixels: int = 4096 * 2304
+    max_frame_pixels: int = _PIXELS
     max_boxes: int = 1024
     max_frames: int = 64
 
@@ -109,6 +114,10 @@ class Options:
                 raise UsageError(
                     f"precision{whose}: expected {', '.join(flavor.precisions)}, got {self.precision!r}"
                 )
+        own = {"detector": "default", "max_frame_pixels": _PIXELS, "max_boxes": 1024, "max_frames": 64}
+        useless = [k.replace("_", "-") for k, v in own.items() if getattr(self, k) != v]
+        if useless and not self.frame:
+            raise UsageError(f"{', '.join(useless)}: nothing without frame, ask for it (--frame)")
         if self.frame and SSR.name not in self.flavors:
             raise UsageError("frame: only flavor ssr can serve it")
         if self.debug_outputs and self.flavors != (SSR.name,):
@@ -152,8 +161,9 @@ def render(name: str, contract: Contract, options: Options, flavor: Flavor = SSR
     return to_text(config)
 
 
-def render_frame(name: str, contract: Contract, options: Options) -> str:
-    """The text of config.pbtxt for a model of this contract that takes frames."""
+def render_frame(name: str, contract: Contract, options: Options, detector: str = NO_DETECTOR) -> str:
+    """The text of config.pbtxt for a model of this contract that takes frames; ``detector``: the hash of its
+    detector's weights."""
     pb, _ = _protobuf()
     config = _begun(name, options, SSR)
     frame = config.input.add(name="frame", data_type=pb.TYPE_UINT8)
@@ -164,6 +174,7 @@ def render_frame(name: str, contract: Contract, options: Options) -> str:
         config.output.add(name=output, data_type=pb.TYPE_FP32).dims.extend(dims)
     _set_parameters(config, contract, FRAME, options, SSR)
     limits = {
+        "detector_sha256": detector,
         "max_boxes": options.max_boxes,
         "max_frame_pixels": options.max_frame_pixels,
         "max_queue": options.max_frames,

@@ -7,11 +7,14 @@ nowhere is no version.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
+from ssr_bundle.bundle import CONTRACT_FILE, MAX_CONTRACT_BYTES
+from ssr_bundle.contract import Contract
+from ssr_bundle.detector import read_detector
 from ssr_bundle.errors import SsrError
+from ssr_bundle.regular import read_whole
 from triton_repo import config as configuration
 
 SUFFIX = "-frame"
@@ -53,9 +56,38 @@ def partner(folder: Path, config: Any) -> Any:
 def add_link(frame: Path, number: int, of: str = "") -> None:
     """Let the frame model in the folder ``frame`` serve version ``number`` of its crops model, which may not
     be there yet. ``of``: that model, where the folder has another name for the time being."""
-    link = frame / str(number)
-    if not os.path.lexists(link):
-        link.symlink_to(Path("..") / (of or crops_model(frame.name)) / str(number), target_is_directory=True)
+    link, target = frame / str(number), Path("..") / (of or crops_model(frame.name)) / str(number)
+    try:
+        link.symlink_to(target, target_is_directory=True)
+    except FileExistsError:
+        whole = (link / CONTRACT_FILE).exists()  # a copy, where links were not kept
+        if not whole and not (link.is_symlink() and link.readlink() == target):
+            raise SsrError(f"{link}: is in the way of a link to {target}, remove it") from None
+    except OSError as error:
+        raise SsrError(f"{link}: cannot be made a link: {error.strerror}") from None
+
+
+def check(version: Path, config: Any, contract: Contract) -> None:
+    """Raise :class:`SsrError` unless both models of a pair have this ``version`` folder's bundle under its
+    number, and the frame model its detector. ``config``: of the model in whose folder it lies."""
+    folder = version.parent
+    frame = folder if is_frame(config) else frame_folder(folder)
+    if frame is None or not version.name.isdigit():  # none, or withdrawn
+        return
+    other = (folder.with_name(crops_model(folder.name)) if frame == folder else frame) / version.name
+    try:
+        same = Contract.loads(read_whole(other / CONTRACT_FILE, MAX_CONTRACT_BYTES).decode()) == contract
+    except (OSError, SsrError, UnicodeDecodeError):
+        same = False
+    if not same:
+        raise SsrError(
+            f"{version}: {other} is not the same bundle: both models of a pair serve a version, or neither"
+        )
+    wanted = configuration.parameter(configuration.read(frame), "detector_sha256")
+    if wanted != configuration.NO_DETECTOR:
+        found = read_detector(frame / DETECTOR_FOLDER).contract.weights_sha256
+        if found != wanted:
+            raise SsrError(f"{frame / DETECTOR_FOLDER}: weights {found[:12]}, the model's are {wanted[:12]}")
 
 
 def drop_links(frame: Path) -> None:

@@ -139,6 +139,7 @@ def read_version(number: int, path: Path, config: Any, partner: Any = None) -> V
     try:
         bundle = read_bundle(path)
         _check_version(bundle, flavor, config)
+        pair.check(path, config, bundle.contract)
         if partner is not None:
             check_fits(bundle.contract, partner, str(bundle.path))
     except Exception as error:
@@ -228,6 +229,10 @@ def build(
             names = [name, name + pair.SUFFIX] if options.frame and flavor is SSR else [name]
             for each in names:
                 _check_free(root, each, {*opened, *frames}, force=force)
+            if len(names) > 1 and (root / names[1]).is_dir() and pair.frame_folder(root / name) is None:
+                raise RepositoryError(
+                    f"{root / names[1]}: exists and takes no frames of {name}; remove its folder first"
+                )
             frames |= {*names[1:]}
             if not options.frame and pair.frame_folder(root / name) is not None:
                 raise RepositoryError(
@@ -259,7 +264,9 @@ def _check_free(root: Path, name: str, taken: Collection[str], *, force: bool) -
     """Raise :class:`RepositoryError` unless a model can be built under this name."""
     check_model_name(name, RepositoryError)
     if name in taken:
-        raise RepositoryError(f"{name}: given twice; name one of them with NAME=BUNDLE")
+        raise RepositoryError(
+            f"{name}: given twice, or the frame model of another; name one of them with NAME=BUNDLE"
+        )
     if (root / name).exists() and not (root / name).is_dir():
         raise RepositoryError(f"{root / name}: exists and is no folder, so no model to replace")
     if (root / name).exists() and not force:
@@ -270,7 +277,7 @@ def _check_free(root: Path, name: str, taken: Collection[str], *, force: bool) -
 
 def _open_detector(options: Options) -> DetectorBundle | None:
     """The detector's bundle, replayed; None where none is to be served."""
-    if not options.frame or options.detector == "none":
+    if not options.frame or options.detector == configuration.NO_DETECTOR:
         return None
     path = default_detector() if options.detector == "default" else Path(options.detector)
     detector = read_detector(path)
@@ -282,7 +289,8 @@ def _build_frame(
     folder: Path, contract: Contract, options: Options, detector: DetectorBundle | None
 ) -> Model:
     """The frame model beside a crops model that was just built."""
-    text = configuration.render_frame(folder.name, contract, options)
+    sha256 = configuration.NO_DETECTOR if detector is None else detector.contract.weights_sha256
+    text = configuration.render_frame(folder.name, contract, options, sha256)
     with disk.locked(folder.parent), _new_folder(folder) as model:
         if detector is not None:
             copy_detector(detector, model / pair.DETECTOR_FOLDER)
@@ -324,7 +332,8 @@ def publish(
             with _new_folder(folder / str(number)) as version:
                 contract = _fill(version, opened, flavor, made, config)
                 if frame is not None:  # then the rename that follows is both models'
-                    pair.add_link(frame, number)
+                    for each in (*version_folders(folder), number):
+                        pair.add_link(frame, each)
         finally:
             if frame is not None:
                 pair.drop_links(frame)

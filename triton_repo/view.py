@@ -180,8 +180,11 @@ class View:
             return _foreign(model, failures)
         good: dict[int, Signature] = {}
         partner = _partner(model)
+        frame = name if pair.is_frame(model.config) else partner
+        detector = self.repository / frame / pair.DETECTOR_FOLDER if frame else None
+        seen = () if detector is None else _signature(detector, 1)  # may be what a version was refused for
         for version in model.good:
-            signature = _signature(version.path, 1)
+            signature = (*_signature(version.path, 1), *seen)
             refused = [self._refused.get((each, version.number)) for each in (name, partner)]
             if reasons := [reason for state, reason in filter(None, refused) if state == signature]:
                 failures.append(Failure(name, version.number, reasons[0]))

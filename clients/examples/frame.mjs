@@ -26,8 +26,8 @@ const response = await fetch(`http://${server}/v2/models/ssrnet-frame/infer`, {
 const answer = await response.json();
 if (!response.ok) throw new Error(answer.error);
 
-const rows = Object.fromEntries(answer.outputs.map(({ name, data }) => [name, data]));
-rows.age.forEach((age, i) => {
+const rows = Object.fromEntries((answer.outputs ?? []).map(({ name, data }) => [name, data]));
+(rows.age ?? []).forEach((age, i) => {
   const [x, y, w, h] = rows.boxes.slice(4 * i, 4 * i + 4).map(Math.round);
   console.log(`${age.toFixed(1)} years at ${x},${y} ${w}x${h}, score ${rows.scores[i].toFixed(2)}`);
 });

@@ -407,19 +407,23 @@ def read_answer(
             wrong = array[~((low <= array) & (array <= high))][0]
             raise ClientError(f"output {name!r}: the server sent {wrong:g}, expected {low:g} to {high:g}")
         arrays[name] = array.reshape(count) if name == output.name else array
+    return arrays, source_of(response)
+
+
+def source_of(response: Any) -> AnswerSource:
+    """What gave an answer, as its parameters say."""
     parameters = response.parameters
 
     def stated(key: str) -> str:
         return str(parameters[key].string_param) if key in parameters else ""
 
-    version = AnswerSource(
+    return AnswerSource(
         response.model_version,
         stated("weights_sha256"),
         stated("synthetic") == "true",
         stated("engine"),
         stated("detector_sha256"),
     )
-    return arrays, version
 
 
 def _array(result: Any, name: str) -> NDArray[Any] | None:

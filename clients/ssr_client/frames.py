@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,8 @@ class Frame:
             range,
             None if boxes is None else _rows("boxes", boxes, (4,)),
             None if landmarks is None else _rows("landmarks", landmarks, (5, 2)),
-            threshold,
-            None if scales is None else tuple(int(scale) for scale in scales),
+            _threshold(threshold),
+            _scales(scales),
         )
 
     def tensor(self, region: Region | None = None) -> Any:
@@ -133,7 +134,11 @@ def request_arguments(frame: Frame, served: ServedModel, left: float) -> dict[st
 def read_faces(result: Any, frame: Frame, served: ServedModel) -> tuple[list[Face], AnswerSource]:
     """The faces of an answer and what gave them. Raises :class:`ClientError` for anything else."""
     name = _answer(served)
-    count = len(frame.boxes) if frame.boxes is not None else _count(result, name)
+    count = _count(result, name)
+    if frame.boxes is not None and count != len(frame.boxes):
+        raise ClientError(f"the server answers {count} faces, expected {len(frame.boxes)}")
+    if count == 0:
+        return [], exchange.source_of(result.get_response())
     answer, source = exchange.read_answer(result, count, served, False)
     boxes, landmarks, scores = frame.boxes, frame.landmarks, None
     if boxes is None:
@@ -161,11 +166,38 @@ def _answer(served: ServedModel) -> str:
 
 
 def _count(result: Any, name: str) -> int:
-    """Faces of an answer, as its first output says."""
-    for output in result.get_response().outputs:
+    """Faces of an answer: of none the server sends no outputs."""
+    response = result.get_response()
+    for output in response.outputs:
         if output.name == name and len(output.shape) == 1:
             return int(output.shape[0])
+    if "faces" in response.parameters and response.parameters["faces"].string_param == "0":
+        return 0
     raise ClientError(f"output {name!r}: the server sent none, or of another shape")
+
+
+def _threshold(value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        threshold = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise BadInput(f"threshold: expected a number, got {value!r}") from None
+    if not 0 < threshold <= 1:
+        raise BadInput(f"threshold: expected a number in 0.01..1, got {value!r}")
+    return threshold
+
+
+def _scales(values: Any) -> tuple[int, ...] | None:
+    if values is None:
+        return None
+    try:
+        scales = tuple(values)
+    except TypeError:
+        raise BadInput(f"scales: expected a list of whole numbers, got {values!r}") from None
+    if not scales or not all(isinstance(v, Integral) and not isinstance(v, bool) for v in scales):
+        raise BadInput(f"scales: expected a list of whole numbers, got {values!r}")
+    return tuple(int(scale) for scale in scales)
 
 
 def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -176,7 +208,8 @@ def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 def _rows(name: str, values: ArrayLike, row: tuple[int, ...]) -> NDArray[np.float32]:
     try:
-        rows = np.ascontiguousarray(values, np.float32)
+        with np.errstate(over="ignore"):  # the server refuses what is not finite
+            rows = np.ascontiguousarray(values, np.float32)
     except (TypeError, ValueError) as error:
         raise BadInput(f"{name}: not numbers ({error})") from None
     if rows.size == 0:

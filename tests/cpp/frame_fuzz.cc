@@ -96,7 +96,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const FakeOutcome& outcome = request.outcome;
   CHECK(outcome.sent == 1 && outcome.reported == 1 && outcome.released == 1);
   CHECK(outcome.has_error != outcome.reported_ok);
-  CHECK(outcome.has_error == (outcome.outputs.count("age") == 0));
+  CHECK(outcome.has_error == (outcome.parameters.count("faces") == 0));
   CHECK(!outcome.has_error || (!outcome.message.empty() && outcome.message.find('\n') == std::string::npos));
   return 0;
 }

@@ -46,9 +46,9 @@ std::vector<int64_t> Dims(const Json& tensor) {
 }
 
 Status ReadParameters(const Json& config, Parameters* parameters) {
-  static const std::vector<std::string> known = {"interface",        "interface_sha256", "max_boxes",
-                                                 "max_frame_pixels", "max_queue",        "mode",
-                                                 "precision",        "threads"};
+  static const std::vector<std::string> known = {
+      "detector_sha256", "interface", "interface_sha256", "max_boxes", "max_frame_pixels",
+      "max_queue",       "mode",      "precision",        "threads"};
   for (const auto& [key, value] : Get(config, "parameters").items()) {
     if (std::find(known.begin(), known.end(), key) == known.end()) {
       return Wrong("parameter '" + key + "' is unknown, expected " + Join(known));
@@ -107,6 +107,16 @@ Status ReadLimits(const Parameters& parameters, const Mode& mode, FrameLimits* l
     if (!mode.batched && *value == 0) {
       return Wrong(std::string("parameter ") + key + " is missing, build the configuration with ssr-serve");
     }
+  }
+  return {};
+}
+
+Status ReadDetector(const Parameters& parameters, const Mode& mode, std::string* detector) {
+  const auto found = parameters.find("detector_sha256");
+  if (found != parameters.end()) *detector = found->second;
+  if (mode.batched && !detector->empty()) return Wrong("parameter detector_sha256 belongs to mode frame");
+  if (!mode.batched && detector->empty()) {
+    return Wrong("parameter detector_sha256 is missing, build the configuration with ssr-serve");
   }
   return {};
 }
@@ -210,6 +220,7 @@ Status Parse(const Json& json, const Model& model, Config* config) {
   const std::string mode = parameters.count("mode") != 0 ? parameters["mode"] : "crops";
   SSR_RETURN_IF_ERROR(FindMode(mode, model, &config->mode));
   SSR_RETURN_IF_ERROR(ReadLimits(parameters, config->mode, &config->limits));
+  SSR_RETURN_IF_ERROR(ReadDetector(parameters, config->mode, &config->detector));
   SSR_RETURN_IF_ERROR(CheckNothingElse(json, config->mode));
   SSR_RETURN_IF_ERROR(CheckInputs(json, config->mode));
   return KeepDeclaredOutputs(json, model, &config->mode);

@@ -21,8 +21,9 @@ struct FrameLimits {
 struct Config {
   std::string precision = "fp32";
   int threads = 1;
-  FrameLimits limits;  // in mode frame
-  Mode mode;           // its outputs are the declared ones, in the order of the mode's table
+  FrameLimits limits;    // in mode frame
+  std::string detector;  // in mode frame: sha256 of the detector's weights, or "none"
+  Mode mode;             // its outputs are the declared ones, in the order of the mode's table
 };
 
 // Reads the server's JSON form of config.pbtxt and checks every part of it against the model's contract.

@@ -1,5 +1,6 @@
 #include "triton/frame_instance.h"
 
+#include <algorithm>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -7,8 +8,10 @@
 namespace ssr::triton {
 namespace {
 
-// Frames answered together: none waits for more than so many others' faces.
+// Frames answered together, and their given boxes, but for a frame that has more by itself: none waits for
+// more of others.
 constexpr size_t kMostTogether = 64;
+constexpr int64_t kMostBoxesTogether = 256;
 
 }  // namespace
 
@@ -85,10 +88,12 @@ bool FrameInstance::Take(Batch* batch) {
   std::unique_lock<std::mutex> lock(mutex_);
   wake_.wait(lock, [&] { return closing_ || !queue_.empty(); });
   bool searches = false;
+  int64_t boxes = 0;
   while (!queue_.empty() && batch->size() < kMostTogether) {
-    const bool search = !HasInput(queue_.front()->request.handle, "boxes");
-    if (search && searches) break;
-    searches = searches || search;
+    const int64_t rows = RowsOfInput(queue_.front()->request.handle, "boxes");
+    if (!batch->empty() && (rows < 0 ? searches : boxes + rows > kMostBoxesTogether)) break;
+    searches = searches || rows < 0;
+    boxes += std::max(rows, int64_t{0});
     batch->push_back(std::move(queue_.front()));
     queue_.pop_front();
   }
@@ -122,7 +127,12 @@ void FrameInstance::Answer(const Batch& batch) {
     if (failed) {
       request.error = MakeError(TRITONSERVER_ERROR_INTERNAL, TRITONSERVER_ErrorMessage(failed.get()));
     } else {
-      request.error = Guard([&] { return FillResponse(state_, computes_, RowsOf(frame.get()), request); });
+      request.error = Guard([&]() -> Error {
+        const std::string faces = std::to_string(request.rows);
+        SSR_RETURN_IF_TRITON_ERROR(
+            TRITONBACKEND_ResponseSetStringParameter(request.response, "faces", faces.c_str()));
+        return FillResponse(state_, computes_, RowsOf(frame.get()), request);
+      });
     }
   }
   times.end = Times::Now();
@@ -173,20 +183,21 @@ Error FrameInstance::Predict() {
   return MakeError(engine_->Predict(images.data(), rows_, outputs));
 }
 
-// What can be said of the frame's own faces.
+// What can be said of the frame's own faces. Of none nothing: a server's own code is not safe with outputs of
+// no rows (an HTTP request for classification ends tritonserver 2.51).
 Results FrameInstance::RowsOf(FrameRequest* frame) {
-  static float none = 0;  // where there are no rows
+  Results results;
+  if (frame->request.rows == 0) return results;
   const int64_t first = frame->request.first;
   const auto from = [](std::vector<float>& values, int64_t at) {
-    return values.empty() ? &none : values.data() + at;
+    return values.empty() ? nullptr : values.data() + at;
   };
   Faces& faces = frame->faces;
-  Results results;
   results.value = from(values_, first);
   results.interval = from(intervals_, 2 * first);
   results.boxes = from(faces.boxes, 0);
-  if (!frame->given) results.scores = from(faces.scores, 0);
-  if (!frame->given || frame->pointed) results.landmarks = from(faces.landmarks, 0);
+  results.scores = from(faces.scores, 0);
+  results.landmarks = from(faces.landmarks, 0);
   return results;
 }
 

@@ -1,6 +1,7 @@
 #include "triton/frame_request.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
@@ -34,7 +35,9 @@ Error Choose(const std::string& key, const std::string& said, const std::vector<
     names += (i == 0 ? "" : i + 1 == choices.size() ? " or " : ", ") + std::string(choices[i]);
   }
   if (said.empty()) return Invalid("request parameter " + key + " is missing, expected " + names + why);
-  return Parameter(key, names + ", got '" + said.substr(0, 40) + "'");
+  std::string shown = said.substr(0, 40);
+  for (char& c : shown) c = c >= ' ' && c <= '~' ? c : '?';
+  return Parameter(key, names + ", got '" + shown + "'");
 }
 
 Error TakeThreshold(TRITONSERVER_ParameterType type, const void* value, Said* said) {
@@ -226,6 +229,28 @@ Error ReadFaces(const ModelState& state, FrameRequest* request) {
   if (request->given && !request->pointed && boxes > 0 && state.model->crop.aligned) {
     return Invalid("this model aligns faces by five landmarks each: send the input 'landmarks'");
   }
+  for (size_t i = 0; i < faces.landmarks.size(); ++i) {
+    if (!std::isfinite(faces.landmarks[i])) {
+      return Invalid("landmarks of face " + std::to_string(i / 10) + " are not finite");
+    }
+  }
+  return nullptr;
+}
+
+// What cutting by landmarks does not look at: boxes that are none, or not of this frame.
+Error CheckBoxes(const Faces& faces, const Frame& frame) {
+  for (size_t i = 0; i + 3 < faces.boxes.size(); i += 4) {
+    const float *box = faces.boxes.data() + i, x = box[0], y = box[1], w = box[2], h = box[3];
+    const std::string which = "box " + std::to_string(i / 4);
+    if (!std::isfinite(x) || !std::isfinite(y) || !std::isfinite(w) || !std::isfinite(h) ||
+        !(w > 0 && h > 0)) {
+      return Invalid(which + " has no area");
+    }
+    if (!(x < static_cast<float>(frame.width) && y < static_cast<float>(frame.height) && x + w > 0 &&
+          y + h > 0)) {
+      return Invalid(which + " lies outside the picture");
+    }
+  }
   return nullptr;
 }
 
@@ -242,7 +267,8 @@ Error ReadFrameRequest(const ModelState& state, FrameRequest* request) {
   }
   if (said.threshold) request->search.threshold = *said.threshold;
   request->search.scales = said.scales;
-  return ReadPixels(state, state.config.mode.inputs[0], request);
+  if (Error error = ReadPixels(state, state.config.mode.inputs[0], request)) return error;
+  return state.model->crop.aligned ? CheckBoxes(request->faces, request->frame) : nullptr;
 }
 
 }  // namespace ssr::triton

@@ -70,6 +70,12 @@ Error LoadModel(TRITONBACKEND_Model* handle, std::unique_ptr<ModelState>* state)
   if (!loaded->config.mode.batched) {
     const Status found = LoadDetector(of_model + kDetectorFolder, &loaded->detector);
     if (Error error = MakeError(found, loaded->Where())) return error;
+    const std::string sha256 = loaded->detector == nullptr ? "none" : loaded->detector->weights_sha256;
+    if (sha256 != loaded->config.detector) {
+      return MakeError(TRITONSERVER_ERROR_INVALID_ARG,
+                       loaded->Where() + "the detector's weights are " + sha256 +
+                           ", the configuration says detector_sha256 " + loaded->config.detector);
+    }
   }
   *state = std::move(loaded);
   return nullptr;

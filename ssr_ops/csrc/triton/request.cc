@@ -26,6 +26,10 @@ Error CheckInterface(const ModelState& state, TRITONBACKEND_Request* handle) {
         }
         const char* stated = static_cast<const char*>(value);
         if (state.model->interface_sha256 == stated) return nullptr;
+        if (std::strlen(stated) > state.model->interface_sha256.size()) {
+          return Invalid("request parameter interface_sha256: " + std::to_string(std::strlen(stated)) +
+                         " characters, expected 64 hexadecimal digits");
+        }
         return Invalid("the request was made for the interface " + std::string(stated) + ", " + state.name +
                        " has " + state.model->interface_sha256 + ": another interface is another model name");
       });
@@ -126,6 +130,21 @@ bool HasInput(TRITONBACKEND_Request* handle, const std::string& name) {
     if (name == found) return true;
   }
   return false;
+}
+
+int64_t RowsOfInput(TRITONBACKEND_Request* handle, const std::string& name) {
+  if (!HasInput(handle, name)) return -1;
+  TRITONBACKEND_Input* input = nullptr;
+  const int64_t* shape = nullptr;
+  uint32_t dimensions = 0;
+  if (Error error = Error(TRITONBACKEND_RequestInput(handle, name.c_str(), &input))) return 0;
+  TRITONSERVER_DataType type = TRITONSERVER_TYPE_INVALID;
+  uint32_t buffers = 0;
+  if (Error error = Error(
+          TRITONBACKEND_InputProperties(input, nullptr, &type, &shape, &dimensions, nullptr, &buffers))) {
+    return 0;
+  }
+  return dimensions > 0 && shape[0] > 0 ? shape[0] : 0;
 }
 
 std::string ShapeText(const std::vector<int64_t>& shape) {

@@ -49,6 +49,9 @@ Error ReadInput(TRITONBACKEND_Request* handle, const InputSpec& spec, InputData*
 // Whether the request has the input, which may be left out if it is optional.
 bool HasInput(TRITONBACKEND_Request* handle, const std::string& name);
 
+// Rows of an input, as its shape says; -1 where the request has none of that name.
+int64_t RowsOfInput(TRITONBACKEND_Request* handle, const std::string& name);
+
 // "[2, 3]"
 std::string ShapeText(const std::vector<int64_t>& shape);
 
