@@ -412,7 +412,10 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "interface_edited": (set_parameter("interface", "{}"), "parameter interface hashes to"),
     "no_interface": (lambda c: c.parameters.pop("interface"), "parameter interface is missing"),
     "no_hash": (lambda c: c.parameters.pop("interface_sha256"), "parameter interface_sha256 is missing"),
-    "unknown_parameter": (set_parameter("thread", "1"), "parameter 'thread' is unknown, expected detector_sha256, interface,"),
+    "unknown_parameter": (
+        set_parameter("thread", "1"),
+        "parameter 'thread' is unknown, expected detector_sha256, interface,",
+    ),
     "mode": (set_parameter("mode", "frames"), "parameter mode: 'frames' is unknown, expected crops or frame"),
     "mode_frame": (set_parameter("mode", "frame"), "parameter max_frame_pixels is missing"),
     "limit_of_frames": (set_parameter("max_boxes", "9"), "parameter max_boxes belongs to mode frame"),

@@ -457,8 +457,8 @@ def test_no_rows_and_classification_do_not_end_the_server(server: Server, astron
     "box", [(np.nan, 1, 5, 5), (1, 1, np.inf, 5), (5, 5, 0, 0), (1, 1, -5, 5), (1e30,) * 4, (1e6, 1e6, 5, 5)]
 )
 def test_boxes_beside_landmarks_are_checked(box: Any, server: Server, astronaut: Picture) -> None:
+    boxes = [(180, 66, 90, 112), box]
     with AgeClient(server.grpc_url, "aligned") as client, pytest.raises(BadInput, match="box 1 "):
-        boxes = [(180, 66, 90, 112), box]
         client.predict_frame(astronaut, boxes=boxes, landmarks=[LANDMARKS] * 2)
 
 
@@ -690,7 +690,7 @@ def test_pairs_that_are_none_are_not_served(tmp_path: Path) -> None:
     assert good() == {"ssrnet": [3, 2, 1], MODEL: [3, 2, 1]}
     build()
     (repo / MODEL / "2").mkdir()
-    with pytest.raises(SsrError, match="2: is in the way of a link to ../ssrnet/2, remove it"):
+    with pytest.raises(SsrError, match=r"2: is in the way of a link to \.\./ssrnet/2, remove it"):
         repository.publish(other, repo, "ssrnet")
     assert good() == {"ssrnet": [1], MODEL: [1]}
     build()
@@ -755,14 +755,15 @@ def test_names_that_a_pair_would_take(tmp_path: Path) -> None:
         repository.RepositoryError, match="y-frame: exists and takes no frames of y; remove its"
     ):
         repository.build([("y", default_bundle())], repo, Options(frame=True), force=True)
-    with pytest.raises(
-        repository.RepositoryError, match="z-frame: given twice, or the frame model of another"
-    ):
-        given = [("z", default_bundle()), ("z-frame", default_bundle())]
+    given = [("z", default_bundle()), ("z-frame", default_bundle())]
+    with pytest.raises(repository.RepositoryError, match="z-frame: given twice, or the frame model"):
         repository.build(given, repo, Options(frame=True))
-    for useless in ({"detector": "none"}, {"max_boxes": 3}, {"max_frames": 3}):
-        with pytest.raises(UsageError, match="nothing without frame, ask for it"):
-            Options(**useless)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("useless", [{"detector": "none"}, {"max_boxes": 3}, {"max_frames": 3}])
+def test_options_of_frames_need_frames(useless: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="nothing without frame, ask for it"):
+        Options(**useless)
 
 
 def test_the_frame_model_takes_what_tune_found(tmp_path: Path) -> None:

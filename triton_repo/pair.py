@@ -25,8 +25,8 @@ DETECTOR_FOLDER = "detector"
 
 
 def is_frame(config: Any) -> bool:
-    """Whether a parsed configuration is that of a frame model."""
-    return configuration.mode(config) == configuration.FRAME
+    """Whether a parsed configuration, if there is one, is that of a frame model."""
+    return config is not None and configuration.mode(config) == configuration.FRAME
 
 
 def crops_model(name: str) -> str:
