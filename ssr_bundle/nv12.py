@@ -29,6 +29,9 @@ from ssr_bundle.shown import shown
 MATRICES = ("bt601", "bt709")
 RANGES = ("limited", "full")
 
+FORMATS = ("bgr", "rgb", "nv12")
+"""What the bytes of a frame can be."""
+
 _BITS = 20
 
 

@@ -13,12 +13,11 @@ from ssr_bundle.alignment import NAMES, Points
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import Crop
 from ssr_bundle.errors import SsrError
+from ssr_bundle.nv12 import FORMATS
 from ssr_bundle.shown import shown
 from ssr_ops.native import call, native
 
 Picture = NDArray[np.uint8]
-
-FORMATS = ("bgr", "rgb", "nv12")
 
 
 def cut_faces(

@@ -77,17 +77,8 @@ class AsyncAgeClient(Session):
         scales: Sequence[int] | None = None,
     ) -> list[Face]:
         """As :meth:`AgeClient.predict_frame`."""
-        checked = Frame.checked(
-            frame,
-            format,
-            matrix=matrix,
-            range=range,
-            boxes=boxes,
-            landmarks=landmarks,
-            threshold=threshold,
-            scales=scales,
-        )
-        return await self._predict_frame(checked)
+        given = (frame, format, matrix, range, boxes, landmarks, threshold, scales)
+        return await self._predict_frame(Frame.checked(*given))
 
     async def _call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
         """Await a method of tritonclient's.

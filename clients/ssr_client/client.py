@@ -106,17 +106,8 @@ class AgeClient(Session):
 
         Raises :class:`ModelNotFound` where no frame model is served, and what :meth:`predict` does.
         """
-        checked = Frame.checked(
-            frame,
-            format,
-            matrix=matrix,
-            range=range,
-            boxes=boxes,
-            landmarks=landmarks,
-            threshold=threshold,
-            scales=scales,
-        )
-        return finish(self._predict_frame(checked))
+        given = (frame, format, matrix, range, boxes, landmarks, threshold, scales)
+        return finish(self._predict_frame(Frame.checked(*given)))
 
     def statistics(self) -> list[Any]:
         """The server's own counters for the model, one ``ModelStatistics`` message a version."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssr_bundle.alignment import Points
+from ssr_bundle.nv12 import FORMATS, MATRICES, RANGES
 from ssr_client import exchange
 from ssr_client.crops import Picture
 from ssr_client.errors import BadInput, ClientError
@@ -20,9 +21,6 @@ from ssr_client.shared_memory import Region
 
 SUFFIX = "-frame"
 """Of the name of the model that takes frames."""
-
-FORMATS = ("bgr", "rgb", "nv12")
-MATRICES, RANGES = ("bt601", "bt709"), ("limited", "full")
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,6 @@ class Frame:
         cls,
         pixels: Any,
         format: str,
-        *,
         matrix: str | None,
         range: str | None,
         boxes: ArrayLike | None,
