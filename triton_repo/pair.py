@@ -43,10 +43,15 @@ def frame_folder(model: Path) -> Path | None:
         return None
 
 
+def partner_folder(folder: Path, config: Any) -> Path | None:
+    """The folder of the other model of the pair, of the model in ``folder`` with this ``config``; None if it
+    is of no pair."""
+    return folder.with_name(crops_model(folder.name)) if is_frame(config) else frame_folder(folder)
+
+
 def partner(folder: Path, config: Any) -> Any:
-    """The configuration of the other model of the pair, of the model in ``folder`` with this ``config``; None
-    if there is none."""
-    other = folder.with_name(crops_model(folder.name)) if is_frame(config) else frame_folder(folder)
+    """The configuration of that model; None if there is none."""
+    other = partner_folder(folder, config)
     try:
         return None if other is None else configuration.read(other)
     except SsrError:
@@ -71,10 +76,10 @@ def check(version: Path, config: Any, contract: Contract) -> None:
     """Raise :class:`SsrError` unless both models of a pair have this ``version`` folder's bundle under its
     number, and the frame model its detector. ``config``: of the model in whose folder it lies."""
     folder = version.parent
-    frame = folder if is_frame(config) else frame_folder(folder)
-    if frame is None or not version.name.isdigit():  # none, or withdrawn
+    paired = partner_folder(folder, config)
+    if paired is None or not version.name.isdigit():  # none, or withdrawn
         return
-    other = (folder.with_name(crops_model(folder.name)) if frame == folder else frame) / version.name
+    frame, other = folder if is_frame(config) else paired, paired / version.name
     try:
         same = Contract.loads(read_whole(other / CONTRACT_FILE, MAX_CONTRACT_BYTES).decode()) == contract
     except (OSError, SsrError, UnicodeDecodeError):

@@ -239,12 +239,8 @@ def lacking(backend: str) -> str:
 
 def _partner(model: repo.Model) -> str:
     """The other model of the pair, if this one is of a pair."""
-    if model.config is None:
-        return ""
-    if pair.is_frame(model.config):
-        return pair.crops_model(model.name)
-    frame = pair.frame_folder(model.path)
-    return "" if frame is None else frame.name
+    folder = None if model.config is None else pair.partner_folder(model.path, model.config)
+    return "" if folder is None else folder.name
 
 
 def _foreign(model: repo.Model, failures: list[Failure]) -> _Linked:
