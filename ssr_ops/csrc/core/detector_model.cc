@@ -1,11 +1,7 @@
 #include "core/detector_model.h"
 
-#include <exception>
-#include <new>
-
 #include "core/shown.h"
 #include "core/strict_json.h"
-#include "ssr/sha256.h"
 
 namespace ssr {
 namespace {
@@ -86,18 +82,6 @@ void ParseRoot(const Node& node, DetectorModel* model, std::map<std::string, Fil
   *files = ParseFiles(node["files"]);
 }
 
-Status LoadUnguarded(const std::string& folder, std::shared_ptr<const DetectorModel>* model) {
-  auto loaded = std::make_shared<DetectorModel>();
-  const auto parse = [&](const std::string& text, std::map<std::string, FileEntry>* files) {
-    loaded->contract_sha256 = Sha256Hex(text.data(), text.size());
-    return ParseDetectorContract(text, loaded.get(), files);
-  };
-  SSR_RETURN_IF_ERROR(
-      ReadBundle(folder, parse, DetectorShapes, &loaded->parameters, &loaded->weights_sha256));
-  *model = std::move(loaded);
-  return {};
-}
-
 }  // namespace
 
 Status ParseDetectorContract(const std::string& text, DetectorModel* model,
@@ -148,13 +132,8 @@ Status CheckSearch(const SearchOptions& search) {
 }
 
 Status DetectorModel::Load(const std::string& folder, std::shared_ptr<const DetectorModel>* model) {
-  try {
-    return LoadUnguarded(folder, model);
-  } catch (const std::bad_alloc&) {
-    return {Code::kInternal, folder + ": too little memory to load it"};
-  } catch (const std::exception& error) {
-    return {Code::kInternal, folder + ": loading failed: " + error.what()};
-  }
+  const auto shapes_of = [](const DetectorModel&) { return DetectorShapes(); };
+  return LoadBundle(folder, ParseDetectorContract, shapes_of, model);
 }
 
 }  // namespace ssr
