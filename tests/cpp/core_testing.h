@@ -9,15 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "ssr/engine.h"
-
-#define CHECK(condition)                                                                 \
-  do {                                                                                   \
-    if (!(condition)) {                                                                  \
-      std::fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
-      std::exit(1);                                                                      \
-    }                                                                                    \
-  } while (false)
 
 namespace testing {
 
