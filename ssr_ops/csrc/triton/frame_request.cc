@@ -86,13 +86,13 @@ Error TakeScales(TRITONSERVER_ParameterType type, const void* value, Said* said)
 
 Error ReadSaid(TRITONBACKEND_Request* handle, Said* said) {
   return EachParameter(
-      handle, [&](const std::string& key, TRITONSERVER_ParameterType type, const void* value) -> Error {
+      handle, [&](std::string_view key, TRITONSERVER_ParameterType type, const void* value) -> Error {
         if (key == "threshold") return TakeThreshold(type, value, said);
         if (key == "scales") return TakeScales(type, value, said);
         for (const auto& [name, text] :
              {std::pair{"format", &said->format}, {"matrix", &said->matrix}, {"range", &said->range}}) {
           if (key != name) continue;
-          if (type != TRITONSERVER_PARAMETER_STRING) return Parameter(key, "a string");
+          if (type != TRITONSERVER_PARAMETER_STRING) return Parameter(name, "a string");
           *text = static_cast<const char*>(value);
         }
         return nullptr;

@@ -19,7 +19,7 @@ Error CheckCancelled(TRITONBACKEND_Request* handle) {
 // A client that states the interface it was made for is refused when the model has another one.
 Error CheckInterface(const ModelState& state, TRITONBACKEND_Request* handle) {
   return EachParameter(
-      handle, [&](const std::string& key, TRITONSERVER_ParameterType type, const void* value) -> Error {
+      handle, [&](std::string_view key, TRITONSERVER_ParameterType type, const void* value) -> Error {
         if (key != "interface_sha256") return nullptr;
         if (type != TRITONSERVER_PARAMETER_STRING) {
           return Invalid("request parameter interface_sha256: expected a string of 64 hexadecimal digits");

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "triton/error.h"
@@ -36,7 +37,7 @@ Error ReadHead(const ModelState& state, Request* request);
 
 // Calls `take` with the key, type and value of each request parameter until one gives an error.
 using TakeParameter =
-    std::function<Error(const std::string& key, TRITONSERVER_ParameterType type, const void* value)>;
+    std::function<Error(std::string_view key, TRITONSERVER_ParameterType type, const void* value)>;
 Error EachParameter(TRITONBACKEND_Request* handle, const TakeParameter& take);
 
 struct InputData {
