@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ssr_ops.engine import Engine as Engine
     from ssr_ops.op import implementations as implementations
     from ssr_ops.op import soft_stagewise_regression as soft_stagewise_regression
+    from ssr_ops.precision import PrecisionChoice as PrecisionChoice
+    from ssr_ops.precision import choose_precision as choose_precision
     from ssr_ops.reference import Stages as Stages
 
 __getattr__, __all__ = on_first_use(
@@ -23,6 +25,7 @@ __getattr__, __all__ = on_first_use(
         "detector": ("Detections", "Detector"),
         "engine": ("Engine",),
         "op": ("implementations", "soft_stagewise_regression"),
+        "precision": ("PrecisionChoice", "choose_precision"),
         "reference": ("Stages",),
     },
 )

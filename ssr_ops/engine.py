@@ -23,10 +23,11 @@ class Engine:
     """The whole network of one bundle in C++, safe to call from several threads at once.
 
     ``device``: ``cpu``, ``cuda`` or ``cuda:N``. ``precision``: ``fp32``; ``bf16`` and ``int8``
-    run on the CPU, from a bundle that ``ssr-train quantize`` made. ``threads``: how many threads one
-    call may use, the caller's among them. The bits of an image's answer depend on the image alone, not
-    on batch size, position or threads. ``SSR_FORCE_IMPLEMENTATION`` or ``implementation`` picks one of
-    :func:`ssr_ops.implementations` for the CPU.
+    run on the CPU, from a bundle that ``ssr-train quantize`` made; ``auto``: the quickest here that is close
+    enough to fp32 (:func:`ssr_ops.choose_precision`), which the attribute then names. ``threads``: how many
+    threads one call may use, the caller's among them. The bits of an image's answer depend on the image
+    alone, not on batch size, position or threads. ``SSR_FORCE_IMPLEMENTATION`` or ``implementation`` picks
+    one of :func:`ssr_ops.implementations` for the CPU.
 
     Raises :class:`ssr_bundle.errors.SsrError` (a ``ValueError``) naming the file that is missing, damaged
     or foreign, or the option that this machine or build cannot honour.
@@ -41,9 +42,11 @@ class Engine:
         implementation: str | None = None,
     ) -> None:
         path = folder_of(bundle)
-        self.device, self.precision, self.threads = str(device), str(precision), thread_count(threads)
-        options = (self.device, self.precision, self.threads, implementation or "")
+        self.device, self.threads = str(device), thread_count(threads)
+        options = (self.device, str(precision), self.threads, implementation or "")
         self._engine = engine = call(native.Engine, path, *options)
+        self.precision: str = engine.precision
+        """What really runs: ``fp32``, ``bf16`` or ``int8``."""
         self.implementation: str = engine.implementation
         """What really runs: one of :func:`ssr_ops.implementations`, or ``cuda``."""
         self.name: str = engine.name

@@ -155,7 +155,7 @@ def test_config_declares_intervals_and_debug_outputs_only_when_meant(
         ({"max_batch": 0}, "max-batch"),
         ({"queue_timeout_ms": -1}, "queue-timeout-ms"),
         ({"device": "tpu"}, "expected cpu or gpu, got 'tpu'"),
-        ({"precision": "int3"}, "precision: expected fp32, bf16, int8, got 'int3'"),
+        ({"precision": "int3"}, "precision: expected fp32, bf16, int8, auto, got 'int3'"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], text: str) -> None:

@@ -27,7 +27,6 @@ import tritonclient.grpc as grpcclient
 from background import Background, alive
 from bundle_faults import broken_byte, broken_model, changed_weights
 from conftest import until
-from random_bundles import calibrated_for_precisions
 from ssr_client import AgeClient
 from tritonclient.utils import InferenceServerException
 from typer.testing import CliRunner
@@ -36,11 +35,13 @@ import ssr_ops
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.errors import SsrError
 from ssr_bundle.scratch import remove_abandoned
+from ssr_ops.precision import AUTO
 from ssr_ops.shipped import default_bundle
 from triton_repo import cli, process, repository
 from triton_repo import tritonserver as finder
-from triton_repo.config import PRECISIONS, Options
+from triton_repo.config import Options
 from triton_repo.control import Control, ControlError
+from triton_repo.flavors import SSR
 from triton_repo.ports import PortError, choose
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer
@@ -128,23 +129,31 @@ def test_served_bits_are_the_engines(serve: Any) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_served_bits_in_each_precision(
-    serve: Any, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, precision: str
-) -> None:
-    """And a response says what computed it; clients of mixed sizes, merged, get the same bits."""
-    path = calibrated_for_precisions(bundle, tmp_path_factory.getbasetemp() / "precisions").path
-    server = serve({"ssrnet": path}, precision=precision, instances=2)
-    engine = ssr_ops.Engine(path, precision=precision)
-    expected = engine.predict(IMAGES)
-    with AgeClient(server.grpc_url) as client, ThreadPoolExecutor(8) as pool:
-        for answer in pool.map(lambda k: client.predict(IMAGES[: 1 + k % 4]), range(40)):
-            assert answer.tobytes() == expected[: len(answer)].tobytes()
-        assert client.last is not None
-        assert client.last.engine == f"{precision} {engine.implementation}"
-        assert server.control.config("ssrnet")["parameters"]["precision"]["string_value"] == precision
-        if precision != "fp32":
-            assert not np.array_equal(expected, ssr_ops.Engine(path).predict(IMAGES))
+def test_served_bits_in_each_precision(tmp_path: Path, tritonserver: TritonServer) -> None:
+    """And a response says what computed it; clients of mixed sizes, merged, get the same bits. What auto is
+    here, and that a precision is slower than fp32, stands in the log."""
+    choice = ssr_ops.choose_precision(default_bundle())
+    repo = tmp_path / "repo"
+    for precision in SSR.precisions:
+        repository.build([(precision, default_bundle())], repo, Options(precision=precision, instances=2))
+    with Server(repo, tritonserver=tritonserver, watch=False) as server:
+        for precision in SSR.precisions:
+            engine = ssr_ops.Engine(default_bundle(), precision=precision)
+            assert engine.precision == (choice.precision if precision == AUTO else precision)
+            expected = engine.predict(IMAGES)
+            with AgeClient(server.grpc_url, precision) as client, ThreadPoolExecutor(8) as pool:
+                asked = [pool.submit(client.predict, IMAGES[: 1 + k % 4]) for k in range(40)]
+                for answer in (one.result() for one in asked):
+                    assert answer.tobytes() == expected[: len(answer)].tobytes()
+                assert client.last is not None
+                assert client.last.engine == f"{engine.precision} {engine.implementation}"
+            assert server.control.config(precision)["parameters"]["precision"]["string_value"] == precision
+            if engine.precision != "fp32":
+                assert not np.array_equal(expected, ssr_ops.Engine(default_bundle()).predict(IMAGES))
+        log = Path(server.log).read_text()
+    assert f"auto version 1: precision auto is {choice.precision}: {choice.reason}" in log
+    for precision, line in choice.slower.items():
+        assert f"{precision} version 1: {line}" in log
 
 
 @pytest.mark.server

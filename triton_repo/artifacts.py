@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ssr_bundle.bundle import Bundle, copy_into
-from ssr_ops.replay import replay
+from ssr_ops.precision import AUTO
+from ssr_ops.replay import replay, replay_all
 from triton_repo.flavors import ONNX, SSR, TENSORRT, Flavor, FlavorError
 
 Say = Callable[[str], None]
@@ -32,7 +33,10 @@ def make(flavor: Flavor, bundle: Bundle, precision: str, max_batch: int, say: Sa
         replay_plan(plan, bundle)
         return {file.name: file.read_bytes() for file in (plan.path, plan.sidecar)}
     if flavor is SSR:
-        replay(bundle, precision)
+        if precision == AUTO:  # whichever it is where the model will be loaded
+            replay_all(bundle)
+        else:
+            replay(bundle, precision)
         return {}
     try:
         from ssr_ops.export.network import build_onnx

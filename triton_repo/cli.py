@@ -67,8 +67,9 @@ def build_command(
     precision: Annotated[
         str,
         typer.Option(
-            help="Arithmetic: fp32, bf16 or int8 in flavor ssr; fp32, fp16 or int8 in the others. "
-            "bf16 and int8 need `ssr-train quantize`."
+            help="Arithmetic: fp32, bf16, int8 or auto in flavor ssr; fp32, fp16 or int8 in the others. "
+            "bf16 and int8 need `ssr-train quantize`. auto: the quickest of them where the model is loaded "
+            "that keeps its tolerance."
         ),
     ] = "fp32",
     max_batch: Annotated[
@@ -129,7 +130,7 @@ def build_command(
 
         ssr-serve build --bundle bundles/morph2 --bundle gender=bundles/imdb --repo models --instances 2
 
-        ssr-serve build --bundle default --repo models --precision int8
+        ssr-serve build --bundle default --repo models --precision auto
 
         ssr-serve build --bundle default --repo models --frame
 
@@ -137,6 +138,7 @@ def build_command(
 
         ssr-serve build --bundle default --repo models --flavor tensorrt --precision fp16
     """
+    from ssr_ops.precision import choose_precision
     from triton_repo.config import Options
     from triton_repo.flavors import SSR, flavor_of
     from triton_repo.repository import build, parse_bundle, summary
@@ -154,7 +156,11 @@ def build_command(
             f"{model.path}: version 1 in {precision}, weights {facts['weights'][:12]}, "
             f"learned from {facts['data']}"
         )
-        if flavor_of(model.config) is not SSR:
+        if flavor_of(model.config) is SSR:
+            where = "cpu" if device == "cpu" else "cuda"
+            if note := choose_precision(model.versions[0].path, where).note(precision):
+                say(f"  {note}")
+        else:
             print(f"  for the {model.config.backend} backend of a Triton container, see docs/deploy.md")
         if facts["synthetic"] == "yes":
             print("  these weights learned from drawn faces: good for trying things out, not for real ages")
@@ -354,7 +360,8 @@ def tune_command(
         str | None,
         typer.Option(
             metavar="P[,P...]",
-            help="One: search in it, and change to it. Several: compare them, and change none.",
+            help="Of fp32, bf16, int8, auto. One: search in it, and change to it. Several: compare them, and "
+            "change none.",
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=5, max=86_400, help="How long to search, about.")] = 120.0,
@@ -376,6 +383,8 @@ def tune_command(
         ssr-serve tune ssrnet --repo models --crops 8 --concurrency 16
 
         ssr-serve tune ssrnet --repo models --goal latency --p99 5 --crops 1 --concurrency 4
+
+        ssr-serve tune ssrnet --repo models --precision auto
 
         ssr-serve tune --bundle default --precision fp32,int8 --seconds 60
     """

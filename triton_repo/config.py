@@ -12,7 +12,6 @@ from ssr_bundle.regular import read_whole
 from triton_repo.flavors import SSR, TENSORRT, Flavor, named
 
 CONFIG_FILE = "config.pbtxt"
-PRECISIONS = SSR.precisions
 _MOST_BYTES = 1 << 20  # of config.pbtxt; those that `build` writes have 3 KB
 
 CROPS, FRAME = "crops", "frame"
@@ -37,7 +36,8 @@ class Options:
     """How a model is served.
 
     ``flavors``: names of :data:`triton_repo.flavors.FLAVORS`; each becomes a model. ``precision``: of the
-    arithmetic, one that every flavor has; bf16 and int8 need bundles that ``ssr-train quantize`` made.
+    arithmetic, one that every flavor has; bf16 and int8 need bundles that ``ssr-train quantize`` made, and
+    ``auto`` is what :func:`ssr_ops.choose_precision` finds where the model is loaded.
     ``threads`` are those of the CPU; TensorRT has none. ``device``: TensorRT's is the GPU, whatever it says.
 
     ``max_batch`` 64: the engine works image by image, so that a larger batch saves nothing on a CPU

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from ssr_bundle.contract import PRECISIONS
 from ssr_bundle.errors import SsrError
 from ssr_bundle.fetch import cache_dir
 from triton_repo import tritonserver
-from triton_repo.config import PRECISIONS
 from triton_repo.ports import PortError, choose
 
 State = Literal["ok", "optional", "missing"]
@@ -63,7 +63,7 @@ def _native() -> Found:
     try:
         from ssr_ops import implementations
 
-        names = [f"{p}: {', '.join(implementations(p))}" for p in PRECISIONS]
+        names = [f"{p}: {', '.join(implementations(p))}" for p in ("fp32", *PRECISIONS)]
     except (ImportError, ValueError) as error:
         remedy = "pip install . in the checkout (needs a C++17 compiler: apt-get install g++)"
         return "missing", str(error), remedy

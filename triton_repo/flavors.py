@@ -13,6 +13,7 @@ from typing import Any
 from ssr_bundle import contract as contracts
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_ops.export import PRECISIONS, onnx_name
+from ssr_ops.precision import AUTO
 
 
 class FlavorError(SsrError):
@@ -43,7 +44,7 @@ class Flavor:
         return ""
 
 
-SSR = Flavor("ssr", "", "ssr", "", ("fp32", *contracts.PRECISIONS), "threads")
+SSR = Flavor("ssr", "", "ssr", "", ("fp32", *contracts.PRECISIONS, AUTO), "threads")
 TENSORRT = Flavor("tensorrt", "-tensorrt", "tensorrt", "tensorrt_plan", PRECISIONS, "")
 ONNX = Flavor("onnx", "-onnx", "onnxruntime", "onnxruntime_onnx", PRECISIONS, "intra_op_thread_count")
 FLAVORS = {flavor.name: flavor for flavor in (SSR, TENSORRT, ONNX)}

@@ -25,6 +25,7 @@ from ssr_bundle.detector import DetectorBundle, copy_detector, read_detector
 from ssr_bundle.errors import SsrError
 from ssr_ops import Detector
 from ssr_ops.detector_replay import replay_detector
+from ssr_ops.precision import AUTO
 from ssr_ops.shipped import default_bundle, default_detector
 from triton_repo import artifacts, pair
 from triton_repo import config as configuration
@@ -191,7 +192,7 @@ def check_precision(contract: Contract, precision: str, where: str, flavor: Flav
     if precision not in flavor.precisions:
         expected = ", ".join(flavor.precisions)
         raise RepositoryError(f"{where}: precision {precision!r} is unknown, expected {expected}")
-    if precision not in ("fp32", "fp16") and contract.quantization is None:
+    if precision not in ("fp32", "fp16", AUTO) and contract.quantization is None:
         raise RepositoryError(
             f"{where}: cannot be served in {precision}, it is not quantized: run "
             f"`ssr-train quantize {where} --images DIR` first, with photos of faces in DIR"

@@ -26,6 +26,7 @@ from ssr_bundle.contract import IMAGE_SIZE, Contract
 from ssr_bundle.errors import UsageError
 from ssr_bundle.machine import medians, usable_cores
 from ssr_ops import Engine
+from ssr_ops.precision import AUTO, choose_precision
 from triton_repo import config as configuration
 from triton_repo import pair, repository
 from triton_repo.config import CONFIG_FILE, Options, check_range, read_text
@@ -207,6 +208,11 @@ def tune(
         repository.check_precision(target.contract, precision, str(target.bundle))
     start = replace(present, precision=precisions[0]) if len(precisions) == 1 else present
     begin, cores = time.monotonic(), usable_cores()
+    choice = choose_precision(target.bundle)
+    asked = list(dict.fromkeys((start.precision, *precisions)))
+    for note in map(choice.note, asked):
+        if note:
+            say(note)
     with Bench(config, target.bundle, workload) as bench:
         search = Search(bench, present, workload, goal, seconds, cores, say, only_merges(config))
         say(f"engine alone, {start.precision}, on {cores} cores")
@@ -229,7 +235,7 @@ def tune(
         list(search.trials.values()),
         verdict,
         compared,
-        drifts(target.contract, {t.settings.precision for t in compared} | {start.precision}),
+        drifts(target.contract, [choice.precision if p == AUTO else p for p in asked]),
         server,
         time.monotonic() - begin,
         written,
@@ -257,7 +263,7 @@ def drifts(contract: Contract, precisions: Iterable[str]) -> dict[str, Any]:
     """What the quantization of a bundle says of how far answers drift from fp32, by precision."""
     found = contract.quantization.calibration.get("drift") if contract.quantization is not None else None
     found = found if isinstance(found, dict) else {}
-    return {p: found.get(p, "not stated") for p in sorted(precisions) if p != "fp32"}
+    return {p: found.get(p, "not stated") for p in sorted(set(precisions)) if p != "fp32"}
 
 
 @dataclass

@@ -13,6 +13,7 @@ from ssr_client.gather import Crops, gather
 from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
 from ssr_bundle.contract import Interface
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_ops.precision import AUTO, choose_precision
 from triton_repo import config as configuration
 from triton_repo import pair
 from triton_repo import repository as repo
@@ -143,6 +144,8 @@ class Ladder:
         self, model: repo.Model, version: repo.Version, flavor: Flavor, late: over_grpc.LateServer
     ) -> None:
         bundle, precision = read_bundle(version.path), configuration.precision(model.config)
+        if precision == AUTO:
+            precision = choose_precision(bundle).precision
         if self.wanted.precisions and precision not in self.wanted.precisions:
             return
         gpu = any(group.kind == group.KIND_GPU for group in model.config.instance_group)

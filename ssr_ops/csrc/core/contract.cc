@@ -12,6 +12,7 @@
 #include "core/crop_geometry.h"
 #include "core/shown.h"
 #include "core/strict_json.h"
+#include "ssr/implementation.h"
 #include "ssr/params.h"
 #include "ssr/sha256.h"
 
@@ -115,7 +116,8 @@ std::string ParseInterface(const Node& node, std::string_view text, Model* model
   model->clip_low = static_cast<float>(clip[0]);
   model->clip_high = static_cast<float>(clip[1]);
   model->output_name = TensorName(output["name"]);
-  interface["output"] = {{"clip", clip}, {"name", model->output_name}, {"unit", output["unit"].String()}};
+  model->output_unit = output["unit"].String();
+  interface["output"] = {{"clip", clip}, {"name", model->output_name}, {"unit", model->output_unit}};
 
   const std::string canonical = Canonical(interface);
   if (WithNumbersQuoted(text) != WithNumbersQuoted(canonical)) {
@@ -335,6 +337,28 @@ std::vector<bool> ParseBits(const Node& node, size_t count) {
   return bits;
 }
 
+// What the record of the quantization says of its drift. The record is for readers: what is not there, or not
+// as `ssr-train quantize` writes it, is not stated.
+std::map<std::string, Drift> ReadDrift(const json& record) {
+  std::map<std::string, Drift> stated;
+  const auto member = [](const json& object, const char* key) {
+    return object.is_object() && object.contains(key) ? object[key] : json();
+  };
+  for (const Precision precision : {Precision::kBf16, Precision::kInt8}) {
+    const json sets = member(member(record, "drift"), PrecisionName(precision));
+    const json held_out = member(sets, "held_out");
+    const json drift = held_out.is_null() ? member(sets, "calibration") : held_out;
+    const auto number = [&](const char* key) {
+      const json value = member(drift, key);
+      return value.is_number() ? value.get<double>() : std::numeric_limits<double>::infinity();
+    };
+    const Drift read = {number("mean"), number("signed"), number("p99"), number("max")};
+    const double all = std::fabs(read.mean) + std::fabs(read.signed_mean) + std::fabs(read.p99) + read.max;
+    if (std::isfinite(all)) stated[PrecisionName(precision)] = read;
+  }
+  return stated;
+}
+
 std::optional<Quantization> ParseQuantization(const Node& node, const Architecture& architecture) {
   if (node.value.is_null()) return {};
   Quantization parsed;
@@ -348,6 +372,7 @@ std::optional<Quantization> ParseQuantization(const Node& node, const Architectu
   parsed.int8 = ParseCorrection(corrections["int8"], layers);
   parsed.bf16 = ParseCorrection(corrections["bf16"], layers);
   if (!node["calibration"].value.is_object()) node["calibration"].Expected("an object");
+  parsed.drift = ReadDrift(node["calibration"].value);
   if (rounding.value.is_null()) return parsed;
   layers.erase(std::remove_if(layers.begin(), layers.end(), [](const Layer& l) { return l.weights == 0; }),
                layers.end());

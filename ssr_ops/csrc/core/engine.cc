@@ -6,6 +6,7 @@
 
 #include "core/engines.h"
 #include "core/fold.h"
+#include "ssr/precision.h"
 
 namespace ssr {
 namespace {
@@ -45,7 +46,15 @@ Status CreateUnguarded(std::shared_ptr<const Model> model, const EngineOptions& 
   int device = -1;
   SSR_RETURN_IF_ERROR(ParseDevice(options.device, &device));
   Precision precision = Precision::kFp32;
-  SSR_RETURN_IF_ERROR(ParsePrecision(options.precision, &precision));
+  if (options.precision == kAutoPrecision) {
+    PrecisionChoice choice;
+    SSR_RETURN_IF_ERROR(ChoosePrecision(model, options, &choice));
+    EngineOptions chosen = options;
+    chosen.precision = PrecisionName(choice.precision);
+    return CreateUnguarded(std::move(model), chosen, engine);
+  }
+  const Status known = ParsePrecision(options.precision, &precision);
+  if (!known.ok()) return {known.code(), known.message() + ", or " + kAutoPrecision};
   SSR_RETURN_IF_ERROR(CheckPrecision(*model, precision, device));
   SSR_RETURN_IF_ERROR(CheckRange(*model));
   if (device < 0) return CreateCpuEngine(std::move(model), options, precision, engine);

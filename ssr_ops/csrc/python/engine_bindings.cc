@@ -3,12 +3,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "python/bindings.h"
 #include "ssr/engine.h"
+#include "ssr/precision.h"
 
 namespace py = pybind11;
 
@@ -77,15 +79,43 @@ py::dict Run(Engine& engine, const py::array_t<uint8_t>& images, bool stages, bo
   return result;
 }
 
+py::dict Choose(const std::string& bundle, const std::string& device, const std::string& implementation) {
+  EngineOptions options;
+  options.device = device;
+  options.implementation = implementation;
+  PrecisionChoice choice;
+  Status status;
+  {
+    const py::gil_scoped_release release;
+    std::shared_ptr<const Model> model;
+    status = Model::Load(bundle, &model);
+    if (status.ok()) status = ChoosePrecision(model, options, &choice);
+  }
+  RaiseIfError(status);
+  std::map<std::string, std::string> slower;
+  for (const auto& [name, speed] : choice.speeds) {
+    const std::string line = SlowerThanFp32(choice, name);
+    if (!line.empty()) slower[name] = line;
+  }
+  py::dict found;
+  found["precision"] = PrecisionName(choice.precision);
+  found["reason"] = choice.reason;
+  found["speeds"] = choice.speeds;
+  found["slower"] = slower;
+  return found;
+}
+
 }  // namespace
 
 void BindEngine(py::module_& m) {
   m.attr("max_threads") = kMaxThreads;
+  m.def("choose_precision", &Choose, py::arg("bundle"), py::arg("device"), py::arg("implementation"));
   py::class_<Engine>(m, "Engine")
       .def(py::init(&MakeEngine), py::arg("bundle"), py::arg("device"), py::arg("precision"),
            py::arg("threads"), py::arg("implementation"))
       .def("run", &Run, py::arg("images").noconvert(), py::arg("stages"), py::arg("interval"))
       .def_property_readonly("implementation", &Engine::implementation)
+      .def_property_readonly("precision", [](const Engine& e) { return e.options().precision; })
       .def_property_readonly("calibrated",
                              [](const Engine& e) { return !e.model().interval.half_widths.empty(); })
       .def_property_readonly("name", [](const Engine& e) { return e.model().name; })

@@ -21,7 +21,7 @@ CropsInstance::CropsInstance(TRITONBACKEND_ModelInstance* handle, const ModelSta
     : handle_(handle),
       state_(state),
       engine_(std::move(engine)),
-      computes_(state.config.precision + " " + engine_->implementation()),
+      computes_(engine_->options().precision + " " + engine_->implementation()),
       scratch_(state.config.mode.outputs.size()) {}
 
 Error CropsInstance::Execute(TRITONBACKEND_Request** requests, uint32_t count) {

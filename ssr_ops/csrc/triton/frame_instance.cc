@@ -21,7 +21,7 @@ FrameInstance::FrameInstance(TRITONBACKEND_ModelInstance* handle, const ModelSta
       state_(state),
       engine_(std::move(engine)),
       detector_(std::move(detector)),
-      computes_(state.config.precision + " " + engine_->implementation()),
+      computes_(engine_->options().precision + " " + engine_->implementation()),
       worker_([this] { Work(); }) {}
 
 FrameInstance::~FrameInstance() {

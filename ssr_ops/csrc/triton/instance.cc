@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "ssr/precision.h"
 #include "triton/crops_instance.h"
 #include "triton/frame_instance.h"
 
@@ -25,6 +26,22 @@ Error Device(TRITONBACKEND_ModelInstance* handle, std::string* device) {
   return MakeError(TRITONSERVER_ERROR_UNSUPPORTED, "instance_group: expected KIND_CPU or KIND_GPU");
 }
 
+// Says why precision auto is what it is here, and when the one asked for by name is slower than fp32.
+Error LogPrecision(const ModelState& state, const EngineOptions& options) {
+  if (options.precision == PrecisionName(Precision::kFp32)) return nullptr;
+  PrecisionChoice choice;
+  if (Error error = MakeError(ChoosePrecision(state.model, options, &choice), state.Where())) return error;
+  if (options.precision == kAutoPrecision) {
+    const std::string kept = choice.kept_in.empty() ? "" : " (kept in " + choice.kept_in + ")";
+    Log(TRITONSERVER_LOG_INFO,
+        state.Where() + "precision auto is " + PrecisionName(choice.precision) + ": " + choice.reason + kept);
+    return nullptr;
+  }
+  const std::string slower = SlowerThanFp32(choice, options.precision);
+  if (!slower.empty()) Log(TRITONSERVER_LOG_WARN, state.Where() + slower);
+  return nullptr;
+}
+
 }  // namespace
 
 Error Instance::Create(TRITONBACKEND_ModelInstance* handle, std::unique_ptr<Instance>* instance) {
@@ -40,6 +57,7 @@ Error Instance::Create(TRITONBACKEND_ModelInstance* handle, std::unique_ptr<Inst
   if (Error error = Device(handle, &options.device)) return error;
   std::unique_ptr<Engine> engine;
   if (Error error = MakeError(Engine::Create(state.model, options, &engine), state.Where())) return error;
+  if (Error error = LogPrecision(state, options)) return error;
   std::unique_ptr<Detector> detector;
   if (state.detector != nullptr) {
     DetectorOptions of_detector;
@@ -48,8 +66,9 @@ Error Instance::Create(TRITONBACKEND_ModelInstance* handle, std::unique_ptr<Inst
     if (Error error = MakeError(status, state.Where())) return error;
   }
   Log(TRITONSERVER_LOG_INFO,
-      state.Where() + engine->implementation() + ", " + options.precision + " on " + options.device +
-          ", threads " + std::to_string(options.threads) + ", weights " + state.model->weights_sha256 +
+      state.Where() + engine->implementation() + ", " + engine->options().precision + " on " +
+          options.device + ", threads " + std::to_string(options.threads) + ", weights " +
+          state.model->weights_sha256 +
           (detector == nullptr
                ? std::string()
                : std::string(", faces found by ") + state.detector->name + " (" + detector->implementation() +

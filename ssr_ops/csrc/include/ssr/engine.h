@@ -15,10 +15,12 @@ namespace ssr {
 constexpr int kMaxThreads = 256;
 
 struct EngineOptions {
-  std::string device = "cpu";      // "cpu", "cuda" or "cuda:N"
-  std::string precision = "fp32";  // "fp32"; "bf16" or "int8" on the cpu, from a quantized bundle
-  int threads = 1;                 // worker threads of one Predict call, 1..kMaxThreads
-  std::string implementation;      // empty: SSR_FORCE_IMPLEMENTATION, else the best
+  std::string device = "cpu";  // "cpu", "cuda" or "cuda:N"
+  // "fp32"; "bf16" or "int8" on the cpu, from a quantized bundle; "auto": see ssr/precision.h. An engine's
+  // own options hold what was chosen.
+  std::string precision = "fp32";
+  int threads = 1;             // worker threads of one Predict call, 1..kMaxThreads
+  std::string implementation;  // empty: SSR_FORCE_IMPLEMENTATION, else the best
 };
 
 // Where to write what; null pointers are skipped. All float32, contiguous, host memory.

@@ -47,6 +47,11 @@ struct Recalibration {
   std::vector<double> before, after;
 };
 
+// How far a precision's answers lie from fp32's, in the output's unit.
+struct Drift {
+  double mean, signed_mean, p99, max;
+};
+
 // What bf16 and int8 need besides the weights, measured by `ssr-train quantize`; see core/quantize.h.
 struct Quantization {
   // One X stream block each: the largest value of every channel's map, real units.
@@ -56,6 +61,9 @@ struct Quantization {
   // By layer, less the first blocks: which way each weight of int8 is rounded, OIHW, true up. Empty: to
   // nearest.
   std::map<std::string, std::vector<bool>> rounding;
+  // By precision, as measured on faces held out, or where too few were given on the others. Empty: not
+  // stated.
+  std::map<std::string, Drift> drift;
 };
 
 class Model {
@@ -71,6 +79,7 @@ class Model {
   std::string input_name;   // "image"
   Crop crop;                // how the images are cut from a picture
   std::string output_name;  // "age" or "male"
+  std::string output_unit;  // "years" or "probability"
   float clip_low, clip_high;
   Interval interval;
   Recalibration recalibration;
