@@ -22,7 +22,8 @@ def load() -> ModuleType:
 
     ``time_layers(bundle, image, implementation, precision, seconds)`` gives each layer's name and the seconds
     of its quickest run; ``measure_multiply_adds(implementation, seconds, precision)`` the multiply-adds a
-    second of a loop of nothing else. Both raise ``ValueError`` for what they cannot time.
+    second of a loop of nothing else; ``measure_products(way, seconds)`` those of whole numbers, an AVX2 loop
+    each. All raise ``ValueError`` for what they cannot time.
     """
     _BUILD.mkdir(parents=True, exist_ok=True)
     with (_BUILD / ".lock").open("w") as lock:

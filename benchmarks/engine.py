@@ -20,14 +20,15 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import peers
 from _quantized import quantized
-from peers.comparison import Cell, Results, write
-from peers.contest import Judge, WrongError, contest, peaks, scaling
+from peers.comparison import Auto, Cell, Results, write
+from peers.contest import Judge, contest, peaks, scaling
 from peers.contestant import Contestant, Images, Material, Plan
 from peers.crops import drawn_crops, photographed_crops
 from peers.tuning import PAUSE, choose, survey
@@ -35,9 +36,12 @@ from peers.tuning import PAUSE, choose, survey
 from ssr_bundle import commandline as command
 from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_ops.engine import Engine
+from ssr_ops.precision import choose_precision
 from ssr_ops.shipped import default_bundle
 
 PRECISIONS = ("fp32", "bf16", "int8")
+AUTO_BAR = 0.98
+"""Of fp32's speed at the largest batch, the least that precision auto may have."""
 GIVEN, FRESH = 300, 256
 """How many crops int8 is quantized on, and how many others drift is measured on."""
 
@@ -54,6 +58,8 @@ def main() -> None:
     results.seconds = time.perf_counter() - begin
     for path in write(results, options.output):
         print("written to", path)
+    if results.auto is not None and results.auto.ratio < AUTO_BAR:
+        raise SystemExit(f"engine: precision auto has {results.auto.ratio:.2f} of fp32's speed")
 
 
 def arguments() -> argparse.Namespace:
@@ -147,17 +153,14 @@ def run(bundle: Bundle, options: argparse.Namespace, folder: Path) -> Results:
     surveys: dict[str, dict[Plan, float]] = {}
     results = Results(bundle, options.batches, options.threads, [], absent, source)
     for each in found:
-        try:
+        with costs_a_line(results, each):
+            results.contestants.append(each)
             enter(results, each, judge, surveys, images)
-        except WrongError as error:
-            if each.ours:
-                raise SystemExit(f"engine: {each.name}: {error}") from None
-            absent.append(peers.Absent(each.name, str(error)))
-            print(f"  {each.name}: {error}", flush=True)
     print(f"in turns (after {time.perf_counter() - begin:.0f} s):", flush=True)
     for threads in options.threads:
         for batch in options.batches:
             measure(results, judge, surveys, batch, threads, images, options.seconds)
+    results.auto = auto(results)
     results.peaks = peaks([(each.precision, each.implementation) for each in found if each.ours])
     measure_scaling(results, images, options.seconds)
     results.load = os.getloadavg()[0]
@@ -174,7 +177,19 @@ def enter(
     print(f"  {each.name}: {plans[-1]}; drift mean {drift.mean:.2g}, max {drift.worst:.2g}", flush=True)
     if each.kernels:
         results.kernels[each.name] = each.kernels(plans[-1])
-    results.contestants.append(each)
+
+
+@contextmanager
+def costs_a_line(results: Results, each: Contestant) -> Iterator[None]:
+    """A peer that fails within is left out, with its reason; ours is the benchmark's own failure."""
+    try:
+        yield
+    except Exception as error:  # a peer's own faults have no class in common
+        reason = peers.reason_of(error)
+        if each.ours:
+            raise SystemExit(f"engine: {each.name}: {reason}") from error
+        results.drop(each, reason)
+        print(f"  {each.name}: {reason}", flush=True)
 
 
 def measure(
@@ -190,22 +205,37 @@ def measure(
     begin = time.perf_counter()
     plans, calls = {}, {}
     expected = np.resize(judge.fp32, len(images))[:batch]
-    for each in results.contestants if threads == results.threads[0] else results.front():
-        plans[each.name] = plan = choose(each, surveys[each.name], batch, threads, images)
-        calls[each.name] = call = each.prepare(plan, images[:batch], threads)
-        try:
+    entered = list(results.contestants if threads == results.threads[0] else results.front())
+    for each in entered:
+        with costs_a_line(results, each):
+            plan = choose(each, surveys[each.name], batch, threads, images)
+            call = each.prepare(plan, images[:batch], threads)
             judge.check(each, call(), expected)
-        except WrongError as error:
-            raise SystemExit(f"engine: {each.name}, {threads} threads, {plan}: {error}") from None
-    timings = contest(calls, batch, seconds, PAUSE if threads > 1 else 0.0)
-    for name, timing in timings.items():
-        results.cells[name, batch, threads] = Cell(plans[name], timing)
+            plans[each.name], calls[each.name] = plan, call
+    timings, lost = contest(calls, batch, seconds, PAUSE if threads > 1 else 0.0)
+    for each in entered:
+        if each.name in lost:
+            with costs_a_line(results, each):
+                raise lost[each.name]
+        elif each.name in timings:
+            results.cells[each.name, batch, threads] = Cell(plans[each.name], timings[each.name])
     top = max(timings, key=lambda name: timings[name].rate)
     print(
         f"  batch {batch}, threads {threads}: {top} leads, {timings[top].rate:,.0f} images/s "
         f"({time.perf_counter() - begin:.0f} s)",
         flush=True,
     )
+
+
+def auto(results: Results) -> Auto | None:
+    """What precision auto takes here, beside fp32; None if either was not measured."""
+    choice = choose_precision(results.bundle)
+    first = {each.precision: each for each in reversed(results.contestants) if each.ours}
+    if not {"fp32", choice.precision} <= first.keys():
+        return None
+    batch, threads = results.batches[-1], results.threads[0]
+    taken, fp32 = (results.cells[first[p].name, batch, threads].timing for p in (choice.precision, "fp32"))
+    return Auto(choice.precision, choice.reason, taken.over(fp32))
 
 
 def measure_scaling(results: Results, images: Images, seconds: float) -> None:

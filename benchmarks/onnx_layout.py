@@ -83,14 +83,17 @@ def section(bundle: Bundle, models: dict[str, bytes], batch: int, seconds: float
     planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
     low, high = bundle.contract.interface.output.clip
     allowed = required("onnx", "fp32", bundle.contract).max
-    calls = {}
+    calls, wrong = {}, []
     for name, model in models.items():
         network = session(model)
         given = {network.get_inputs()[0].name: images if name == BYTES else planes}
         answers = np.clip(network.run(None, given)[0][:, 0], low, high)
         error = np.abs(answers - np.resize(expected, batch)).max()
         if not error <= allowed:
-            raise SystemExit(f"{name} is {error} from the reference: nothing is timed")
+            if name in (BYTES, PLANES):
+                raise SystemExit(f"{name} is {error} from the reference: nothing is timed")
+            wrong.append(f"{name}: {error:.2g} years from the reference, not timed.")
+            continue
         calls[name] = lambda network=network, given=given: network.run(None, given)
     times = turns(calls, seconds)
     ratios = {name: statistics.median(map(truediv, spent, times[PLANES])) for name, spent in times.items()}
@@ -100,7 +103,8 @@ def section(bundle: Bundle, models: dict[str, bytes], batch: int, seconds: float
         rows.append([name, f"{image * 1e6:.1f}", f"{1 / image:,.0f}", f"{ratios[name]:.3f}"])
     header = ["graph", "µs an image", "images a second", "time, of float planes'"]
     title = f"## Batch {batch}, {len(times[PLANES])} rounds"
-    return f"{title}\n\n{_results.table(header, rows)}\n", ratios[BYTES]
+    text = "\n\n".join([title, _results.table(header, rows), *wrong])
+    return f"{text}\n", ratios[BYTES]
 
 
 def turns(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:

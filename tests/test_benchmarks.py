@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ssr_bundle.bundle import read_bundle
+from ssr_ops import Engine
 from ssr_ops.shipped import default_bundle
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -74,8 +78,6 @@ def test_wrong_answers_are_not_timed(precision: str, shift: float, monkeypatch: 
     from peers.contest import Judge, WrongError
     from peers.contestant import Contestant, Plan
 
-    from ssr_ops import Engine
-
     bundle = read_bundle(default_bundle())
     engine = Engine(bundle)
     crops = bundle.golden()["crops"]
@@ -91,6 +93,73 @@ def test_wrong_answers_are_not_timed(precision: str, shift: float, monkeypatch: 
     assert judge.drift(contestant, [right]).worst < 1e-3
     with pytest.raises(WrongError, match="years off"):
         judge.drift(contestant, [right, wrong])
+
+
+def test_a_peer_that_fails_costs_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Wrong, missing, crashing, hanging on to nothing: each has its reason, and the others are timed."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import engine
+    from peers.comparison import lines
+    from peers.contestant import Contestant
+
+    def peer(title: str, compile: object) -> None:
+        def contestants(material: object, precision: str) -> list[Contestant]:
+            return [Contestant(f"{title} {precision}", title, precision, compile, chunks=(1,))]  # type: ignore[arg-type]
+
+        module = SimpleNamespace(TITLE=title, PRECISIONS=("fp32",), contestants=contestants)
+        monkeypatch.setitem(sys.modules, f"peers.with_{title}", module)
+
+    def wrong(variant: str, chunk: int, threads: int) -> object:
+        return lambda images: lambda: np.full(len(images), 200, np.float32)
+
+    def raising(variant: str, chunk: int, threads: int) -> object:
+        raise RuntimeError("no kernel\nfor this CPU")
+
+    many = len(read_bundle(default_bundle()).golden()["crops"]) + 10  # the contest alone makes seven more
+
+    def late(variant: str, chunk: int, threads: int) -> object:
+        real, calls = Engine(default_bundle()), [0]
+
+        def call(images: np.ndarray) -> object:
+            calls[0] += 1
+            if calls[0] > many:
+                raise MemoryError("after many calls")
+            return real.predict(images)
+
+        return lambda images: lambda: call(images)
+
+    def crashing(variant: str, chunk: int, threads: int) -> object:
+        os.kill(os.getpid(), signal.SIGILL)
+        return None
+
+    for name, compile in {"wrong": wrong, "raising": raising, "late": late, "crashing": crashing}.items():
+        peer(name, compile)
+
+    def missing(material: object, precision: str) -> list[Contestant]:
+        raise ImportError("No module named 'absent'", name="absent")
+
+    module = SimpleNamespace(TITLE="missing", PRECISIONS=("fp32",), contestants=missing)
+    monkeypatch.setitem(sys.modules, "peers.with_missing", module)
+    options = argparse.Namespace(
+        peers=("wrong", "raising", "late", "crashing", "missing"),
+        precisions=("fp32",),
+        batches=(1,),
+        threads=(1,),
+        seconds=0.5,
+        images=None,
+    )
+    results = engine.run(read_bundle(default_bundle()), options, tmp_path)
+    reasons = {item.name: item.reason for item in results.absent}
+    assert set(reasons) == {f"{name} fp32" for name in options.peers}
+    assert "years off" in reasons["wrong fp32"]
+    assert reasons["raising fp32"] == "RuntimeError: no kernel"
+    assert reasons["late fp32"] == "MemoryError: after many calls"
+    assert reasons["crashing fp32"] == "ends the process by SIGILL"
+    assert reasons["missing fp32"].startswith("not installed (absent)")
+    assert all(each.ours for each in results.contestants)
+    table = "\n".join(lines(results, "picture.svg"))
+    assert f"- wrong fp32: {reasons['wrong fp32']}" in table
+    assert "**ours fp32, portable**" in table
 
 
 def test_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

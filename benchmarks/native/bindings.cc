@@ -26,6 +26,14 @@ PYBIND11_MODULE(_kernels, m) {
       },
       py::arg("implementation"), py::arg("seconds"), py::arg("precision") = "fp32");
   m.def(
+      "measure_products",
+      [](const std::string& way, double seconds) {
+        double rate = 0;
+        RaiseIfError(MeasureProducts(way, seconds, &rate));
+        return rate;
+      },
+      py::arg("way"), py::arg("seconds"));
+  m.def(
       "time_layers",
       [](const std::string& bundle, const py::array_t<uint8_t, py::array::c_style>& image,
          const std::string& implementation, const std::string& precision, double seconds) {

@@ -13,6 +13,10 @@ namespace ssr {
 Status MeasureMultiplyAdds(const std::string& implementation, const std::string& precision, double seconds,
                            double* rate);
 
+// Products of whole numbers that an AVX2 core adds up in a second, the best of many looks. way: "words",
+// int16; "bytes", by weights of seven bits; "seven bits", both.
+Status MeasureProducts(const std::string& way, double seconds, double* rate);
+
 struct LayerTime {
   std::string name;  // of its parameters: "x.0 s.0", "x.1", "s.1", ... "s.3", "stages.0", ...
   double seconds;

@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from peers.contestant import Contestant, Material
+from peers.contestant import Contestant, Material, Plan, WrongError
+from peers.trial import crash
 
 RUNTIMES = ("onnxruntime", "openvino", "tflite", "torch")
 PACKAGES = ("onnxruntime", "openvino", "nncf", "ai-edge-litert", "litert-torch", "ai-edge-quantizer", "torch")
@@ -28,12 +29,26 @@ class Absent:
     reason: str
 
 
+def reason_of(error: Exception) -> str:
+    """A peer's fault in a line."""
+    told = str(error).splitlines() or [""]
+    kind = "" if isinstance(error, WrongError) else f"{type(error).__name__}: "
+    return f"{kind}{told[0][:200]}"
+
+
 def gather(
     material: Material, runtimes: Iterable[str], precisions: Iterable[str]
 ) -> tuple[list[Contestant], list[Absent]]:
     """Contestants of ``runtimes`` (of :data:`RUNTIMES`, or ``ours``) in ``precisions``, ready to compile."""
     found: list[Contestant] = []
     absent: list[Absent] = []
+
+    def attempt() -> None:
+        for item in module.contestants(material, precision):
+            if not isinstance(item, Absent):
+                for variant in item.variants:
+                    item.prepare(Plan(variant, 1), material.crops[:1], 1)()
+
     for runtime in runtimes:
         module = importlib.import_module(f"peers.with_{runtime}")
         for precision in precisions:
@@ -41,13 +56,16 @@ def gather(
                 continue
             begin = time.perf_counter()
             name = f"{module.TITLE} {precision}"
+            if module.TITLE != "ours" and (end := crash(attempt)):
+                absent.append(Absent(name, end))
+                continue
             try:
                 more = module.contestants(material, precision)
             except ImportError as error:
                 absent.append(Absent(name, f"not installed ({error.name or error}): {INSTALL}"))
                 continue
             except Exception as error:  # a runtime that cannot convert the network is a finding, not an end
-                absent.append(Absent(name, f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"))
+                absent.append(Absent(name, reason_of(error)))
                 continue
             for item in more:
                 if isinstance(item, Absent):

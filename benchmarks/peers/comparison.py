@@ -27,6 +27,16 @@ class Cell:
     timing: Timing
 
 
+@dataclass(frozen=True)
+class Auto:
+    """What precision auto takes here and why, and how many times fp32's speed that has, at the largest batch
+    on the fewest threads."""
+
+    precision: str
+    reason: str
+    ratio: float
+
+
 @dataclass
 class Results:
     """All that was measured."""
@@ -45,8 +55,15 @@ class Results:
     scalings: dict[tuple[str, int], Scaling] = field(default_factory=dict)
     kernels: dict[str, str] = field(default_factory=dict)
     """What the peers that tell say of the kernels of their best plan."""
+    auto: Auto | None = None
     load: float = 0.0
     seconds: float = 0.0
+
+    def drop(self, each: Contestant, reason: str) -> None:
+        """Leave a contestant out, what was measured of it as well: it costs a line."""
+        self.contestants.remove(each)
+        self.cells = {key: cell for key, cell in self.cells.items() if key[0] != each.name}
+        self.absent.append(Absent(each.name, reason))
 
     def best_of_ours(self) -> list[Contestant]:
         """Our quickest contestant in each precision, at the largest batch on the fewest threads."""
@@ -127,6 +144,12 @@ def lines(results: Results, picture: str) -> list[str]:
         "",
         *summary(results),
     ]
+    if found_auto := results.auto:
+        found += [
+            "",
+            f"Precision auto takes {found_auto.precision} here ({found_auto.reason}): {found_auto.ratio:.2f} "
+            f"times fp32 at batch {results.batches[-1]}, in the same turns.",
+        ]
     for threads in results.threads:
         found += ["", f"## {threads} thread{'s' * (threads > 1)}", "", *speeds(results, threads)]
     found += ["", "## How much of the machine", "", *limits(results)]

@@ -12,7 +12,7 @@ import _kernels
 import numpy as np
 from numpy.typing import NDArray
 
-from peers.contestant import Answers, Call, Contestant, Images, Plan
+from peers.contestant import Answers, Call, Contestant, Images, Plan, WrongError
 from peers.tuning import PAUSE
 from ssr_bundle.bundle import Bundle
 
@@ -47,10 +47,6 @@ class Timing:
         return statistics.median(a / b for a, b in zip(self.turns, other.turns, strict=True))
 
 
-class WrongError(Exception):
-    """Answers that no time is worth measuring of."""
-
-
 @dataclass(frozen=True)
 class Judge:
     """What answers are held to: the golden record's faces, and fp32 on crops that were not quantized on."""
@@ -82,28 +78,41 @@ class Judge:
         return drift
 
 
-def contest(calls: Mapping[str, Call], batch: int, seconds: float, pause: float = 0.0) -> dict[str, Timing]:
+def contest(
+    calls: Mapping[str, Call], batch: int, seconds: float, pause: float = 0.0
+) -> tuple[dict[str, Timing], dict[str, Exception]]:
     """Rounds of one turn each for ``seconds``, at least 5 (3 when slow). A turn: 10 ms, at least one call.
 
-    A call shorter than a turn is run once more before it, for the caches that the others have filled.
+    A call shorter than a turn is run once more before it, for the caches that the others have filled. One
+    that fails leaves the contest: the second result says why, by name.
     """
+    timings: dict[str, Timing] = {}
+    lost: dict[str, Exception] = {}
     short = set()
     for name, call in calls.items():
-        call()
-        start = time.perf_counter()
-        call()
+        try:
+            call()
+            start = time.perf_counter()
+            call()
+        except Exception as error:
+            lost[name] = error
+            continue
+        timings[name] = Timing()
         if time.perf_counter() - start < _TURN:
             short.add(name)
-    timings = {name: Timing() for name in calls}
     begin, rounds = time.perf_counter(), 0
     while (spent := time.perf_counter() - begin) < seconds or rounds < (5 if spent < 3 * seconds else 3):
         rounds += 1
-        for name, call in calls.items():
+        for name in list(timings):
             time.sleep(pause)
-            if name in short:
-                call()
-            turn(timings[name], call, batch)
-    return timings
+            try:
+                if name in short:
+                    calls[name]()
+                turn(timings[name], calls[name], batch)
+            except Exception as error:
+                lost[name] = error
+                del timings[name]
+    return timings, lost
 
 
 def turn(timing: Timing, call: Call, batch: int) -> None:

@@ -30,6 +30,10 @@ Session = Callable[[Images], Call]
 """Takes exactly as many images as it was compiled for, in the layout it likes, and gives the call to time."""
 
 
+class WrongError(Exception):
+    """Answers that no time is worth measuring of."""
+
+
 @dataclass(frozen=True)
 class Material:
     """What every contestant is made from: the bundle, crops to quantize on, a scratch folder."""
