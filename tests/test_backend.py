@@ -470,6 +470,19 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda c: setattr(c.model_transaction_policy, "decoupled", True),
         "decoupled is not supported",
     ),
+    "response_cache": (
+        lambda c: setattr(c.response_cache, "enable", True),
+        "response_cache is not supported: a cached answer names no weights",
+    ),
+    "another_file": (
+        lambda c: setattr(c, "default_model_filename", "other.safetensors"),
+        "default_model_filename is not supported: what serves is the bundle",
+    ),
+    "file_by_gpu": (
+        lambda c: c.cc_model_filenames.update({"8.0": "model.safetensors"}),
+        "cc_model_filenames is not supported",
+    ),
+    "passive": (lambda c: setattr(c.instance_group[0], "passive", True), "passive is not supported"),
     "kind_model": (lambda c: setattr(c.instance_group[0], "kind", 3), "expected KIND_CPU or KIND_GPU"),
 }
 

@@ -30,6 +30,7 @@ from ssr_ops.shipped import default_bundle, default_detector
 from triton_repo import artifacts, pair
 from triton_repo import config as configuration
 from triton_repo.artifacts import Say
+from triton_repo.cached import check_not_cached
 from triton_repo.config import CONFIG_FILE, Options
 from triton_repo.flavors import FLAVORS, SSR, Flavor, flavor_of, named
 
@@ -114,6 +115,7 @@ def read_model(folder: Path) -> Model:
                 f"{folder / CONFIG_FILE}: names no backend, but the versions are bundles: is it whole? "
                 "`ssr-serve build --force` makes the model anew"
             )
+        check_not_cached(folder, config)
     except Exception as error:
         return Model(folder.name, folder, None, (), told(error, folder))
     partner = pair.partner(folder, config)
@@ -323,6 +325,7 @@ def publish(
             f"expected one of the flavors {', '.join(FLAVORS)}"
         )
     _check_no_frame(config, folder, "published")
+    check_not_cached(folder, config)
     frame = pair.frame_folder(folder)
     for each in (config, *([] if frame is None else [configuration.read(frame)])):
         check_fits(opened.contract, each, str(opened.path))

@@ -121,7 +121,8 @@ Status ReadDetector(const Parameters& parameters, const Mode& mode, std::string*
   return {};
 }
 
-// Settings that would change what reaches the backend or what it must answer.
+// Settings that would change what reaches the backend or what it must answer, answer in its place, or name
+// other weights than it serves.
 Status CheckNothingElse(const Json& config, const Mode& mode) {
   const Json& batch = Get(config, "max_batch_size");
   const int64_t max_batch = batch.is_number_integer() ? batch.get<int64_t>() : 0;
@@ -138,6 +139,20 @@ Status CheckNothingElse(const Json& config, const Mode& mode) {
   }
   if (Get(Get(config, "model_transaction_policy"), "decoupled") == Json(true)) {
     return Wrong("model_transaction_policy: decoupled is not supported");
+  }
+  if (Get(Get(config, "response_cache"), "enable") == Json(true)) {
+    return Wrong(
+        "response_cache is not supported: a cached answer names no weights, and checks no interface_sha256");
+  }
+  for (const char* key : {"default_model_filename", "cc_model_filenames"}) {
+    const Json& named = Get(config, key);
+    if (!named.is_null() && !named.empty() && named != Json("")) {
+      return Wrong(std::string(key) + " is not supported: what serves is the bundle in the version's folder");
+    }
+  }
+  for (const Json& group : Get(config, "instance_group")) {
+    // tritonserver 2.51 ends at the first request to a model that has no other instance.
+    if (Get(group, "passive") == Json(true)) return Wrong("instance_group: passive is not supported");
   }
   return {};
 }
