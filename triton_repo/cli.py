@@ -255,10 +255,12 @@ def versions_command(
     header: command.Header = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """List every version: its weights, where they come from, its state, and what a live server says.
+    """List every version: its weights, where they come from, and its state.
 
     States: serving (the newest good one answers), loaded (kept beside it for a rollback), available (good,
-    not loaded), broken (with the reason), withdrawn (by a rollback).
+    not loaded), broken (with the reason), withdrawn (by a rollback). Without --url, those of a server that
+    follows the repository; with it, what the server there says: also failed (with its reason), loading,
+    unloading.
 
     Example:  ssr-serve versions --repo models --url localhost:8000
     """
@@ -268,7 +270,7 @@ def versions_command(
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        versions.show(rows, server=url is not None)
+        versions.show(rows)
 
 
 @app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
