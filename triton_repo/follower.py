@@ -7,6 +7,7 @@ wrong is told in one line and tried again.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -34,11 +35,16 @@ class Follower:
     """Tells the server behind ``control`` to load what ``view`` holds, and ``tell``, in a line, what changed.
 
     ``served``: what answered at the last look; ``failures``: what did not, and why. ``ended`` is set when the
-    server has ended.
+    server has ended. ``log`` gives the end of its log, if that can be read.
     """
 
     def __init__(
-        self, view: View, control: Control, ended: threading.Event, tell: Callable[[str], None]
+        self,
+        view: View,
+        control: Control,
+        ended: threading.Event,
+        tell: Callable[[str], None],
+        log: Callable[[], str] = lambda: "",
     ) -> None:
         self.served: list[ReadyModel] = []
         self.failures: list[Failure] = view.failures
@@ -46,6 +52,7 @@ class Follower:
         self._control = control
         self._ended = ended
         self._tell = tell
+        self._log = log
         self._busy = threading.Lock()
         self._loaded = Loaded()
         self._troubles: list[Failure] = []
@@ -109,7 +116,7 @@ class Follower:
 
     def _put_right(self, changed: Sequence[str], gone: Sequence[str]) -> None:
         """Load what ``changed`` and what strayed, unload what is ``gone`` and what nobody asked for."""
-        before = set(self.failures)
+        before, served_before = set(self.failures), set(self.served)
         known = self._view.models
         strayed = self._loaded.strayed(Loaded.look(self._control), {**known, **dict.fromkeys(gone, ())})
         troubles = [f for f in self._troubles if f.model not in {*changed, *gone, *strayed}]
@@ -125,13 +132,15 @@ class Follower:
             if self._strayed.get(model) != what:
                 done = "not put right" if model in failed else "put right"
                 self._tell(f"{model}: {what}, {done if model in known else 'unloaded'}")
-        for failure in self.failures:
-            if failure not in before:
-                self._tell(f"not served: {failure}")
+        new = [failure for failure in self.failures if failure not in before]
+        for failure in new:
+            self._tell(f"not served: {failure}")
+        failing = {failure.model for failure in new}
         for served in self.served:
             if served.model in changed:
                 numbers = ", ".join(map(str, served.versions))
-                self._tell(f"{served.model}: serves version {numbers}")
+                still = "still " if served.model in failing and served in served_before else ""
+                self._tell(f"{served.model}: {still}serves version {numbers}")
 
     def _load_all(self, models: Collection[str], *, anew: Collection[str] = ()) -> list[Failure]:
         """Load ``models``, and those that a refusal among them changes."""
@@ -159,12 +168,19 @@ class Follower:
                 states = {s.version: s for s in self._control.index() if s.model == model}
                 wanted = self._view.models[model]
                 bad = [v for v in wanted if v in states and states[v].failed]
-                message = str(error).removeprefix(f"{self._control.url}: ")
+                message = self._reason(model, str(error).removeprefix(f"{self._control.url}: "))
                 if not bad:
                     return [Failure(model, None, message)]
-                refused = [v for v in bad if self._view.refuse(model, v, states[v].reason or message)]
+                reasons = {v: one_line(states[v].reason) or message for v in bad}
+                refused = [v for v in bad if self._view.refuse(model, v, reasons[v])]
                 if not refused:
-                    return [Failure(model, bad[0], states[bad[0]].reason or message)]
+                    return [Failure(model, bad[0], reasons[bad[0]])]
+
+    def _reason(self, model: str, message: str) -> str:
+        """Why the server refused, in one line; of a configuration that it does not take the log says more."""
+        if "failed to poll from model repository" not in message:
+            return one_line(message)
+        return poll_failure(self._log(), model) or f"{one_line(message)}: its log says why"
 
     def _unload(self, model: str) -> None:
         """Unload a model, and wait until it is gone, if that takes no longer than a few seconds."""
@@ -181,3 +197,14 @@ class Follower:
         self._loaded = now.settled(self._loaded, repaired)
         self._troubles = list(troubles)
         self.failures = [*dict.fromkeys([*self._view.failures, *troubles])]
+
+
+def one_line(text: str) -> str:
+    """What a server says, without the line ends and the semicolon that it closes a list with."""
+    return " ".join(text.split()).removesuffix(";")
+
+
+def poll_failure(log: str, model: str) -> str:
+    """What a log says last of why a model's configuration was not taken; empty if it says nothing of it."""
+    found = re.findall(rf"Poll failed for model directory '{re.escape(model)}': (.*)", log)
+    return one_line(found[-1].removesuffix('"').replace("\\n", " ")) if found else ""

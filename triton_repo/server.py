@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from pathlib import Path
 
 from ssr_bundle import scratch
@@ -38,6 +39,8 @@ _MANAGED = (
 """Options of tritonserver that are set here; it takes the beginning of a name for the whole."""
 _BIND_FAILED = re.compile(r"Address already in use|failed to start|Socket '.*' already in use", re.IGNORECASE)
 _ASK_SECONDS, _END_SECONDS = 5.0, 3.0
+_LINES_OF_A_REASON = 400
+"""Of the log's end, in which a reason is looked for that the server gave nowhere else."""
 _JOIN_SECONDS = 5.0
 """How long the end waits for the watcher, which may hang in a filesystem that does not answer."""
 
@@ -243,7 +246,8 @@ class Server:
                 )
         self._keep_key(chosen.http)
         self._warn_of_holes()
-        self._follower = Follower(self._view, self.control, self._ended, self._tell)
+        log = partial(self.log_tail, _LINES_OF_A_REASON)
+        self._follower = Follower(self._view, self.control, self._ended, self._tell, log)
         self._follower.begin()
         self._check(self.served, self.failures)
         if self.watch:
