@@ -20,6 +20,9 @@ CROPS, FRAME = "crops", "frame"
 NO_DETECTOR = "none"
 """In place of a detector's bundle, or of its hash."""
 
+PYTHON, PYTHON_STUB = "python", "triton_python_backend_stub"
+"""The stock backend whose models are programs, and what it runs them with."""
+
 _PIXELS = 4096 * 2304
 
 CUDA_GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -305,6 +308,23 @@ def mode(config: Any) -> str:
 def declared(config: Any) -> dict[str, list[int]]:
     """Output names and shapes of a parsed configuration."""
     return {output.name: list(output.dims) for output in config.output}
+
+
+def files_beside(config: Any) -> set[str]:
+    """What a server reads in a model's folder beside config.pbtxt and the versions, as paths from there:
+    labels, what warms up, a sequence's first state, the model's own backend. They need not exist."""
+    found = {output.label_filename for output in config.output}
+    for sample in config.model_warmup:
+        found |= {f"warmup/{i.input_data_file}" for i in sample.inputs.values() if i.input_data_file}
+    for state in config.sequence_batching.state:
+        found |= {f"initial_state/{first.data_file}" for first in state.initial_state if first.data_file}
+    found |= {own_backend(config), config.runtime, PYTHON_STUB if config.backend == PYTHON else ""}
+    return found - {""}
+
+
+def own_backend(config: Any) -> str:
+    """The file by which a model can bring its backend with it, in its own folder."""
+    return f"libtriton_{config.backend}.so"
 
 
 def kept_versions(config: Any, versions: list[int]) -> list[int]:

@@ -34,6 +34,7 @@ _MANAGED = (
     *("model-repository", "model-store", "model-control-mode", "load-model", "repository-poll-secs"),
     *("id", "exit-on-error", "strict-readiness", "exit-timeout-secs", "log-file", "backend-directory"),
     *("allow-http", "allow-grpc", "allow-client-shm", "allow-sagemaker", "allow-vertex-ai"),
+    "model-config-name",  # what is verified is config.pbtxt
     *("http-port", "http-address", "grpc-port", "grpc-address", "metrics-port", "metrics-address"),
 )
 """Options of tritonserver that are set here; it takes the beginning of a name for the whole."""
@@ -210,7 +211,7 @@ class Server:
             self._tell(told)
         self._binary = self.tritonserver or find()
         self._state, self._in_use = scratch.make("serve")
-        self._view = View(self.repository, self._state / "models", self._binary.backends())
+        self._view = View(self.repository, self._state / "models", self._binary.working_backends())
         signature = self._view.signature()
         self._view.update()
         self._check(self._view.models, self._view.failures)

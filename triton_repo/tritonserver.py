@@ -18,6 +18,7 @@ from rich.progress import Progress
 from ssr_bundle.disk import locked, new_folder, sha256_of, temporary_folder
 from ssr_bundle.errors import SsrError
 from ssr_bundle.fetch import cache_dir
+from triton_repo.config import PYTHON, PYTHON_STUB
 
 WHEEL = "nvidia-pytriton==0.7.0"
 WHEEL_SHA256 = "21f063ff93bb426d0c06b7a55e7eb9efcfe62c0dddd9a908e9877e18710128df"
@@ -66,6 +67,12 @@ class TritonServer:
         """The backends that came with the server, by name."""
         folder = self.root / "backends"
         return {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+
+    def working_backends(self) -> set[str]:
+        """Those of them that can work: the wheel has a Python backend without what it runs models with."""
+        found = self.backends()
+        whole = PYTHON in found and (found[PYTHON] / PYTHON_STUB).exists()
+        return {*found} - (set() if whole else {PYTHON})
 
     def environment(self) -> dict[str, str]:
         """This process's environment, with the wheel's own libraries where they are needed.

@@ -6,9 +6,14 @@ is and a version folder is linked only once it is verified, which pins the good 
 ``version_policy.specific`` would. Not writing that policy has a reason: a changed config.pbtxt makes
 Triton re-initialise every version, a new link only the new one.
 
+Beside the versions it has what else the configuration lets a server read in the model's folder: labels, say.
+
 A model that ``ssr-serve`` did not build is one link to its folder, or, where something in that folder would
 end the server, a folder of links to the rest. What a model is made of in the view is compared with what lies
 there, so that it may become any of the three from any other.
+
+What changes is noticed if a server reads it. A model of the Python backend is a program and may write into
+its own folder: of its files the programs count and what the configuration names.
 """
 
 from __future__ import annotations
@@ -18,9 +23,11 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ssr_bundle.disk import remove, replace_file
+from triton_repo import config as configuration
 from triton_repo import pair
 from triton_repo import repository as repo
 from triton_repo.config import CONFIG_FILE, kept_versions
@@ -30,6 +37,9 @@ Signature = tuple[object, ...]
 
 _DEEPEST, _MOST_ENTRIES = 8, 10_000
 """Levels of folders below a model, and files and folders in it, whose changes are noticed."""
+
+_NUMBER = re.compile(r"\s*([+-]?[0-9]+)")
+"""What a tritonserver reads off the beginning of a folder's name as a version."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,8 @@ class _Linked:
 class View:
     """Keeps ``folder`` in step with ``repository``; the caller tells the server what changed.
 
-    ``backends``: those that the server has; a model of a flavor whose backend is not among them is a failure
-    and stays out of the view. None: not known, all are let in.
+    ``backends``: those that the server has; a model whose backend is not among them, nor in its own folder,
+    is a failure and stays out of the view. None: not known, all are let in.
     """
 
     def __init__(self, repository: Path, folder: Path, backends: Collection[str] | None = None) -> None:
@@ -102,7 +112,7 @@ class View:
 
     def signature(self) -> Signature:
         """Changes whenever a file of the repository does. Cheap: no file is read."""
-        return tuple(_signature(folder) for folder in repo.model_folders(self.repository))
+        return tuple(_watched(folder) for folder in repo.model_folders(self.repository))
 
     def update(self) -> tuple[list[str], list[str]]:
         """Verify and link; returns the models to (re)load and those to unload."""
@@ -176,6 +186,9 @@ class View:
         name, model = folder.name, repo.read_model(folder)
         failures = [Failure(name, v.number, v.fault) for v in model.versions if v.fault]
         self._failures[name] = failures
+        if self._lacks_backend(model):
+            failures.append(Failure(name, None, lacking(model.config.backend)))
+            return None
         if model.foreign:
             return _foreign(model, failures)
         good: dict[int, Signature] = {}
@@ -194,16 +207,19 @@ class View:
             # What serves already stays: a repository that went bad must not stop a running server.
             failures.append(Failure(name, None, model.fault or "no good version to serve"))
             return None
-        flavor = flavor_of(model.config)
-        backend = model.config.backend
-        if self.backends is not None and backend not in self.backends and flavor is not SSR:
-            failures.append(Failure(name, None, lacking(backend)))
-            return None
         links = {str(number): signature for number, signature in good.items()}
-        if (detector := model.path / pair.DETECTOR_FOLDER).is_dir():
-            links[detector.name] = _signature(detector, 1)
+        links |= _beside(model)
         kept = tuple(kept_versions(model.config, list(good)))
-        return _Linked(links, kept, model.text, own=flavor is SSR, partner=partner)
+        return _Linked(links, kept, model.text, own=flavor_of(model.config) is SSR, partner=partner)
+
+    def _lacks_backend(self, model: repo.Model) -> bool:
+        """Whether neither the server nor the model's folder has its backend; ours comes with this program."""
+        config = model.config
+        if self.backends is None or config is None or not config.backend or flavor_of(config) is SSR:
+            return False
+        folders = [model.path, *(version.path for version in model.versions)]
+        own = any((folder / configuration.own_backend(config)).exists() for folder in folders)
+        return not (own or config.runtime or config.backend in self.backends)
 
     def _place(self, folder: Path, wanted: _Linked) -> None:
         """Bring what lies in the view in step with ``wanted``, whatever it was before."""
@@ -233,8 +249,22 @@ class View:
 
 
 def lacking(backend: str) -> str:
-    """Why a model of a flavor whose backend this server does not carry is not served."""
+    """Why a model whose backend this server does not carry is not served."""
     return f"this tritonserver has no {backend} backend; a Triton container has"
+
+
+def _beside(model: repo.Model) -> dict[str, Signature]:
+    """What else of a model of ours a server or its backend reads, and its state; no version, good or not."""
+    paths = (path.lstrip("/") for path in configuration.files_beside(model.config))
+    names = {pair.DETECTOR_FOLDER, *(path.partition("/")[0] for path in paths)} - {"", CONFIG_FILE}
+    found = {}
+    for name in names:
+        entry = model.path / name
+        if entry.is_dir() and not name.startswith(".") and not _NUMBER.match(name):
+            found[name] = _signature(entry, 1)
+        elif entry.is_file():
+            found[name] = _state(entry)
+    return found
 
 
 def _partner(model: repo.Model) -> str:
@@ -252,26 +282,52 @@ def _foreign(model: repo.Model, failures: list[Failure]) -> _Linked:
         told = f"{str(model.path / name)!r}: no version, and would end a tritonserver, so it is kept from it"
         failures.append(Failure(model.name, None, told))
     kept = tuple(version.number for version in model.kept())
-    state = _signature(model.path)
+    state = _watched(model.path)
     return _Linked(dict.fromkeys(set(names) - fatal, ()) if fatal else None, kept, state=state)
 
 
 def _ends_the_server(name: str) -> bool:
     """Whether a tritonserver that takes ``name`` for a version ends: it reads a number off its beginning, and
     does not catch that it is out of range."""
-    number = re.match(r"\s*([+-]?[0-9]+)", name)
+    number = _NUMBER.match(name)
     if number is None or (name.startswith("0") and len(name) > 1):
         return False
     return not -repo.LARGEST_VERSION - 1 <= int(number[1]) <= repo.LARGEST_VERSION
 
 
-def _signature(folder: Path, level: int = 0) -> Signature:
-    """Names, sizes, inodes and times of the files in a model's folder, or with ``level`` 1 in a version's."""
-    return (folder.name, *itertools.islice(_states(folder, level), _MOST_ENTRIES))
+def _watched(model: Path) -> Signature:
+    """Changes whenever a file in the model's folder does that a server reads."""
+    config = model / CONFIG_FILE
+    return _signature(model, only=_read_by_program(config, _state(config)))
 
 
-def _states(folder: Path, level: int) -> Iterator[Signature]:
-    """Links are followed, but for those to folders below a version: these may lead in circles."""
+@lru_cache
+def _read_by_program(config: Path, state: Signature) -> frozenset[str] | None:
+    """What a server reads of a model that is a program, beside the programs; None if it is none, or its
+    ``config`` cannot be read. That is read once for each ``state`` of it."""
+    try:
+        parsed = configuration.read(config.parent)
+    except (configuration.ConfigError, OSError):
+        return None
+    if parsed.backend != configuration.PYTHON:
+        return None
+    environment = configuration.parameter(parsed, "EXECUTION_ENV_PATH")
+    files = {CONFIG_FILE, parsed.default_model_filename, *configuration.files_beside(parsed)}
+    return frozenset(files | {environment.removeprefix("$$TRITON_MODEL_DIRECTORY/")})
+
+
+def _signature(folder: Path, level: int = 0, only: Collection[str] | None = None) -> Signature:
+    """Names, sizes, inodes and times of the files in a model's folder, or with ``level`` 1 in a version's.
+
+    ``only``: of the files those that are so called, or lie so below the folder, and programs.
+    """
+    states = itertools.islice(_states(folder, level, only), _MOST_ENTRIES)
+    return (folder.name, *filter(None, states))
+
+
+def _states(folder: Path, level: int, only: Collection[str] | None, above: str = "") -> Iterator[Signature]:
+    """Links are followed, but for those to folders below a version: these may lead in circles. Empty for what
+    does not count."""
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -279,16 +335,29 @@ def _states(folder: Path, level: int) -> Iterator[Signature]:
         yield (str(error),)
         return
     for entry in entries:
-        if entry.name.startswith("."):
+        name, path = entry.name, above + entry.name
+        if name.startswith(".") or name == "__pycache__":
             continue
         try:
             is_folder = entry.is_dir()
             if is_folder and (level == 0 or not entry.is_symlink()):
-                yield (entry.name,)
+                yield (name,) if only is None or (level == 0 and _NUMBER.match(name)) else ()
                 if level < _DEEPEST:
-                    yield from _states(Path(entry.path), level + 1)
-                continue
-            status = entry.stat(follow_symlinks=not is_folder)
-            yield (entry.name, status.st_size, status.st_ino, status.st_mtime_ns)
+                    yield from _states(Path(entry.path), level + 1, only, f"{path}/")
+            elif only is None or {name, path} & {*only} or name.endswith(".py"):
+                yield _told(name, entry.stat(follow_symlinks=not is_folder))
+            else:
+                yield ()
         except OSError as error:  # a link that leads nowhere
-            yield (entry.name, str(error))
+            yield (name, str(error))
+
+
+def _state(path: Path) -> Signature:
+    try:
+        return _told(path.name, path.stat())
+    except OSError as error:
+        return (path.name, str(error))
+
+
+def _told(name: str, status: os.stat_result) -> Signature:
+    return (name, status.st_size, status.st_ino, status.st_mtime_ns)
