@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import tritonclient.grpc as grpcclient
-from conftest import Serve
+from conftest import ROOT, Serve
 from tritonclient.utils import InferenceServerException
 from typer.testing import CliRunner
 
@@ -399,9 +400,10 @@ def test_an_old_server_beyond_loopback_is_told(
     monkeypatch.setenv("AIP_HTTP_PORT", "0")
     metadata = Control.metadata
     for host, version, told in (
-        ("0.0.0.0", "2.51.0", True),
-        ("localhost", "2.51.0", False),
-        ("0.0.0.0", "2.71.0", False),
+        ("0.0.0.0", "2.51.0", " is for development and tests only and"),
+        ("localhost", "2.51.0", None),
+        ("0.0.0.0", "2.70.0", ""),
+        ("0.0.0.0", "2.71.0", None),
     ):
         events: list[str] = []
         given: dict[str, Any] = {"tritonserver": tritonserver, "watch": False, "startup_timeout": 20}
@@ -412,7 +414,7 @@ def test_an_old_server_beyond_loopback_is_told(
             with Server(repo, host=host, on_event=events.append, **given):
                 pass
         assert [e.partition(" has published holes")[0] for e in events] == (
-            [f"tritonserver {version} on {host}"] if told else []
+            [] if told is None else [f"tritonserver {version} on {host}{told}"]
         )
 
 
@@ -440,6 +442,14 @@ def _on_loopback(launch: Any) -> Any:
 )
 def test_versions_that_strangers_must_not_reach(version: str, unsafe: bool) -> None:
     assert finder.is_unsafe(version) is unsafe
+
+
+def test_the_container_that_is_recommended_is_a_safe_one() -> None:
+    """One release, in the Dockerfile and in every example of its page."""
+    text = "".join((ROOT / name).read_text() for name in ("deploy/Dockerfile", "docs/deploy.md"))
+    releases = set(re.findall(r"(?:TRITON_RELEASE=|tritonserver:|ssr-serve:)([0-9.]+)", text))
+    assert len(releases) == 1
+    assert releases.pop() >= finder.SAFE_RELEASE
 
 
 @pytest.mark.parametrize(

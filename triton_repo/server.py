@@ -27,7 +27,7 @@ from triton_repo import ports as port_chooser
 from triton_repo.bounded_log import BoundedLog, tail
 from triton_repo.control import IDENTITY, Control, ControlError
 from triton_repo.follower import Follower, ReadyModel
-from triton_repo.tritonserver import SAFE_RELEASE, TritonServer, find, is_unsafe, words
+from triton_repo.tritonserver import SAFE_RELEASE, VERSION, TritonServer, find, is_unsafe, words
 from triton_repo.view import Failure, View
 
 _MANAGED = (
@@ -338,9 +338,10 @@ class Server:
     def _warn_of_holes(self) -> None:
         version = str(self.control.metadata()["version"])
         if is_unsafe(version) and not port_chooser.is_loopback(self.host):
+            what = " is for development and tests only and" if version == VERSION else ""
             self._tell(
-                f"tritonserver {version} on {self.host} has published holes (docs/operations.md, Security): "
-                f"use a container from {SAFE_RELEASE} on"
+                f"tritonserver {version} on {self.host}{what} has published holes: take the newest "
+                f"container, {SAFE_RELEASE} or later (docs/operations.md, Security)"
             )
 
     def _keep_key(self, port: int) -> None:
