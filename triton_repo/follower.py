@@ -20,6 +20,8 @@ from triton_repo.view import Failure, Signature, View
 _POLL_SECONDS = 0.5
 _COMPARE_SECONDS = 5.0
 """How often the server is asked what it has loaded; how long until what failed is tried again."""
+_PATIENCE_SECONDS = 30.0
+"""How long a repository may change without a pause before it is taken as it is."""
 _UNLOAD_SECONDS = 5.0
 
 
@@ -70,17 +72,21 @@ class Follower:
     def follow(self, applied: Signature, stopping: threading.Event) -> None:
         """Poll the repository, whose state ``applied`` the server has, until ``stopping`` or its end.
 
-        A change is taken up once two looks in a row agree, so that half-copied versions are left alone.
+        A change is taken up once two looks in a row agree, so that half-copied versions are left alone; a
+        model that writes into its own folder without a pause holds the others up for a while only.
         """
         last, told = applied, ""
-        due = again = time.monotonic()
+        due = again = calm = time.monotonic()
         while not stopping.wait(_POLL_SECONDS) and not self._ended.is_set():
             try:
                 found, now = self._view.signature(), time.monotonic()
-                if found != last:
-                    last, again = found, now
+                calm = now if found == last else calm
+                changing, last = found != last, found
+                if changing and now - calm < _PATIENCE_SECONDS:
+                    again = now
                 elif (found != applied or self._view.unsettled) and now >= again:
                     again = due = now + _COMPARE_SECONDS
+                    calm = now
                     self.refresh()
                     applied, told = found, ""
                 elif now >= due:
