@@ -17,15 +17,25 @@ from triton_repo.tritonserver import TritonServer
 
 UNORDERED = "dynamic_batching {\n"
 ORDERED = f"{UNORDERED} priority_levels: 2\n default_priority_level: 1\n preserve_ordering: true\n"
+ENSEMBLE = """platform: "ensemble" max_batch_size: 16
+input { name: "IN" data_type: TYPE_UINT8 dims: [64, 64, 3] }
+output { name: "OUT" data_type: TYPE_FP32 dims: 1 }
+ensemble_scheduling { step {
+  model_name: "never" model_version: -1
+  input_map { key: "image" value: "IN" } output_map { key: "age" value: "OUT" }
+} }
+"""
 WHY = "Only one priority level is allowed when 'preserve_ordering' is true for"
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    """``ssrnet``, and ``never``, which is refused from the start."""
+    """``ssrnet``, and ``never``, which is refused from the start, with ``both``, which needs it."""
     models = [(name, default_bundle()) for name in ("ssrnet", "never")]
     repository.build(models, tmp_path / "repo", Options(warmup=False))
     replace(tmp_path / "repo" / "never", UNORDERED, ORDERED)
+    (tmp_path / "repo" / "both" / "1").mkdir(parents=True)
+    (tmp_path / "repo" / "both" / "config.pbtxt").write_text(ENSEMBLE)
     return tmp_path / "repo"
 
 
@@ -51,7 +61,10 @@ def replace(model: Path, before: str, after: str) -> None:
 @pytest.mark.server
 def test_a_refused_configuration(repo: Path, server: Server, events: list[str]) -> None:
     """It is told with its reason, what serves is not told as a success, and the end is not held up."""
-    assert [str(failure) for failure in server.failures] == [f"never: {WHY} never"]
+    told = {failure.model: failure.reason for failure in server.failures}
+    assert told.pop("never") == f"{WHY} never"
+    assert told.pop("both").startswith("ensemble both contains models that are not available")
+    assert told == {}
     model = repo / "ssrnet"
     replace(model, UNORDERED, ORDERED)
     server.refresh()
@@ -62,6 +75,11 @@ def test_a_refused_configuration(repo: Path, server: Server, events: list[str]) 
     assert events[2].startswith("not served: ssrnet: load failed for model 'ssrnet': version 1 is at")
     assert events[2].endswith("precision, threads")
     assert events[3:] == ["ssrnet: still serves version 1"]
+    replace(model, '"threds"', '"threads"')
+    replace(repo / "never", ORDERED, UNORDERED)
+    server.refresh()
+    assert events[4:] == [f"{name}: serves version 1" for name in ("both", "never", "ssrnet")]
+    assert server.failures == []
     begun = time.monotonic()
     server.stop()
     assert time.monotonic() - begun < server.exit_timeout / 2
@@ -74,8 +92,10 @@ I1 model_repository_manager.cc:1460] "Poll failed for model directory 'a': not t
 E1 model_repository_manager.cc:1460] "Poll failed for model directory 'ssrnet': an older one"
 E1 model_repository_manager.cc:1460] "Poll failed for model directory 'ssrnet': of\\ntwo lines;\\n"
 E1 model_repository_manager.cc:1460] Poll failed for model directory 'plain': without quotes
+E1 model_repository_manager.cc:703] "ensemble both contains models that are not available: ssrnet\\n"
 """
     assert poll_failure(log, "ssrnet") == "of two lines"
     assert poll_failure(log, "plain") == "without quotes"
+    assert poll_failure(log, "both") == "ensemble both contains models that are not available: ssrnet"
     assert poll_failure(log, "ssr") == poll_failure("", "ssrnet") == ""
     assert one_line("load failed:\n version 1;\n") == "load failed: version 1"

@@ -132,8 +132,8 @@ class Follower:
         for model in gone:
             self._unload(model)
             self._tell(f"{model}: removed from the repository, unloaded")
-        self._settle(troubles, [model for model in strayed if model in known])
-        failed = {failure.model for failure in troubles}
+        came_up = self._settle(troubles, [model for model in strayed if model in known])
+        failed = {failure.model for failure in self._troubles}
         for model, what in strayed.items():
             if self._strayed.get(model) != what:
                 done = "not put right" if model in failed else "put right"
@@ -143,7 +143,7 @@ class Follower:
             self._tell(f"not served: {failure}")
         failing = {failure.model for failure in new}
         for served in self.served:
-            if served.model in changed:
+            if served.model in {*changed, *came_up}:
                 numbers = ", ".join(map(str, served.versions))
                 still = "still " if served.model in failing and served in served_before else ""
                 self._tell(f"{served.model}: {still}serves version {numbers}")
@@ -196,13 +196,23 @@ class Follower:
             while model in Loaded.look(self._control).models and time.monotonic() < deadline:
                 self._ended.wait(0.05)
 
-    def _settle(self, troubles: Sequence[Failure], repaired: Collection[str] = ()) -> None:
-        """Take stock: what is ready, what is not."""
+    def _settle(self, troubles: Sequence[Failure], repaired: Collection[str] = ()) -> set[str]:
+        """Take stock: what is ready, what is not. Returns the models whose ``troubles`` are over, since one that
+        they need came up."""
         now = Loaded.look(self._control)
+        before = {served.model: served.versions for served in self.served}
+        over = [f for f in troubles if _is_over(f, before.get(f.model, ()), now.versions.get(f.model, ()))]
         self.served = [ReadyModel(model, versions) for model, versions in now.versions.items()]
         self._loaded = now.settled(self._loaded, repaired)
-        self._troubles = list(troubles)
-        self.failures = [*dict.fromkeys([*self._view.failures, *troubles])]
+        self._troubles = [failure for failure in troubles if failure not in over]
+        self.failures = [*dict.fromkeys([*self._view.failures, *self._troubles])]
+        return {failure.model for failure in over}
+
+
+def _is_over(failure: Failure, before: Collection[int], now: Collection[int]) -> bool:
+    """Whether what failed is among the versions ready ``now`` that were not ``before``."""
+    new = {*now} - {*before}
+    return bool(new) if failure.version is None else failure.version in new
 
 
 def one_line(text: str) -> str:
@@ -212,5 +222,8 @@ def one_line(text: str) -> str:
 
 def poll_failure(log: str, model: str) -> str:
     """What a log says last of why a model's configuration was not taken; empty if it says nothing of it."""
-    found = re.findall(rf"Poll failed for model directory '{re.escape(model)}': (.*)", log)
+    name = re.escape(model)
+    found = re.findall(
+        rf"(?:Poll failed for model directory '{name}': |(?=ensemble {name} contains ))(.*)", log
+    )
     return one_line(found[-1].removesuffix('"').replace("\\n", " ")) if found else ""
