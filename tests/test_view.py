@@ -191,6 +191,23 @@ def test_of_other_models_every_file_counts_but_what_python_leaves(name: str, rep
     assert view.signature() != before
 
 
+@pytest.mark.parametrize(("file", "counts"), [("model.py", False), ("model.onnx", True)])
+def test_a_model_without_a_configuration(file: str, counts: bool, repo: Path, view: View) -> None:
+    """A server completes it by what it finds. A bundle needs one, and without a version it is no model."""
+    for name in ("program", "empty"):
+        (repo / name / "1").mkdir(parents=True)
+    (repo / "program" / "1" / file).write_text("")
+    (repo / "empty" / "1").rmdir()
+    (repo / "ssrnet" / "config.pbtxt").unlink()
+    view.update()
+    assert view.models == {"program": (1,)}
+    assert [failure.model for failure in view.failures] == ["empty", "ssrnet"]
+    assert all("config.pbtxt: missing" in failure.reason for failure in view.failures)
+    before = view.signature()
+    (repo / "program" / "1" / "log").write_text("")
+    assert (view.signature() != before) is counts
+
+
 # -- what the server cannot run --------------------------------------------------------------------
 
 

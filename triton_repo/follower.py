@@ -197,8 +197,8 @@ class Follower:
                 self._ended.wait(0.05)
 
     def _settle(self, troubles: Sequence[Failure], repaired: Collection[str] = ()) -> set[str]:
-        """Take stock: what is ready, what is not. Returns the models whose ``troubles`` are over, since one that
-        they need came up."""
+        """Take stock: what is ready, what is not. Returns the models whose ``troubles`` are over: what they
+        need came up."""
         now = Loaded.look(self._control)
         before = {served.model: served.versions for served in self.served}
         over = [f for f in troubles if _is_over(f, before.get(f.model, ()), now.versions.get(f.model, ()))]

@@ -103,13 +103,13 @@ def read_model(folder: Path) -> Model:
             # A server takes what stands in a URL as it is written.
             why = "a server cannot be told to load such a name, expected letters, digits, '_', '.', '-'"
             raise RepositoryError(f"{str(folder)!r}: {why}")
-        text = configuration.read_text(folder)
+        found = version_folders(folder)
+        text = configuration.read_text(folder) if _needs_config(folder, found.values()) else ""
         config = configuration.parse(text, str(folder / CONFIG_FILE))
         if config.name and config.name != folder.name:
             raise RepositoryError(
                 f"{folder / CONFIG_FILE}: names the model {config.name!r}, its folder {folder.name!r}"
             )
-        found = version_folders(folder)
         if not (config.backend or config.platform) and any(map(_holds_bundle, found.values())):
             raise RepositoryError(
                 f"{folder / CONFIG_FILE}: names no backend, but the versions are bundles: is it whole? "
@@ -156,6 +156,13 @@ def told(error: Exception, path: Path) -> str:
         return str(error)
     text = " ".join(str(error).split())[:_MOST_SHOWN]
     return f"{path}: cannot be read ({type(error).__name__}{f': {text}' if text else ''})"
+
+
+def _needs_config(folder: Path, versions: Collection[Path]) -> bool:
+    """Whether a folder is no model without config.pbtxt: the server itself makes one for some backends that
+    are not ours, by what lies in the versions."""
+    missing = not os.path.lexists(folder / CONFIG_FILE)
+    return not missing or not versions or any(map(_holds_bundle, versions))
 
 
 def _holds_bundle(version: Path) -> bool:

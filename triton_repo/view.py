@@ -298,7 +298,11 @@ def _ends_the_server(name: str) -> bool:
 def _watched(model: Path) -> Signature:
     """Changes whenever a file in the model's folder does that a server reads."""
     config = model / CONFIG_FILE
-    return _signature(model, only=_read_by_program(config, _state(config)))
+    only = _read_by_program(config, _state(config))
+    if only is None and not config.exists():  # the server takes it for what it finds
+        versions = repo.version_folders(model).values()
+        only = frozenset() if any((path / "model.py").is_file() for path in versions) else None
+    return _signature(model, only=only)
 
 
 @lru_cache
