@@ -22,6 +22,7 @@ import itertools
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -111,7 +112,8 @@ class View:
         return any(linked.own for linked in self._models.values())
 
     def signature(self) -> Signature:
-        """Changes whenever a file of the repository does. Cheap: no file is read."""
+        """Changes whenever a file of the repository does that a server reads. Cheap: of the files only a
+        config.pbtxt that changed is read."""
         return tuple(_watched(folder) for folder in repo.model_folders(self.repository))
 
     def update(self) -> tuple[list[str], list[str]]:
@@ -299,19 +301,20 @@ def _watched(model: Path) -> Signature:
     """Changes whenever a file in the model's folder does that a server reads."""
     config = model / CONFIG_FILE
     only = _read_by_program(config, _state(config))
-    if only is None and not config.exists():  # the server takes it for what it finds
-        versions = repo.version_folders(model).values()
-        only = frozenset() if any((path / "model.py").is_file() for path in versions) else None
+    with suppress(OSError):  # it is just going
+        found = repo.version_folders(model).values()
+        if not config.exists() and any((version / "model.py").exists() for version in found):
+            only = frozenset()  # without a configuration the server goes by that
     return _signature(model, only=only)
 
 
-@lru_cache
+@lru_cache(maxsize=4096)
 def _read_by_program(config: Path, state: Signature) -> frozenset[str] | None:
     """What a server reads of a model that is a program, beside the programs; None if it is none, or its
     ``config`` cannot be read. That is read once for each ``state`` of it."""
     try:
         parsed = configuration.read(config.parent)
-    except (configuration.ConfigError, OSError):
+    except Exception:  # whatever it holds, it is told as a fault of the model
         return None
     if parsed.backend != configuration.PYTHON:
         return None
