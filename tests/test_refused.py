@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ssr_bundle.errors import SsrError
 from ssr_ops.shipped import default_bundle
 from triton_repo import repository
 from triton_repo.config import Options
@@ -68,6 +69,8 @@ def test_a_refused_configuration(repo: Path, server: Server, events: list[str]) 
     model = repo / "ssrnet"
     replace(model, UNORDERED, ORDERED)
     server.refresh()
+    with pytest.raises(SsrError, match="failed to poll from model repository: its log says why"):
+        server.control.load("ssrnet")  # as `publish --url` of a server that does not follow
     assert events == [f"not served: ssrnet: {WHY} ssrnet", "ssrnet: still serves version 1"]
     replace(model, ORDERED, UNORDERED)
     replace(model, '"threads"', '"threds"')

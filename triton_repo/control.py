@@ -17,6 +17,8 @@ from triton_repo.access import KEY_HEADER
 
 IDENTITY = "ssr-serve"
 """What the name of a server starts with that follows its repository by itself."""
+POLL_FAILED = "failed to poll from model repository"
+"""All that a server says of a configuration that it does not take."""
 _LONGEST = 64 << 20
 """Bytes of an answer that are read; an index of ten thousand models has one."""
 
@@ -114,7 +116,12 @@ class Control:
 
     def load(self, model: str) -> None:
         """Load or reload; returns when the versions are ready. One already served stays up meanwhile."""
-        self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/load", {})
+        try:
+            self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/load", {})
+        except ControlError as error:
+            if POLL_FAILED not in str(error):
+                raise
+            raise ControlError(f"{error}: its log says why") from None
 
     def unload(self, model: str) -> None:
         self._call("POST", f"/v2/repository/models/{quote(model, safe='')}/unload", {})

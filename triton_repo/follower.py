@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from triton_repo.control import Control, ControlError, Unreachable
+from triton_repo.control import POLL_FAILED, Control, ControlError, Unreachable
 from triton_repo.loaded import Loaded
 from triton_repo.view import Failure, Signature, View
 
@@ -184,9 +184,8 @@ class Follower:
 
     def _reason(self, model: str, message: str) -> str:
         """Why the server refused, in one line; of a configuration that it does not take the log says more."""
-        if "failed to poll from model repository" not in message:
-            return one_line(message)
-        return poll_failure(self._log(), model) or f"{one_line(message)}: its log says why"
+        told = poll_failure(self._log(), model) if POLL_FAILED in message else ""
+        return told or one_line(message)
 
     def _unload(self, model: str) -> None:
         """Unload a model, and wait until it is gone, if that takes no longer than a few seconds."""
