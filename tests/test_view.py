@@ -14,6 +14,7 @@ from bundle_faults import broken_byte
 from ssr_bundle.errors import SsrError
 from ssr_ops.shipped import default_bundle
 from triton_repo import config, repository
+from triton_repo import view as view_module
 from triton_repo.config import Options
 from triton_repo.server import Server
 from triton_repo.tritonserver import TritonServer
@@ -108,6 +109,19 @@ def test_a_name_lets_no_bad_version_in_and_nothing_hang(path: str, repo: Path, v
     change(model, label(path))
     view.update()
     assert linked(view) == {"1", "config.pbtxt"}
+
+
+@pytest.mark.parametrize("name", ["/", "..", "../ssrnet", "/tmp"])
+def test_nothing_outside_of_the_view_is_removed(
+    name: str, repo: Path, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a name is read from: what lies in the way of a link is removed."""
+    removed: list[Path] = []
+    monkeypatch.setattr(view_module, "remove", removed.append)
+    monkeypatch.setattr(view_module, "_beside", lambda model: {name: ()})
+    view.update()
+    assert removed == []
+    assert "is no name of a file" in str(view.failures[0])
 
 
 def test_another_configuration_than_the_verified_one_is_refused(repo: Path) -> None:

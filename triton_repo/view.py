@@ -240,7 +240,7 @@ class View:
             if entry.name not in names:
                 remove(entry)
         for name in wanted.links:
-            link = target / name
+            link = _entry(target, name)
             if not link.is_symlink():
                 remove(link)
                 link.symlink_to(folder / name)
@@ -267,6 +267,14 @@ def _beside(model: repo.Model) -> dict[str, Signature]:
         elif entry.is_file():
             found[name] = _state(entry)
     return found
+
+
+def _entry(folder: Path, name: str) -> Path:
+    """``name`` in ``folder``, and nowhere else: what is at that path may be removed. A name comes from a
+    configuration, which may say ``/`` or ``..``."""
+    if name in ("", ".", "..") or "/" in name:
+        raise ValueError(f"{name!r} is no name of a file in {folder}")
+    return folder / name
 
 
 def _partner(model: repo.Model) -> str:
