@@ -16,6 +16,14 @@ NATIVE := pyproject.toml clients/pyproject.toml constraints.txt CMakeLists.txt $
 # The environment's own tools (cmake, ninja) come before the machine's.
 export PATH := $(abspath $(BIN)):$(PATH)
 
+# Where there is a ccache, what was compiled once is not compiled again: a clone, a wheel, the programs of the tests.
+ifneq ($(shell command -v ccache),)
+export CMAKE_CXX_COMPILER_LAUNCHER := ccache
+export CMAKE_CUDA_COMPILER_LAUNCHER := ccache
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+endif
+
 .PHONY: help demo test lint format bench peers clean
 .DEFAULT_GOAL := help
 
