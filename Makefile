@@ -62,7 +62,7 @@ bench: $(VENV)/.test
 
 peers: $(VENV)/.test
 	@echo "installing OpenVINO, NNCF, LiteRT and its converter (1 GB)"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[photo]' -e '.[bench]'
+	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[photo,video]' -e '.[bench]'
 	@touch $(VENV)/.peers
 
 $(BIN)/python:
@@ -85,7 +85,7 @@ $(VENV)/.demo: $(VENV)/.tools $(NATIVE)
 
 $(VENV)/.test: $(VENV)/.tools $(NATIVE)
 	@echo "building the native code and installing what the tests need (PyTorch among it)"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[photo]' -e '.[dev]'
+	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[photo,video]' -e '.[dev]'
 	@touch $@ $(VENV)/.demo
 
 clean:

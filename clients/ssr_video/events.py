@@ -13,8 +13,8 @@ Unknown = Literal["not asked yet", "too small", "poor view", "no server"]
 
 @dataclass(frozen=True)
 class TrackAge:
-    """The age of a track as it stands: ``years``, the ends of its interval (None where the served model is not
-    calibrated), the number of ``looks`` that were asked and how many independent ones they are worth."""
+    """The age of a track as it stands: ``years``, the ends of its interval (None where the served model is
+    not calibrated), the number of ``looks`` that were asked and how many independent ones they are worth."""
 
     years: float
     interval: tuple[float, float] | None
