@@ -289,6 +289,7 @@ def test_annotation_stays_in_the_picture() -> None:
 def test_labels() -> None:
     assert label(Face((0, 0, 1, 1), None, 43.4)) == "43"
     assert label(Face((0, 0, 1, 1), None, 43.4, (38.2, 49.9))) == "43 (38-50)"
+    assert label(Face((0, 0, 1, 1), None, 43.4, track_id=7)) == "#7 43"
     assert label(Face((0, 0, 1, 1), None, None, attributes={"male": 0.934})) == "male 93%"
 
 

@@ -14,13 +14,14 @@ MAY: dict[str, set[str]] = {
     "ssr_bundle": set(),
     "ssr_ops": {"ssr_bundle"},
     "ssr_client": {"ssr_bundle"},
+    "ssr_video": {"ssr_bundle", "ssr_client"},
     "ssr_train": {"ssr_bundle", "ssr_ops", "ssr_client"},
     "triton_repo": {"ssr_bundle", "ssr_ops", "ssr_client"},
 }
 
 
 def _folder(package: str) -> Path:
-    return ROOT / ("clients" if package == "ssr_client" else "") / package
+    return ROOT / ("clients" if package in {"ssr_client", "ssr_video"} else "") / package
 
 
 def _named(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -62,7 +63,7 @@ def test_every_way_to_name_a_module_is_seen() -> None:
     ]
 
 
-@pytest.mark.parametrize("package", ["ssr_bundle", "ssr_ops", "ssr_client", "triton_repo"])
+@pytest.mark.parametrize("package", ["ssr_bundle", "ssr_ops", "ssr_client", "ssr_video", "triton_repo"])
 def test_no_text_names_the_trainer(package: str) -> None:
     """Nor do docstrings and C++ comments: what serves and asks says nothing of ssr_train."""
     for path in _folder(package).rglob("*"):

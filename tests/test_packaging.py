@@ -26,7 +26,7 @@ from ssr_ops.shipped import ASSETS, default_bundle
 
 PACKAGES = {
     "ssr_serve": ("ssr_train", "ssr_ops", "triton_repo"),
-    "ssr_client": ("ssr_bundle", "clients/ssr_client"),
+    "ssr_client": ("ssr_bundle", "clients/ssr_client", "clients/ssr_video"),
 }
 LARGEST_CLIENT = 300_000
 """Bytes of the client's wheel."""
@@ -101,7 +101,11 @@ def test_wheels_carry_every_file_of_the_packages_once(serving_wheel: Path, clien
 def test_the_clients_wheel_is_small_and_runs_anywhere(client_wheel: Path) -> None:
     assert client_wheel.name == f"ssr_client-{ssr_bundle.__version__}-py3-none-any.whl"
     assert client_wheel.stat().st_size <= LARGEST_CLIENT
-    assert {name.split("/")[0] for name in files_of(client_wheel)} == {"ssr_bundle", "ssr_client"}
+    assert {name.split("/")[0] for name in files_of(client_wheel)} == {
+        "ssr_bundle",
+        "ssr_client",
+        "ssr_video",
+    }
     assert (ROOT / "clients/LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
