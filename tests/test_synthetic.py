@@ -91,3 +91,20 @@ def test_contact_sheet(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ssr_train.data.synthetic", "--sheet", str(out)]
     subprocess.run(command, check=True, timeout=120)
     assert cv2.imread(str(out)).shape == (11 * 64, 16 * 64, 3)
+
+
+def test_a_clip_of_drawn_people(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "people.mp4"
+    command = [sys.executable, "-m", "ssr_train.data.synthetic", "--clip", path]
+    subprocess.run(command, check=True, capture_output=True)
+    clip = cv2.VideoCapture(str(path))
+    assert clip.get(cv2.CAP_PROP_FRAME_COUNT) == 250
+    done, first = clip.read()
+    assert done
+    assert first.shape == (540, 960, 3)
+    assert list(path.parent.iterdir()) == [path]
+    refused = subprocess.run([*command[:-1], tmp_path / "people.gif"], capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        f"{tmp_path}/people.gif: expected a file name that ends in .mp4\n",
+    )

@@ -1,4 +1,4 @@
-"""A contact sheet of drawn faces: ``python -m ssr_train.data.synthetic --sheet faces.png``."""
+"""Drawn faces to look at: ``python -m ssr_train.data.synthetic --sheet faces.png``, or ``--clip people.mp4``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ssr_bundle.errors import SsrError
 from ssr_train.data.synthetic import OLDEST, draw
+from ssr_train.data.synthetic.clip import write_clip
 
 
 def contact_sheet(seed: int = 0, columns: int = 16, rows: int = 11, zoom: int = 1) -> NDArray[np.uint8]:
@@ -23,12 +25,21 @@ def contact_sheet(seed: int = 0, columns: int = 16, rows: int = 11, zoom: int = 
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser(description="Draw a contact sheet of faces, youngest at the top.")
-    parser.add_argument("--sheet", type=Path, required=True, help="PNG or JPEG to write")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--zoom", type=int, default=1)
+    parser = argparse.ArgumentParser(
+        description="Draw faces: a contact sheet, or a clip of people who walk by."
+    )
+    made = parser.add_mutually_exclusive_group(required=True)
+    made.add_argument("--sheet", type=Path, help="PNG or JPEG to write: youngest at the top")
+    made.add_argument("--clip", type=Path, help="MP4 to write: four people, ten seconds")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--zoom", type=int, default=1, help="of the sheet")
     options = parser.parse_args()
-    if not cv2.imwrite(str(options.sheet), contact_sheet(options.seed, zoom=options.zoom)):
+    if options.clip is not None:
+        try:
+            write_clip(options.clip, **({} if options.seed is None else {"seed": options.seed}))
+        except (SsrError, OSError) as error:
+            parser.exit(1, f"{error}\n")
+    elif not cv2.imwrite(str(options.sheet), contact_sheet(options.seed or 0, zoom=options.zoom)):
         parser.error(f"cannot write {options.sheet}")
 
 
