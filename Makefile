@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 PHOTO ?=
+VIDEO ?=
 OUT ?= demo/annotated.jpg
 
 BIN := $(VENV)/bin
@@ -24,11 +25,12 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 endif
 
-.PHONY: help demo test lint format bench peers clean
+.PHONY: help demo demo-video test lint format bench peers clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo              serve on a real tritonserver and ask for the ages in a photo (PHOTO=path for yours)"
+	@echo "make demo-video        the same for the people in a clip, drawn ones by default (VIDEO=path for yours)"
 	@echo "make test              the whole test suite (adds PyTorch; ARGS='-k engine' to choose, ARGS='-n 0' for one process)"
 	@echo "make lint              ruff, mypy, clang-format, who may import whom"
 	@echo "make bench             every benchmark; tables go to benchmarks/results/"
@@ -38,6 +40,9 @@ help:
 
 demo: $(VENV)/.demo
 	@$(BIN)/python demo.py $(if $(PHOTO),--photo "$(PHOTO)") --out "$(OUT)"
+
+demo-video: $(VENV)/.video
+	@$(BIN)/python demo_video.py $(if $(VIDEO),--video "$(VIDEO)")
 
 test: $(VENV)/.test
 	@$(PYTEST) $(ARGS)
@@ -83,10 +88,15 @@ $(VENV)/.demo: $(VENV)/.tools $(NATIVE)
 	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[photo]' -e '.[import]'
 	@touch $@
 
+$(VENV)/.video: $(VENV)/.demo
+	@echo "installing what videos need"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[photo,video]'
+	@touch $@
+
 $(VENV)/.test: $(VENV)/.tools $(NATIVE)
 	@echo "building the native code and installing what the tests need (PyTorch among it)"
 	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[photo,video]' -e '.[dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.video
 
 clean:
 	rm -rf $(VENV) build dist
