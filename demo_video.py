@@ -47,6 +47,7 @@ def demo_video(
         with step("model repository") as say:
             build([(MODEL, chosen)], repository, Options(frame=True))
             say("built, its golden record replayed; with a detector of faces")
+        drawn = video is None
         if video is None:
             video = out / "drawn.mp4"
             with step("clip") as say:
@@ -72,6 +73,8 @@ def demo_video(
     if status:
         sys.exit(status)
     print((out / "people.csv").read_text(), end="")
+    if drawn:
+        print("note: drawn people show that everything works, not how old anybody is", file=sys.stderr)
     print(f"everything is in {out}: look at annotated.mp4 (faces are blurred; --show-faces shows them)")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -82,7 +82,7 @@ class Ahead(Generic[T]):
 
 
 @contextmanager
-def ahead(items: Iterable[T], size: int = AHEAD) -> Generator[Ahead[T]]:
+def ahead(items: Iterable[T], size: int = AHEAD) -> Iterator[Ahead[T]]:
     """Make ``items`` in a thread, up to ``size`` ahead of who takes them. The thread ends with the block."""
     queue: Queue[T] = Queue(size)
     made = Ahead(queue)
@@ -108,7 +108,7 @@ def ahead(items: Iterable[T], size: int = AHEAD) -> Generator[Ahead[T]]:
 
 
 @contextmanager
-def behind(write: Callable[[T], object], size: int = AHEAD) -> Generator[Callable[[T], None]]:
+def behind(write: Callable[[T], object], size: int = AHEAD) -> Iterator[Callable[[T], None]]:
     """Yield what hands an item to ``write`` in another thread, up to ``size`` behind.
 
     All are written when the block ends without an error; what ``write`` raised is raised by the next item, or

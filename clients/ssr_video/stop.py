@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -32,7 +32,7 @@ class Stop:
 
 
 @contextmanager
-def stoppable() -> Generator[Stop]:
+def stoppable() -> Iterator[Stop]:
     """Let the first SIGINT or SIGTERM ask to stop; the second ends the block at once, by an exception.
 
     :data:`GRACE` seconds after the first, :class:`Stopped` is raised in the block, if it still lasts: use

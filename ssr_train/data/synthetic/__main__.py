@@ -1,4 +1,4 @@
-"""Drawn faces to look at: ``python -m ssr_train.data.synthetic --sheet faces.png``, or ``--clip people.mp4``."""
+"""Drawn faces: ``python -m ssr_train.data.synthetic --sheet faces.png``, or ``--clip people.mp4``."""
 
 from __future__ import annotations
 

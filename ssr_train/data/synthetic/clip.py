@@ -35,7 +35,7 @@ class Walk(NamedTuple):
 WALKS = (
     Walk(1, 8, 0.4, 9.0, 0.25, 0.75, 0.22, 0.26),
     Walk(16, 34, 0.0, 6.5, 1.62, 0.95, 0.26, 0.36),
-    Walk(19, 71, 2.0, 10.0, 1.35, 1.50, 0.20, 0.34),
+    Walk(19, 71, 3.0, 10.0, 1.62, 1.50, 0.20, 0.34),
     Walk(21, 52, 7.2, 10.0, 0.30, 0.40, 0.30, 0.34),
 )
 
@@ -78,7 +78,7 @@ def _place(picture: NDArray[np.uint8], face: NDArray[np.uint8], walk: Walk, now:
 
 
 def write_clip(path: Path, seed: int = 3) -> None:
-    """Write the clip as an MP4 file, which appears whole. Raises :class:`SsrError` where that is not possible."""
+    """Write the clip as an MP4 file, which appears whole. Raises :class:`SsrError` where it cannot."""
     if path.suffix.lower() != ".mp4":
         raise SsrError(f"{path}: expected a file name that ends in .mp4")
     path.parent.mkdir(parents=True, exist_ok=True)
