@@ -11,6 +11,8 @@ from conftest import until
 from ssr_video.pipeline import ahead, behind
 from ssr_video.stop import Stop, Stopped, stoppable
 
+from ssr_bundle.errors import Interrupted
+
 
 def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("ssr-video")]
@@ -143,6 +145,19 @@ def test_a_frame_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(Stopped):
             threading.Event().wait(30)
+
+
+def test_a_wish_to_stop_before_there_is_work() -> None:
+    """As while the server is waited for."""
+
+    def work() -> None:
+        with stoppable() as stop:
+            signal.raise_signal(signal.SIGTERM)
+            stop.sleep(1e6)
+
+    with pytest.raises(Interrupted, match="stopped by SIGTERM") as caught:
+        work()
+    assert caught.value.status == 143
 
 
 def test_without_signals_nobody_is_asked() -> None:

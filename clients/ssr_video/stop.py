@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ssr_bundle.errors import Interrupted
 from ssr_bundle.signals import once_per_request
 
 GRACE = 3.0
@@ -36,7 +37,8 @@ def stoppable() -> Iterator[Stop]:
     """Let the first SIGINT or SIGTERM ask to stop; the second ends the block at once, by an exception.
 
     :data:`GRACE` seconds after the first, :class:`Stopped` is raised in the block, if it still lasts: use
-    :func:`settled` once the work is over. Outside the main thread, signals are left alone.
+    :func:`settled` once the work is over. Where the block lets it out, it is :class:`Interrupted`. Outside the
+    main thread, signals are left alone.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -60,6 +62,9 @@ def stoppable() -> Iterator[Stop]:
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield stop
+    except Stopped:  # nobody else took it: there was nothing to complete
+        assert stop.asked is not None
+        raise Interrupted(f"stopped by {stop.asked.name}", stop.asked) from None
     finally:
         settled()
         for number, handler in before.items():
