@@ -37,7 +37,7 @@ def stoppable() -> Iterator[Stop]:
     """Let the first SIGINT or SIGTERM ask to stop; the second ends the block at once, by an exception.
 
     :data:`GRACE` seconds after the first, :class:`Stopped` is raised in the block, if it still lasts: use
-    :func:`settled` once the work is over. Where the block lets it out, it is :class:`Interrupted`. Outside the
+    :func:`settled` once the work is over. Let out of the block, it becomes :class:`Interrupted`. Outside the
     main thread, signals are left alone.
     """
     stop = Stop()

@@ -19,10 +19,10 @@ HEIGHT, WIDTH, RATE, SECONDS = 540, 960, 25, 10
 
 
 class Walk(NamedTuple):
-    """Who walks by: face ``index`` drawn at ``age`` years, from second ``begin`` to ``end``, its centre from
+    """Who walks by: ``face`` of the seed drawn at ``age`` years, from second ``begin`` to ``end``, its centre from
     ``x`` to ``to_x`` and its size from ``size`` to ``to_size``, as shares of the picture's height."""
 
-    index: int
+    face: int
     age: float
     begin: float
     end: float
@@ -42,7 +42,7 @@ WALKS = (
 
 def frames(seed: int = 3) -> Iterator[NDArray[np.uint8]]:
     """The pictures of the clip, (:data:`HEIGHT`, :data:`WIDTH`, 3) uint8 BGR; ``seed`` draws other people."""
-    faces = [draw(seed, walk.index, walk.age)[0] for walk in WALKS]
+    faces = [draw(seed, walk.face, walk.age)[0] for walk in WALKS]
     walls = _walls(seed)
     for number in range(RATE * SECONDS):
         picture, now = walls[number % len(walls)].copy(), number / RATE
@@ -70,8 +70,7 @@ def _place(picture: NDArray[np.uint8], face: NDArray[np.uint8], walk: Walk, now:
     move = np.array([[scale, 0, left - column], [0, scale, top - row]])
     soft = np.zeros(face.shape[:2], np.float32)
     cv2.ellipse(soft, (len(face) // 2, len(face) // 2), (26, 28), 0, 0, 360, 1.0, -1)
-    soft = cv2.GaussianBlur(soft, (0, 0), 2.0)
-    weight = cv2.warpAffine(soft, move, (room, room))[..., None]
+    weight = cv2.warpAffine(cv2.GaussianBlur(soft, (0, 0), 2.0), move, (room, room))[..., None]
     drawn = cv2.warpAffine(face, move, (room, room), flags=cv2.INTER_CUBIC)
     place = picture[row : row + room, column : column + room]
     place[:] = place * (1 - weight) + drawn * weight
