@@ -19,8 +19,8 @@ HEIGHT, WIDTH, RATE, SECONDS = 540, 960, 25, 10
 
 
 class Walk(NamedTuple):
-    """Who walks by: ``face`` of the seed drawn at ``age`` years, from second ``begin`` to ``end``, its centre from
-    ``x`` to ``to_x`` and its size from ``size`` to ``to_size``, as shares of the picture's height."""
+    """Who walks by: ``face`` of the seed drawn at ``age`` years, from second ``begin`` to ``end``, its centre
+    from ``x`` to ``to_x`` and its size from ``size`` to ``to_size``, as shares of the picture's height."""
 
     face: int
     age: float
