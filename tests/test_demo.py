@@ -1,7 +1,8 @@
-"""What ``make demo`` runs, on a real tritonserver: released weights, and offline the shipped ones."""
+"""``make demo`` and ``make demo-video`` on a real tritonserver, with released weights or the shipped ones."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -23,11 +24,13 @@ ASTRONAUT = ROOT / "ssr_ops/assets/astronaut.jpg"
 DEAD = "http://127.0.0.1:9"
 
 
-def demo(folder: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def demo(
+    folder: Path, *arguments: object, program: str = "demo.py", **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run it in ``folder``, with no network, an empty cache of weights, and torch made unimportable."""
     (folder / "torch.py").write_text("raise ImportError('the demo needs no torch')")
     return subprocess.run(
-        [sys.executable, ROOT / "demo.py", *map(str, arguments)],
+        [sys.executable, ROOT / program, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -98,3 +101,24 @@ def test_photos_that_are_none(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "would overwrite the photo" in result.stderr
     assert demo(tmp_path, "--colour", "rgb").returncode == 2
+
+
+@pytest.mark.server
+def test_people_in_a_clip_of_drawn_ones(tmp_path: Path) -> None:
+    """From frames to files, with nothing replaced: everybody who walks by is followed once and has an age."""
+    pytest.importorskip("ssr_video.people")
+    result = demo(tmp_path, "--bundle", "default", program="demo_video.py")
+    assert result.returncode == 0, result.stderr
+    assert "drawn people show that everything works, not how old anybody is" in result.stderr
+    out = tmp_path / "demo" / "video"
+    names = ["ages.jsonl", "annotated.mp4", "captions.vtt", "drawn.mp4", "people.csv"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    *told, summary = (json.loads(line) for line in (out / "ages.jsonl").read_text().splitlines())
+    assert (summary["complete"], summary["frames"], summary["unreadable"]) == (True, 250, 0)
+    assert summary["model"]["synthetic"] is True
+    ended = [event for event in told if event["event"] == "end"]
+    assert len(ended) == summary["tracks"] == 4
+    assert all(0 < event["age"] < 101 for event in ended)
+    assert cv2.VideoCapture(str(out / "annotated.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 250
+    gone = demo(tmp_path, "--video", "gone.mp4", program="demo_video.py")
+    assert (gone.returncode, gone.stderr) == (1, "demo-video: gone.mp4: no such file\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections import Counter
@@ -294,6 +295,31 @@ def test_a_growing_file_is_followed_to_its_end(tmp_path: Path) -> None:
     frames, reading = read(path, follow=0.5, stop=Recorder(path, whole[4000:]))
     assert [number_in(frame.image) for frame in frames] == list(range(40))
     assert reading.told() == []
+
+
+def test_no_frame_waits_for_the_garbage_collector(tmp_path: Path) -> None:
+    """Memory would grow by a picture a frame between two of its runs."""
+    path = write_clip(tmp_path / "a.mkv", pictures(60))
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoFile(path) as video:
+            assert sum(1 for _ in video) == 60
+        circles = sum(isinstance(found, av.VideoFrame) for found in garbage())
+    finally:
+        gc.enable()
+    assert circles <= 1
+
+
+def garbage() -> list[object]:
+    """What only the collector would free."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+        return list(gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
 
 
 def test_following_ends_with_the_wish_to_stop(tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ UPRIGHT: Matrix = ((1, 0), (0, 1))
 
 def display_matrix(frame: Any) -> Matrix:
     """How a decoded frame of PyAV is turned and mirrored for display: one of the eight ways that keep rows
-    and columns; for angles between them, the nearest."""
+    and columns; for angles between them, the nearest.
+
+    Not for every frame: PyAV's side data and its frame hold each other until Python looks for such circles.
+    """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return UPRIGHT

@@ -107,10 +107,11 @@ class VideoFile:
     def __iter__(self) -> Iterator[Frame]:
         clock = StreamClock(self._stream.time_base or Fraction(1, 90_000), self._step)
         reading = self.reading
-        shape, matrix = None, UPRIGHT
+        shape, matrix, angle = None, UPRIGHT, 0
         for decoded in self._decoded():
             time, follows = clock.at(decoded.pts)
-            matrix = display_matrix(decoded)
+            if shape is None or decoded.rotation != angle:
+                matrix, angle = display_matrix(decoded), decoded.rotation
             image = turned(decoded.to_ndarray(format="bgr24"), matrix)
             if shape is None:
                 reading.height, reading.width = image.shape[:2]
