@@ -254,6 +254,29 @@ def test_what_cannot_be_meant_is_refused(
     assert names_in(tmp_path) == before
 
 
+def test_what_is_not_installed_is_named(clip: Path) -> None:
+    program = f"import sys; sys.modules['av'] = None; sys.argv = ['ssr-video', 'run', {str(clip)!r}]; "
+    program += "from ssr_video.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ssr-video: videos need PyAV: pip install 'ssr-client[video]'")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_evaluation_prints_and_draws(command: Command, clip: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ssr_video.evaluation")
+    picture = tmp_path / "ages.png"
+    status, out, _ = command("evaluate", clip, "--picture", picture)
+    assert status == 0
+    assert "video noise of published ages" in out
+    assert picture.stat().st_size > 1000
+    status, out, err = command("evaluate", clip, "--picture", picture, "--json")
+    assert (status, err) == (1, f"ssr-video: {picture}: exists; --force replaces it\n")
+    status, out, _ = command("evaluate", clip, "--json")
+    assert json.loads(out)["frames"] == 30
+    assert command("evaluate", tmp_path / "gone.mp4")[0] == 1
+
+
 def test_help_teaches(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     status, out, _ = command("run", "--help")

@@ -268,6 +268,9 @@ def test_a_file_appears_whole_or_stays_a_part(tmp_path: Path) -> None:
     assert (path.read_text(), file.part.exists()) == ("one\n", False)
     file = fail_after("two\n", PartFile(path))
     assert (path.read_text(), file.part.read_text()) == ("one\n", "two\n")
+    with PartFile(path) as file:
+        file.write("caf\udce9\n")
+    assert path.read_bytes() == b"caf\xe9\n"
     with PartFile(path) as file, pytest.raises(OutputError, match="another process is writing here"):
         PartFile(path).__enter__()
     assert path.read_text() == ""

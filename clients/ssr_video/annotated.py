@@ -114,6 +114,8 @@ class Annotated:
         self._rate = max(1, round(rate))
 
     def frame(self, frame: Frame, told: Told) -> None:
+        if not frame.follows:
+            self._drain()
         if not self._show_faces:
             for event in told.events:
                 if event.event == "new":
@@ -129,13 +131,16 @@ class Annotated:
             self._draw(self._waiting.popleft())
 
     def end(self, told: Told) -> None:
-        while self._waiting:
-            self._draw(self._waiting.popleft())
+        self._drain()
         if self._stream is not None:
             self._encode(None)
 
     def close(self, summary: Summary) -> None:
         pass
+
+    def _drain(self) -> None:
+        while self._waiting:
+            self._draw(self._waiting.popleft())
 
     def _draw(self, waiting: _Waiting) -> None:
         image = waiting.frame.image.copy()

@@ -59,6 +59,7 @@ def run_command(
 
         ssr-video run recordings --csv people.csv --counts counts.json
     """
+    _check_extra()
     from ssr_video.people import People
     from ssr_video.run import run as work
     from ssr_video.sources import videos_of
@@ -107,6 +108,7 @@ def evaluate(
     people of at least 20 frames), noise by yaw, flickers a minute, asks saved; with --tracks, how often a
     person's track became another.
     """
+    _check_extra()
     from ssr_video.evaluation import Evaluation, read_truth
     from ssr_video.part_file import check_output
     from ssr_video.people import People
@@ -126,6 +128,11 @@ def evaluate(
     print(json.dumps(report.to_json(), indent=2) if as_json else report.text())
     if picture is not None:
         evaluation.picture(picture)
+
+
+def _check_extra() -> None:
+    """Say in one line that the extra ``video`` is not installed, before a part of it is missed elsewhere."""
+    import ssr_video.libav  # noqa: F401
 
 
 def _check(summary: Summary, what: str, strict: bool = False) -> None:

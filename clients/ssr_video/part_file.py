@@ -58,9 +58,10 @@ class PartFile:
         return self
 
     def write(self, text: str) -> None:
-        """Append ``text``, which whoever follows the file then can read. An error names the file."""
+        """Append ``text``, which whoever follows the file then can read; file names in it as their own bytes.
+        An error names the file."""
         with naming(self.path):
-            self.stream.write(text.encode())
+            self.stream.write(text.encode("utf-8", "surrogateescape"))
             self.stream.flush()
 
     def __exit__(
