@@ -136,6 +136,15 @@ def test_a_clock_for_timestamps_that_repeat_go_back_or_are_missing() -> None:
     assert (clock.resets, clock.repairs) == (1, 5)
 
 
+def test_what_a_file_says_to_leave_out_is_not_unreadable(tmp_path: Path) -> None:
+    """As of a clip that was trimmed without encoding it anew: frames before the first key frame's end."""
+    edited = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    path = write_clip(tmp_path / "a.mp4", pictures(30), pts=range(-10, 20), muxer=edited)
+    frames, reading = read(path)
+    assert [number_in(frame.image) for frame in frames] == list(range(10, 30))
+    assert (reading.unreadable, reading.told()) == (0, [])
+
+
 def test_a_recording_that_begins_again_in_the_middle(tmp_path: Path) -> None:
     """Two transport streams one after the other: size and timestamps jump, and nothing is lost."""
     one = write_clip(tmp_path / "one.ts", pictures(12))

@@ -48,11 +48,12 @@ def write_clip(
     pts: Sequence[int] | None = None,
     pixels: str = "yuv420p",
     metadata: dict[str, str] | None = None,
+    muxer: dict[str, str] | None = None,
     **options: str,
 ) -> Path:
     """Write a clip; ``pts``: of each frame, in frames of ``rate``."""
     images = list(images)
-    with av.open(os.fspath(path), "w") as container:
+    with av.open(os.fspath(path), "w", options=muxer) as container:
         container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.pix_fmt = pixels

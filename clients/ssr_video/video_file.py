@@ -23,7 +23,7 @@ _NO_VIDEOS = frozenset({"tty", "hls", "concat", "dash", "imf"})
 """Formats of libav that draw text, or fetch what other files and hosts hold."""
 
 _SILENT = frozenset({"vp8", "vp9", "av1"})
-"""Codecs whose packets may hold a picture that is never shown."""
+"""Codecs whose packets may hold a picture that is never shown. (Nor need a packet with one of two fields.)"""
 
 _MOST_FAILURES = 100
 """Reads that may fail in a row before the rest of a file is given up."""
@@ -136,15 +136,18 @@ class VideoFile:
         """Every frame of PyAV. One packet at a time: a packet that fails takes no other's frame with it, as
         it would in libav's threads of frames."""
         self._packets = self._refused = 0
+        self._fields = False
         for packet in self._demuxed():
-            self._packets += packet.size > 0
+            self._packets += packet.size > 0 and not packet.is_discard
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
                 self._refused += 1
                 self.reading.problems[f"packets that cannot be decoded: {reason(error)}"] += 1
                 continue
-            yield from frames
+            for frame in frames:
+                self._fields |= frame.interlaced_frame
+                yield frame
 
     def _demuxed(self) -> Iterator[Any]:
         packets, failures = self._container.demux(self._stream), 0
@@ -176,7 +179,7 @@ class VideoFile:
             if self._container.format.name.startswith("mov"):
                 reading.unreadable += max(0, self._stream.frames - self._packets)
         without = self._packets - self._refused - reading.frames
-        if without > 0 and reading.codec not in _SILENT:
+        if without > 0 and reading.codec not in _SILENT and not self._fields:
             reading.problems[f"{without} packets hold no picture that {reading.codec} can show"] += 1
             reading.unreadable += without
         reading.unreadable += self._refused

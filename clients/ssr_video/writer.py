@@ -20,7 +20,7 @@ class Text(Protocol):
 
 
 class Writer(Protocol):
-    """Called by one thread: ``begin``, ``frame`` ..., ``end`` for each video, then ``close`` once.
+    """Called by one thread at a time: ``begin``, ``frame`` ..., ``end`` for each video, then ``close`` once.
 
     What fails raises ``OSError`` or :class:`ssr_bundle.errors.SsrError`; nothing more is called then. The
     ``with`` around a writer decides whether its file appears.
