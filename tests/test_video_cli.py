@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, material
+from made_clips import OnePerson, pictures, write_clip
 from ssr_video import cli
 from ssr_video.events import Told
 from ssr_video.frame import Frame
 from ssr_video.video_file import VideoFile
-from video_clips import OnePerson, pictures, write_clip
 
 from ssr_bundle.commandline import run
 from ssr_bundle.errors import SsrError

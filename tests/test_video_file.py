@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import material
+from made_clips import SIZE, av, number_in, pictures, write_clip
 from ssr_video.clock import GAP, StreamClock
 from ssr_video.frame import Frame
 from ssr_video.growing import Growing
@@ -20,7 +21,6 @@ from ssr_video.reading import Reading
 from ssr_video.sources import videos_of
 from ssr_video.upright import Matrix, turned
 from ssr_video.video_file import VideoError, VideoFile
-from video_clips import SIZE, av, number_in, pictures, write_clip
 
 from ssr_bundle.errors import SsrError
 

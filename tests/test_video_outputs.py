@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
+from made_clips import OnePerson, number_in, person, pictures, write_clip
 from rich.console import Console
 from ssr_video import annotated
 from ssr_video.annotated import GRAIN, Annotated, blur
@@ -29,7 +30,6 @@ from ssr_video.reading import Reading
 from ssr_video.summary import Done, Summary
 from ssr_video.table import COLUMNS, Table
 from ssr_video.video_file import VideoFile
-from video_clips import OnePerson, number_in, person, pictures, write_clip
 
 from ssr_bundle.errors import SsrError
 
