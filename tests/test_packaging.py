@@ -216,6 +216,10 @@ def test_the_client_alone_asks_a_server(
     assert refused.stderr.startswith(f"ssr-client: {_SENTENCE}")
     assert refused.stderr.count("\n") == 1
 
+    lacking = run(python.with_name("ssr-video"), "run", "clip.mp4")
+    assert (lacking.returncode, lacking.stderr.count("\n")) == (1, 1)
+    assert lacking.stderr.startswith("ssr-video: videos need PyAV: pip install 'ssr-client[video]'")
+
     install("[photo]")
     answered = run(*photo)
     assert answered.returncode == 0, answered.stderr
