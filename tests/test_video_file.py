@@ -6,9 +6,11 @@ import gc
 import os
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,6 +138,52 @@ def test_a_clock_for_timestamps_that_repeat_go_back_or_are_missing() -> None:
     assert (clock.resets, clock.repairs) == (1, 5)
 
 
+def test_one_timestamp_that_leaps_ahead_alone_is_no_time() -> None:
+    """As in a damaged transport stream: the times after it are those of the file."""
+    clock = StreamClock(Fraction(1, 10), 0.1)
+    pts = [0, 1, 900_000, 3, 4, 900, 901]
+    moments = [clock.at(one, after) for one, after in zip(pts, [*pts[1:], None], strict=True)]
+    assert [moment.time for moment in moments] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 90.0, 90.1])
+    assert [moment.follows for moment in moments] == [False, True, True, True, True, False, True]
+    assert (clock.resets, clock.repairs) == (0, 1)
+
+
+def test_streams_that_are_not_read_are_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream, size in zip(streams, (SIZE, (180, 240)), strict=True):
+            stream.height, stream.width = size
+            stream.pix_fmt = "yuv420p"
+        for stream in streams:
+            for image in pictures(5, (stream.height, stream.width)):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+            container.mux(stream.encode())
+    frames, reading = read(path)
+    assert [number_in(frame.image) for frame in frames] == list(range(5))
+    assert (reading.width, reading.told()) == (240, ["holds 2 video streams, of which the largest is read"])
+
+
+def test_a_stream_that_begins_in_the_middle_ends_nothing(tmp_path: Path) -> None:
+    """PyAV fails at the end of such a file, found by damaging a transport stream at random."""
+
+    class Late:
+        def __init__(self, container: Any) -> None:
+            self.container = container
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.container, name)
+
+        def demux(self, stream: Any) -> Iterator[Any]:
+            yield from self.container.demux(stream)
+            raise IndexError("list index out of range")
+
+    with VideoFile(write_clip(tmp_path / "a.ts", pictures(9))) as video:
+        video._container = Late(video._container)
+        assert len(list(video)) == 9
+    assert video.reading.told() == ["another stream begins in the middle, and is not read"]
+
+
 def test_what_a_file_says_to_leave_out_is_not_unreadable(tmp_path: Path) -> None:
     """As of a clip that was trimmed without encoding it anew: frames before the first key frame's end."""
     edited = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
@@ -186,6 +234,23 @@ def test_damaged_packets_take_no_other_frame_with_them(tmp_path: Path) -> None:
     frames, reading = read(path)
     assert [number_in(frame.image) for frame in frames] == [i for i in range(20) if i not in (4, 9, 19)]
     assert reading.unreadable == 3
+
+
+def test_a_frame_of_colours_that_nobody_knows_is_unreadable(tmp_path: Path) -> None:
+    """As damaged headers say; the other frames are read."""
+
+    class Strange:
+        pts, rotation, is_corrupt = 160, 0, False
+
+        def to_ndarray(self, format: str) -> Any:
+            raise av.error.OSError(95, "Operation not supported")
+
+    with VideoFile(write_clip(tmp_path / "a.mkv", pictures(9))) as video:
+        decoded = video._decoded
+        video._decoded = lambda: (Strange() if i == 4 else f for i, f in enumerate(decoded()))
+        assert [number_in(frame.image) for frame in video] == [0, 1, 2, 3, 5, 6, 7, 8]
+    assert video.reading.unreadable == 1
+    assert video.reading.told() == ["frames whose colours cannot be converted: operation not supported"]
 
 
 def test_utc_is_the_files_or_the_users(tmp_path: Path) -> None:

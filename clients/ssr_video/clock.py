@@ -39,9 +39,12 @@ class StreamClock:
         self.resets = 0
         self.repairs = 0
 
-    def at(self, pts: int | None) -> Moment:
-        """The moment of the next frame."""
+    def at(self, pts: int | None, next_pts: int | None = None) -> Moment:
+        """The moment of the next frame. ``next_pts``, of the one after it, shows whether ``pts`` is one
+        that leaps ahead alone; it then counts as missing."""
         last, follows = self._last, True
+        if self._leaps(pts, next_pts):
+            pts = None
         if pts is None:
             self.repairs += 1
             time = 0.0 if last is None else last + self._step
@@ -49,7 +52,7 @@ class StreamClock:
             if self._first is None:
                 self._first = pts
                 self._shift = 0.0 if last is None else last + self._step
-            time = float((pts - self._first) * self._time_base) + self._shift
+            time = self._time(pts)
             if last is not None and last - time > RESET:
                 self.resets += 1
                 self._shift += last + self._step - time
@@ -61,3 +64,13 @@ class StreamClock:
                 follows = False
         self._last = time
         return Moment(time, follows and last is not None)
+
+    def _leaps(self, pts: int | None, next_pts: int | None) -> bool:
+        if self._last is None or self._first is None or pts is None or next_pts is None:
+            return False
+        ahead, after = (self._time(p) - self._last for p in (pts, next_pts))
+        return ahead > GAP and 0 < after < min(GAP, ahead)
+
+    def _time(self, pts: int) -> float:
+        assert self._first is not None
+        return float((pts - self._first) * self._time_base) + self._shift

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
@@ -83,6 +83,8 @@ class VideoFile:
             start=self._start or known,
             start_from="option" if self._start else origin,
         )
+        if (streams := len(_moving(self._container))) > 1:
+            self.reading.problems[f"holds {streams} video streams, of which the largest is read"] += 1
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,11 +110,16 @@ class VideoFile:
         clock = StreamClock(self._stream.time_base or Fraction(1, 90_000), self._step)
         reading = self.reading
         shape, matrix, angle = None, UPRIGHT, 0
-        for decoded in self._decoded():
-            time, follows = clock.at(decoded.pts)
+        for decoded, following in _with_next(self._decoded()):
+            time, follows = clock.at(decoded.pts, following and following.pts)
             if shape is None or decoded.rotation != angle:
                 matrix, angle = display_matrix(decoded), decoded.rotation
-            image = turned(decoded.to_ndarray(format="bgr24"), matrix)
+            try:
+                image = turned(decoded.to_ndarray(format="bgr24"), matrix)
+            except av.FFmpegError as error:
+                self._refused += 1
+                reading.problems[f"frames whose colours cannot be converted: {reason(error)}"] += 1
+                continue
             if shape is None:
                 reading.height, reading.width = image.shape[:2]
                 reading.rotation = degrees(matrix)
@@ -156,6 +163,9 @@ class VideoFile:
                 packet = next(packets)
             except StopIteration:
                 return
+            except IndexError:  # PyAV's, at the end, of a stream that it did not know; ours ended before
+                self.reading.problems["another stream begins in the middle, and is not read"] += 1
+                return
             except av.FFmpegError as error:
                 failures += 1
                 self.reading.problems[f"the file cannot be read on: {reason(error)}"] += 1
@@ -196,6 +206,17 @@ class VideoFile:
             raise VideoError(f"{self.path}: no frame of its {reading.codec} video can be read ({told})")
 
 
+def _with_next(items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Each of ``items`` and the one after it, None after the last."""
+    before = None
+    for item in items:
+        if before is not None:
+            yield before, item
+        before = item
+    if before is not None:
+        yield before, None
+
+
 def _container(path: Path, stream: Any) -> Any:
     try:
         container = av.open(stream, mode="r", options={"protocol_whitelist": ""}, metadata_errors="replace")
@@ -211,7 +232,7 @@ def _container(path: Path, stream: Any) -> Any:
 
 
 def _video_stream(path: Path, container: Any) -> Any:
-    streams = [s for s in container.streams.video if "attached_pic" not in str(s.disposition).lower()]
+    streams = _moving(container)
     if not streams:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         raise VideoError(f"{path}: holds no video stream ({kinds}), expected one")
@@ -223,6 +244,11 @@ def _video_stream(path: Path, container: Any) -> Any:
     stream = max(known, key=lambda s: s.codec_context.width * s.codec_context.height)
     stream.thread_type = "SLICE"
     return stream
+
+
+def _moving(container: Any) -> list[Any]:
+    """Its video streams, but for pictures such as the cover of a song."""
+    return [s for s in container.streams.video if "attached_pic" not in str(s.disposition).lower()]
 
 
 def _declared_seconds(container: Any, stream: Any) -> float | None:
