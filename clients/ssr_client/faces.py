@@ -42,7 +42,8 @@ class Face:
 
     ``box`` is the one that the crop was measured on (the contract's convention). ``age`` in years;
     None when the served model answers something else, which then is in ``attributes`` by its name
-    (``male``: a probability). ``interval``: lower and upper end, if the model is calibrated.
+    (``male``: a probability). ``interval``: lower and upper end, if the model is calibrated. ``score``: the
+    detector's, 0 to 1; 1 for boxes that were given.
     """
 
     box: Box
@@ -51,6 +52,7 @@ class Face:
     interval: tuple[float, float] | None = None
     track_id: int | None = None
     attributes: dict[str, float] = field(default_factory=dict)
+    score: float = 1.0
 
 
 def faces_of(
@@ -66,6 +68,7 @@ def faces_of(
             age=value if name == "age" else None,
             interval=interval and (interval[0], interval[1]),
             attributes={} if name == "age" else {name: value},
+            score=detection.score,
         )
         for detection, box, value, interval in zip(found, boxes, values, intervals, strict=True)
     ]
