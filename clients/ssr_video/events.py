@@ -25,14 +25,18 @@ class TrackAge:
 @dataclass(frozen=True)
 class Person:
     """A tracked person on one frame. ``box``: x, y, width, height in pixels, smoothed. ``seen``: whether a
-    detector found the face on this very frame; otherwise the box is predicted. ``age`` is what is published
-    at this frame's time, or None with the reason in ``unknown``."""
+    detector found the face on this very frame; otherwise the box is predicted. ``age`` is what is
+    published at this frame's time, or None with the reason in ``unknown``. ``yaw``: degrees that the face
+    is turned aside, where it is seen; ``look``: what the network said of this very frame, where it was
+    asked."""
 
     track: int
     box: Box
     seen: bool
     age: TrackAge | None
     unknown: Unknown | None = None
+    yaw: float | None = None
+    look: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,5 +78,7 @@ class Work:
     """Pairs of a frame and a person tracked on it: as many asks as asking for each would take."""
     asks: int = 0
     """Looks that were sent to the server."""
+    crops: int = 0
+    """What these looks sent: a look may be several crops of a face."""
     lost_asks: int = 0
     """Looks that no server answered."""
