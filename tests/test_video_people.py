@@ -420,6 +420,15 @@ def test_a_lost_person_is_taken_up_again_and_the_age_goes_on() -> None:
         assert age is not None
 
 
+def test_a_face_that_jumps_is_the_same_person() -> None:
+    def faces(k: int) -> list[Detection]:
+        return [found((200.0 + 25 * (k >= 52), 100.0, 30.0, 36.0))]
+
+    told, people = watch(Fake(faces), [frame(k) for k in range(100)])
+    assert people.work.tracks == 1
+    assert told[70].people[0].box[0] == pytest.approx(225, abs=3)
+
+
 def test_two_who_cross_keep_their_numbers() -> None:
     def faces(k: int) -> list[Detection]:
         return [found((50.0 + 4 * k, 100.0, 60.0, 75.0)), found((500.0 - 4 * k, 150.0, 60.0, 75.0))]
@@ -752,6 +761,32 @@ def test_two_people_on_a_real_server(serve: Serve, morph2_bundle: Path, clip: li
 
     _, jittered, _ = analysed(url, clip, kind=Jittered)
     assert all(abs(jittered[k] - ages[k]) < 2 for k in ages)
+
+
+@pytest.mark.server
+def test_a_turned_clip_has_the_upright_ones_people(serve: Serve, morph2_bundle: Path) -> None:
+    """The two clips are encoded apart, so that small faces' boxes are not the same."""
+    from video_clips import frames_of
+
+    url = serve({"ssrnet": morph2_bundle}, frame=True).grpc_url
+    boxes: list[dict[int, list[Box]]] = []
+    tracks = []
+    for name in ("video_01.mp4", "rot_landscape_stored_portrait_video_01.mp4"):
+        with Service.open(AgeClient(url)) as service:
+            people = People(service)
+            told = [people.advance(one) for one in frames_of(material(f"real/videos/{name}"))]
+        boxes.append({k: [p.box for p in one.people] for k, one in enumerate(told)})
+        tracks.append(people.work.tracks)
+    assert tracks == [5, 5]
+    upright, turned = boxes
+    near = [
+        max(matching.overlaps([box], turned[k])[0])
+        for k in upright
+        for box in upright[k]
+        if box[3] >= 50 and turned[k]
+    ]
+    assert len(near) > 80
+    assert np.mean(near) > 0.9
 
 
 @pytest.mark.server

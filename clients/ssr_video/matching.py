@@ -62,12 +62,12 @@ def again(lost: Box, gone: float, found: Box) -> float:
     """How likely a face that was lost ``gone`` seconds ago at ``lost`` is the one in ``found``: 0 for no, up
     to 1.
 
-    It may have gone two thirds of its size a second, and half of it besides, and hardly changed in size.
+    It may have gone two thirds of its size a second, and four fifths besides, and hardly changed in size.
     """
     size = math.sqrt(lost[2] * lost[3])
     ratio = math.sqrt(found[2] * found[3]) / size
     dx = lost[0] + lost[2] / 2 - found[0] - found[2] / 2
     dy = lost[1] + lost[3] / 2 - found[1] - found[3] / 2
-    distance = math.hypot(dx, dy) / size / (0.5 + 0.67 * gone)
+    distance = math.hypot(dx, dy) / size / (0.8 + 0.67 * gone)
     growth = abs(math.log(ratio)) / math.log(1.35 + 0.2 * gone)
     return max(0.0, 1 - max(distance, growth))

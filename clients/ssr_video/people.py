@@ -185,15 +185,16 @@ class People:
         pairs = matching.match([t.box for t in tracks], [d.box for d in found], [d.score for d in found])
         for t, d in pairs:
             tracks[t].seen(found[d], now, NEAR if near else 1.0)
-        left = [d for i, d in enumerate(found) if i not in {d for _, d in pairs}]
         if not near:
-            least = self._options.least
+            taken, least = {d for _, d in pairs}, self._options.least
+            left = [d for i, d in enumerate(found) if i not in taken]
             self._begin([d for d in left if d.score >= matching.STRONG and d.box[3] >= least], now)
-        return [track for i, track in enumerate(tracks) if i not in {t for t, _ in pairs}]
+        return [track for track in tracks if track.last < now]
 
     def _begin(self, found: list[Detection], now: float) -> None:
-        """Take up lost tracks again with the finds that nobody has; the others begin tracks."""
-        lost = [track for track in self._tracks if track.lost]
+        """Take up tracks again, lost ones and those that jumped, with the finds that nobody has; the others
+        begin tracks."""
+        lost = [track for track in self._tracks if track.last < now]
         likeness = np.array([[matching.again(t.found_at, now - t.last, d.box) for d in found] for t in lost])
         pairs = matching.best_pairs(likeness.reshape(len(lost), len(found)), matching.LEAST_LIKENESS)
         for t, d in pairs:
