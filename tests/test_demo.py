@@ -106,7 +106,6 @@ def test_photos_that_are_none(tmp_path: Path) -> None:
 @pytest.mark.server
 def test_people_in_a_clip_of_drawn_ones(tmp_path: Path) -> None:
     """From frames to files, with nothing replaced: everybody who walks by is followed once and has an age."""
-    pytest.importorskip("ssr_video.people")
     result = demo(tmp_path, "--bundle", "default", program="demo_video.py")
     assert result.returncode == 0, result.stderr
     assert "drawn people show that everything works, not how old anybody is" in result.stderr

@@ -264,7 +264,6 @@ def test_what_is_not_installed_is_named(clip: Path) -> None:
 
 
 def test_an_evaluation_prints_and_draws(command: Command, clip: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ssr_video.evaluation")
     picture = tmp_path / "ages.png"
     status, out, _ = command("evaluate", clip, "--picture", picture)
     assert status == 0
