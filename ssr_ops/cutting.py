@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ssr_bundle import nv12
+from ssr_bundle import nv12, pillow
 from ssr_bundle.alignment import NAMES, Points
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import Crop
@@ -66,6 +66,7 @@ def implementation() -> str:
 
 def _checked(frame: Any, format: Any, matrix: Any, range: Any) -> tuple[Picture, str, str, str]:
     """The frame with its rows one after the other, and what its bytes mean."""
+    pillow.refuse(frame, "frame", "expected an array of uint8")
     if format not in FORMATS:
         raise SsrError(f"format: {shown(format)} is unknown, expected one of {', '.join(FORMATS)}")
     if format == "nv12":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssr_bundle import pillow
 from ssr_bundle.errors import SsrError
 from ssr_ops.native import call, folder_of, native, thread_count
 
@@ -107,6 +108,7 @@ def as_frame(frame: ArrayLike) -> NDArray[np.uint8]:
 
     Raises :class:`SsrError` naming the dtype or shape that is wrong.
     """
+    pillow.refuse(frame, "frame", "expected uint8 (H, W, 3) in BGR order")
     try:
         picture: NDArray[Any] = np.asarray(frame)
     except (ValueError, TypeError) as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssr_bundle import pillow
 from ssr_bundle.contract import IMAGE_SIZE
 from ssr_bundle.errors import SsrError
 from ssr_ops.native import call, folder_of, native, thread_count
@@ -104,11 +105,12 @@ def as_images(images: ArrayLike) -> NDArray[np.uint8]:
 
     Raises :class:`SsrError` naming the dtype or shape that is wrong.
     """
+    expected = f"expected uint8 (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3)"
+    pillow.refuse(images, "images", expected)
     try:
         batch: NDArray[Any] = np.asarray(images)
     except (ValueError, TypeError) as error:
         raise SsrError(f"images: not an array ({error})") from None
-    expected = f"expected uint8 (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3)"
     if batch.dtype != np.uint8:
         raise SsrError(f"images: dtype {batch.dtype}, {expected}")
     if batch.ndim == 3 and batch.shape == (IMAGE_SIZE, IMAGE_SIZE, 3):

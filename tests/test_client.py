@@ -615,6 +615,9 @@ def test_photo(client: AgeClient, engine: Engine) -> None:
     assert face.age == engine.predict(crops)[0]
     assert client.predict_photo(picture[..., ::-1], colour="rgb") == [face]
     assert client.predict_photo(np.full((200, 200, 3), 90, np.uint8)) == []
+    image_module = pytest.importorskip("PIL.Image")
+    assert client.predict_photo(image_module.fromarray(picture[..., ::-1])) == [face]
+    assert client.predict([image_module.fromarray(crop[..., ::-1]) for crop in crops]) == [face.age]
     with pytest.raises(BadInput, match="expected uint8"):
         client.predict_photo(picture / 255)
 

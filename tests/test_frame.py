@@ -121,6 +121,8 @@ def test_a_photo_in_one_request(client: AgeClient, calibrated: Path, astronaut: 
     assert client.last.weights_sha256 == read_bundle(calibrated).contract.weights_sha256
     assert client.last.detector_sha256 == read_detector(default_detector()).contract.weights_sha256
     assert client.last.engine.startswith("fp32 ")
+    image_module = pytest.importorskip("PIL.Image")
+    assert client.predict_frame(image_module.fromarray(astronaut[..., ::-1])) == [face]
 
 
 def test_the_faces_that_the_client_finds(client: AgeClient, calibrated: Path) -> None:

@@ -69,6 +69,7 @@ class AgeClient(Session):
     def predict(self, crops: Any, colour: str = "bgr") -> NDArray[np.float32]:
         """Ages (N,) float32 of crops uint8 (N, 64, 64, 3) in ``colour`` order; N = 0 asks nobody.
 
+        A list may hold PIL images, which say their own colours.
         Raises :class:`BadInput`, :class:`ServerUnavailable`, :class:`ModelNotFound`,
         :class:`DeadlineExceeded`, :class:`InterfaceChanged`.
         """
@@ -80,8 +81,9 @@ class AgeClient(Session):
         return finish(self._predict(crops, colour, only_value=False))
 
     def predict_photo(self, image: Any, colour: str = "bgr") -> list[Face]:
-        """Faces in a picture, left to right. ``image``: (H, W, 3) uint8 in ``colour`` order, or what
-        :func:`ssr_client.preprocess.as_bgr` takes. No face gives an empty list. Needs the extra ``photo``."""
+        """Faces in a picture, left to right. ``image``: (H, W, 3) uint8 in ``colour`` order, or what else
+        :func:`ssr_client.preprocess.as_bgr` takes, such as a PIL image. No face gives an empty list. Needs
+        the extra ``photo``."""
         return finish(self._predict_photo(image, colour))
 
     def predict_frame(
@@ -99,7 +101,8 @@ class AgeClient(Session):
         """Faces of a frame in one request: the server searches it, cuts and answers. Needs no OpenCV.
 
         ``frame``: uint8 (H, W, 3) in ``format`` bgr or rgb; or ``nv12`` as (H * 3 / 2, W), with its
-        ``matrix`` (bt601, bt709) and ``range`` (limited, full). ``boxes`` (N, 4) as x, y, width, height in
+        ``matrix`` (bt601, bt709) and ``range`` (limited, full). A PIL image says its own colours, and is
+        turned upright as its EXIF orientation says. ``boxes`` (N, 4) as x, y, width, height in
         pixels: the server cuts these, searches nothing, and gives N faces in their order; ``landmarks``
         (N, 5, 2) beside them where the served crop aligns. Without boxes ``threshold`` and ``scales``
         (longest sides in pixels) replace the detector's own.

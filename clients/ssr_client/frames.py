@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssr_bundle import pillow
 from ssr_bundle.alignment import Points
 from ssr_bundle.nv12 import FORMATS, MATRICES, RANGES
 from ssr_client import exchange
-from ssr_client.crops import Picture
+from ssr_client.crops import Picture, from_pillow, in_colour
 from ssr_client.errors import BadInput, ClientError
 from ssr_client.exchange import AnswerSource, ServedModel
 from ssr_client.faces import Detection, Face, faces_of
@@ -54,7 +55,8 @@ class Frame:
         threshold: float | None,
         scales: Sequence[int] | None,
     ) -> Frame:
-        """Raises :class:`BadInput` naming what is wrong."""
+        """Raises :class:`BadInput` naming what is wrong. A PIL image says its own colours, and is turned
+        upright as its EXIF orientation says; boxes beside one that must be turned are refused."""
         _check_choice("format", format, FORMATS)
         if format == "nv12":
             _check_choice("matrix", matrix, MATRICES)
@@ -65,6 +67,15 @@ class Frame:
             raise BadInput("landmarks: given without boxes")
         if boxes is not None and (threshold is not None or scales is not None):
             raise BadInput("threshold and scales are the detector's, but boxes are given")
+        if pillow.is_image(pixels) and format != "nv12":
+            if boxes is not None and pillow.is_turned(pixels):
+                raise BadInput(
+                    "boxes: of the picture as it lies, or as its EXIF orientation turns it? Give "
+                    "PIL.ImageOps.exif_transpose(picture), and its boxes"
+                )
+            pixels = in_colour(from_pillow(pixels, "frame"), "rgb", format)
+        elif pillow.is_image(pixels):
+            raise BadInput("frame: a PIL image holds no NV12, expected an array (height * 3 / 2, width)")
         array = np.asarray(pixels)
         if array.dtype != np.uint8:
             raise BadInput(f"frame: expected uint8 values, got {array.dtype}")

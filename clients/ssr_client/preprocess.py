@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ssr_bundle import nv12, sampling
+from ssr_bundle import nv12, pillow, sampling
 from ssr_bundle.contract import IMAGE_SIZE, Crop
 from ssr_bundle.crop import Part, align, cuts
 from ssr_bundle.errors import SsrError
-from ssr_client.crops import Picture, check_colour
+from ssr_client.crops import Picture, check_colour, from_pillow
 from ssr_client.errors import BadInput
 from ssr_client.faces import Landmarks
 from ssr_client.opencv import cv2
@@ -42,11 +42,14 @@ def decode_picture(data: bytes, name: str | Path) -> Picture:
 def as_bgr(image: Any, colour: str = "bgr") -> Picture:
     """A picture as (H, W, 3) uint8 BGR. Takes grey (H, W) or (H, W, 1), three channels in ``colour``
     order, and four (alpha last, dropped); 16-bit values are scaled to 8. Floats are refused: their
-    range cannot be known.
+    range cannot be known. A PIL image says its own colours, whatever ``colour``, and is turned upright as its
+    EXIF orientation says.
     """
     check_colour(colour)
     if image is None:
         raise BadInput("picture: None; cv2.imread gives that for a file that is missing or no image")
+    if pillow.is_image(image):
+        image, colour = from_pillow(image), "rgb"
     try:
         picture = np.asarray(image)
     except ValueError as error:
@@ -94,7 +97,8 @@ def crop_faces(
 
     An aligned crop goes by the ``landmarks`` of the M faces alone. Colour order stays the picture's.
     The fast twin of :func:`ssr_ops.reference.crop_faces`. Raises :class:`BadInput` for a box that is not
-    finite, has no area or does not meet the picture, and for landmarks that are missing or on one line.
+    finite, has no area or does not meet the picture, for landmarks that are missing or on one line, and for a
+    PIL image, which :func:`as_bgr` takes.
     """
     faces = np.asarray(boxes, np.float64)
     if faces.size == 0:
@@ -102,6 +106,8 @@ def crop_faces(
     if faces.ndim != 2 or faces.shape[1] != 4:
         raise BadInput(f"boxes: expected shape (M, 4) as x, y, w, h, got {faces.shape}")
     crops = np.empty((len(faces), size, size, 3), np.uint8)
+    if pillow.is_image(picture):
+        raise BadInput("picture: a PIL image, expected an array (H, W, 3): as_bgr(picture) gives one")
     picture = np.ascontiguousarray(picture)  # OpenCV takes no mirrored view
     try:
         if crop.template is None:

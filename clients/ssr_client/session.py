@@ -209,7 +209,7 @@ class Session(ABC):
 
     async def _predict(self, crops: Any, colour: str, only_value: bool) -> Arrays:
         check_colour(colour)
-        images = check_crops(crops)
+        images = check_crops(crops, colour)
         first, deadline = self._now(), Deadline(self.options.timeout)
 
         async def ask(served: ServedModel) -> Arrays:
