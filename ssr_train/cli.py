@@ -85,23 +85,54 @@ def fetch(
 
 @app.command("import-keras")
 def import_keras_command(
-    h5: Annotated[Path, typer.Argument(metavar="H5", help="A weight file released by shamangary/SSR-Net.")],
+    h5: Annotated[
+        Path,
+        typer.Argument(
+            metavar="H5",
+            help="A weight file released by shamangary/SSR-Net, or of a network that the authors' script "
+            "made: .h5, .weights.h5 or .keras, of Keras 2, tf.keras or Keras 3.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
     name: Annotated[
         str | None, typer.Option(help="Model name in the contract; without it, ssrnet or ssrnet-male.")
     ] = None,
+    lambda_index: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="What scales the shift of bins, eta (lambda_local of the authors' script); for a file that "
+            "does not say it.",
+        ),
+    ] = None,
+    lambda_width: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="What scales the width of bins, Delta (the script's lambda_d)."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the bundle at --out.")] = False,
 ) -> None:
-    """Turn a released Keras weight file (age or gender) into a bundle.
+    """Turn a Keras weight file (age or gender) into a bundle.
 
-    Which network it is, age or gender, is read off the file.
+    Which network it is, age or gender, is read off the file. So are the two lambdas, where it holds a whole
+    model; else its name must say them, as the authors' script writes it
+    (ssrnet_3_3_3_64_<lambda_local>_<lambda_d>.h5), or the two options. The released files have 1 and 1.
 
-    Example:  ssr-train import-keras ssrnet_morph2.h5 --out bundles/morph2
+    Colour and crop of a file that is not a released one are those of the authors' demo: BGR, a margin of 0.4.
+    `ssr-train fit-crop` measures the crop.
+
+    Examples:
+
+        ssr-train import-keras ssrnet_morph2.h5 --out bundles/morph2
+
+        ssr-train import-keras mine.keras --out bundles/mine
+
+        ssr-train import-keras best.h5 --lambda-index 0.25 --lambda-width 1 --out bundles/best
     """
     from ssr_ops.golden import write_bundle
     from ssr_train.keras_import import import_keras
 
-    contract, parameters = import_keras(h5, name)
+    contract, parameters = import_keras(h5, name, lambda_index, lambda_width)
     bundle = write_bundle(out, contract, parameters, overwrite=force)
     _describe(bundle.path, full=False)
 

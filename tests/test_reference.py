@@ -181,7 +181,7 @@ def test_foreign_weight_files_are_refused(tmp_path: Path, not_a_weight_file: Pat
         import_keras(not_a_weight_file)
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["dense_1/dense_1/kernel:0"] = np.zeros((3, 3), np.float32)
-    with pytest.raises(KerasImportError, match="not a released SSR-Net"):
+    with pytest.raises(KerasImportError, match="not an SSR-Net of the authors' script"):
         import_keras(tmp_path / "foreign.h5")
     # A released file with one layer cut out, and one with a layer of another shape.
     source = material("weights/ssrnet_morph2.h5")
