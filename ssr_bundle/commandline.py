@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -25,6 +25,7 @@ from typer.models import CommandFunctionType
 
 from ssr_bundle.disk import is_full
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_bundle.regular import address
 from ssr_bundle.shown import cut, printable
 from ssr_bundle.signals import once_per_request
 
@@ -72,6 +73,12 @@ class Application(typer.Typer):
 
 class _Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name)
+            for path in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(path, Path) and (given := address(path)):
+                    told = f"{printable(given)} is an address, expected a path: download it first"
+                    raise typer.BadParameter(told, ctx, cast(Any, parameter))
         try:
             return super().invoke(ctx)
         except UsageError as error:

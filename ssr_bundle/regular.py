@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ _OF_THE_NAME = frozenset({
     errno.EPERM,
 })  # fmt: skip
 """What is wrong with the place itself, not with the process or the disk."""
+
+_ADDRESS = re.compile("(https?|ftps?|s3|gs|file|data|hf):/+", re.IGNORECASE)
 
 _KINDS = {
     stat.S_IFBLK: "a device",
@@ -56,6 +59,15 @@ def opened(path: Path, error: type[SsrError] = SsrError) -> Iterator[BinaryIO]:
         raise
     with open(descriptor, "rb") as stream, naming(path):
         yield stream
+
+
+def address(path: object) -> str | None:
+    """``path`` as the address that it was, if it is one of the web or of a store and no file of that name
+    exists. (A ``Path`` keeps one slash of two.)"""
+    found = _ADDRESS.match(str(path))
+    if found is None or os.path.lexists(str(path)):
+        return None
+    return f"{found[1]}://{str(path)[found.end() :]}"
 
 
 def size_of(stream: BinaryIO) -> int:

@@ -161,7 +161,7 @@ def test_pictures_of_every_kind_become_bgr() -> None:
         (bgr[None], "expected shape"),
         (bgr[..., :2], "expected shape"),
         (bgr[:0], "no pixels"),
-        ("photo.jpg", "expected uint8"),
+        ("photo.jpg", "expected pixels"),
         (None, "cv2.imread gives that"),
         ([[1, 2], [3]], "not an array of pixels"),
     ):

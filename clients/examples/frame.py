@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 
-import cv2
 from ssr_client import AgeClient
+from ssr_client.errors import BadInput
+from ssr_client.preprocess import read_picture
 
 
 def main(photo: str, url: str = "localhost:8001") -> None:
-    frame = cv2.imread(photo)  # BGR; None if it is no picture
-    if frame is None:
-        sys.exit(f"{photo}: no picture that OpenCV reads")
+    try:
+        frame = read_picture(photo)  # BGR, upright, whole
+    except (BadInput, OSError) as error:
+        sys.exit(str(error))
     with AgeClient(url) as client:
         for face in client.predict_frame(frame, "bgr"):
             x, y, width, height = face.box

@@ -11,7 +11,7 @@ from ssr_bundle.disk import replace_file
 from ssr_client.crops import Picture
 from ssr_client.errors import BadInput
 from ssr_client.faces import Face
-from ssr_client.opencv import cv2
+from ssr_client.opencv import cv2, quiet
 
 ACCENT = (80, 200, 255)
 INK = (30, 24, 20)
@@ -68,13 +68,11 @@ def check_format(path: str | Path) -> None:
 def _encoded(picture: Picture, suffix: str) -> bytes | None:
     """The file's bytes, or None if OpenCV cannot, which it then does not print."""
     jpeg = suffix.lower() in (".jpg", ".jpeg")
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        done, data = cv2.imencode(suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 92] if jpeg else [])
+        with quiet():
+            done, data = cv2.imencode(suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 92] if jpeg else [])
     except cv2.error:
         return None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
     return bytes(data.tobytes()) if done else None
 
 

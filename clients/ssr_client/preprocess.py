@@ -13,30 +13,77 @@ from ssr_bundle import nv12, pillow, sampling
 from ssr_bundle.contract import IMAGE_SIZE, Crop
 from ssr_bundle.crop import Part, align, cuts
 from ssr_bundle.errors import SsrError
+from ssr_bundle.regular import address
+from ssr_client import formats
 from ssr_client.crops import Picture, check_colour, from_pillow
 from ssr_client.errors import BadInput
 from ssr_client.faces import Landmarks
-from ssr_client.opencv import cv2
+from ssr_client.opencv import cv2, quiet
+
+
+class CutShort(BadInput):
+    """A picture file that ends before its picture does."""
 
 
 def read_picture(path: str | Path) -> Picture:
     """An image file as (H, W, 3) uint8, BGR, turned upright as its EXIF orientation says.
 
-    Raises :class:`BadInput` for a file that OpenCV cannot decode, ``OSError`` for one it cannot read.
+    Raises :class:`CutShort` for a file of which a part is missing (``cv2.imread`` fills it with grey),
+    :class:`BadInput` for one that OpenCV cannot decode and for a web address, ``OSError`` for one it cannot
+    read.
     """
-    return decode_picture(Path(path).read_bytes(), path)
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        if given := address(path):
+            raise BadInput(f"{given}: an address, expected a file: download it first") from None
+        raise
+    return decode_picture(data, path)
 
 
 def decode_picture(data: bytes, name: str | Path) -> Picture:
     """:func:`read_picture` of a file's bytes; ``name`` is for the error."""
+    if not data:
+        raise BadInput(f"{name}: empty file")
+    early = formats.ends_early(data)
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        picture = _but_its_end(data) if early else _decoded(data)
     except cv2.error as error:
         raise BadInput(f"{name}: OpenCV cannot decode it ({error.err})") from None
-    if picture is None:
-        what = "not an image that OpenCV reads (JPEG, PNG, WebP, BMP, TIFF, ...)" if data else "empty file"
-        raise BadInput(f"{name}: {what}")
-    return np.asarray(picture, np.uint8)
+    if picture is not None:
+        return picture
+    found = formats.format_of(data)
+    if early:
+        raise CutShort(
+            f"{name}: {found} that was cut short: its {len(data):,} bytes end before the picture does"
+        )
+    if found in formats.OFTEN_UNREAD:
+        raise BadInput(
+            f"{name}: {found}, a format that OpenCV {cv2.__version__} does not read: convert it to JPEG or "
+            "PNG, or open it with Pillow (HEIC: with pillow-heif) and give the client that image"
+        )
+    if found:
+        raise BadInput(f"{name}: {found} that OpenCV {cv2.__version__} cannot decode")
+    raise BadInput(f"{name}: not an image that OpenCV reads (JPEG, PNG, WebP, BMP, TIFF, ...)")
+
+
+def _decoded(data: bytes) -> Picture | None:
+    with quiet():
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return None if picture is None else np.asarray(picture, np.uint8)
+
+
+def _but_its_end(data: bytes) -> Picture | None:
+    """A JPEG that lacks its end marker and no pixel: what follows its bytes then makes no difference."""
+    if not formats.may_lack_only_its_end(data):
+        return None
+    first = None
+    for bits in formats.jpeg_continuations(data):
+        picture = _decoded(data.removesuffix(b"\xff") + bits + formats.JPEG_END)
+        if picture is None or (first is not None and not np.array_equal(first, picture)):
+            return None
+        first = picture
+    return first
 
 
 def as_bgr(image: Any, colour: str = "bgr") -> Picture:
@@ -47,9 +94,14 @@ def as_bgr(image: Any, colour: str = "bgr") -> Picture:
     """
     check_colour(colour)
     if image is None:
-        raise BadInput("picture: None; cv2.imread gives that for a file that is missing or no image")
+        raise BadInput(
+            "picture: None; cv2.imread gives that for a file that is missing or no image, where read_picture "
+            "says what is wrong"
+        )
     if pillow.is_image(image):
         image, colour = from_pillow(image), "rgb"
+    if isinstance(image, str | bytes | Path):
+        raise BadInput(f"picture: {type(image).__name__}, expected pixels: read_picture(path) reads a file")
     try:
         picture = np.asarray(image)
     except ValueError as error:

@@ -15,7 +15,7 @@ from ssr_client.detectors import to_convention
 from ssr_client.errors import BadInput
 from ssr_client.faces import DETECTORS, Detection
 from ssr_client.photo import Finder
-from ssr_client.preprocess import crop_faces, decode_picture
+from ssr_client.preprocess import CutShort, crop_faces, decode_picture
 
 from ssr_bundle.contract import IMAGE_SIZE, Crop, Template
 from ssr_bundle.crop import Box, cuts, intersection_over_union
@@ -243,27 +243,16 @@ def _read(path: Path) -> bytes:
         raise _Dropped(UNREADABLE, error.strerror or str(error)) from None
     if not data:
         raise _Dropped(EMPTY_FILE, "it has no bytes")
-    if not _whole(data):
-        raise _Dropped(TRUNCATED, f"its {len(data):,} bytes end before the picture does")
     return data
 
 
 def _decode(data: bytes) -> Picture:
     try:
         return decode_picture(data, "picture")
+    except CutShort as error:
+        raise _Dropped(TRUNCATED, str(error).removeprefix("picture: ")) from None
     except BadInput as error:
         raise _Dropped(NO_IMAGE, str(error).removeprefix("picture: ")) from None
-
-
-def _whole(data: bytes) -> bool:
-    """Whether a JPEG or PNG has its end; OpenCV would fill the rest with grey and say nothing.
-
-    In a JPEG the end marker FF D9 cannot occur inside the coded picture, so it must follow the last start of
-    a scan, FF DA. Whatever else a file is, its decoder must tell.
-    """
-    if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
-    return not data.startswith(b"\x89PNG") or b"IEND" in data
 
 
 def _within(box: Box, picture: Picture) -> tuple[slice, slice]:
