@@ -12,6 +12,13 @@ BUILD_TOOLS := scikit-build-core pybind11 nlohmann-json cmake ninja setuptools h
 # A file's tests stay together, for they share servers; more processes than four would wait for each other.
 # Threads of one that wait for work leave the core to another.
 PYTEST := env OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# The environment of the lowest versions, and the tests of what each extra promises (h5py, OpenCV, ONNX, matplotlib,
+# torch, scikit-learn and scipy, ONNX Runtime's detector, TensorBoard, the client).
+LOWEST := .lowest
+LOWEST_PIP := $(LOWEST)/bin/python -m pip --disable-pip-version-check -q
+LOWEST_OF := 'ssr-client[photo,onnxruntime]' 'ssr-serve[train,log]'
+LOWEST_TESTS := $(addprefix tests/test_,keras_import.py picture_files.py pillow.py client.py yunet_runtime.py \
+  export.py evaluation.py zoo.py training.py commandline.py report.py fetch.py)
 # Everything that the compiled part is made from: the editable install does not rebuild by itself.
 NATIVE := pyproject.toml clients/pyproject.toml constraints.txt CMakeLists.txt $(shell find ssr_ops/csrc -type f)
 # The environment's own tools (cmake, ninja) come before the machine's.
@@ -25,13 +32,14 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 endif
 
-.PHONY: help demo demo-video test lint format bench peers clean
+.PHONY: help demo demo-video test test-lowest lint format bench peers clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo              serve on a real tritonserver and ask for the ages in a photo (PHOTO=path for yours)"
 	@echo "make demo-video        the same for the people in a clip, drawn ones by default (VIDEO=path for yours)"
 	@echo "make test              the whole test suite (adds PyTorch; ARGS='-k engine' to choose, ARGS='-n 0' for one process)"
+	@echo "make test-lowest       the tests of each extra, with the lowest versions that it promises (in .lowest)"
 	@echo "make lint              ruff, mypy, clang-format, who may import whom"
 	@echo "make bench             every benchmark; tables go to benchmarks/results/"
 	@echo "make peers             install the runtimes that make bench compares with (1 GB; optional)"
@@ -46,6 +54,16 @@ demo-video: $(VENV)/.video
 
 test: $(VENV)/.test
 	@$(PYTEST) $(ARGS)
+
+# What each extra promises at its lowest versions, in an environment of its own.
+test-lowest: $(VENV)/.test
+	@$(BIN)/python tests/lowest.py $(LOWEST_OF) > $(VENV)/lowest.txt
+	@echo "creating $(LOWEST), building the native code for it"
+	@$(PYTHON) -m venv --clear $(LOWEST)
+	@$(LOWEST_PIP) install -c constraints.txt $(BUILD_TOOLS) pytest pytest-timeout pytest-xdist hypothesis
+	@PATH=$(abspath $(LOWEST))/bin:$$PATH $(LOWEST_PIP) install -c $(VENV)/lowest.txt --no-build-isolation \
+	  -Cbuild-dir=build/lowest -e './clients[photo,onnxruntime]' -e '.[train,log]'
+	@env OMP_WAIT_POLICY=passive $(LOWEST)/bin/python -m pytest $(LOWEST_TESTS) $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .
@@ -99,4 +117,4 @@ $(VENV)/.test: $(VENV)/.tools $(NATIVE)
 	@touch $@ $(VENV)/.demo $(VENV)/.video
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(LOWEST) build dist
