@@ -68,17 +68,31 @@ class Application(typer.Typer):
     def command(
         self, *arguments: Any, **settings: Any
     ) -> Callable[[CommandFunctionType], CommandFunctionType]:
-        return super().command(*arguments, **{"cls": _Command, **settings})
+        register = super().command(*arguments, **{"cls": _Command, **settings})
+
+        def command(function: CommandFunctionType) -> CommandFunctionType:
+            register(_on_this_machine(function))
+            return function
+
+        return command
+
+
+def _on_this_machine(function: CommandFunctionType) -> CommandFunctionType:
+    """``function``, which refuses a web address in a path's place."""
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **values: Any) -> Any:
+        for value in values.values():
+            for path in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(path, Path) and (given := address(path)):
+                    raise UsageError(f"{given} is an address, expected a path: download it first")
+        return function(*arguments, **values)
+
+    return cast(CommandFunctionType, checked)
 
 
 class _Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
-        for parameter in self.params:
-            value = ctx.params.get(parameter.name)
-            for path in value if isinstance(value, list | tuple) else (value,):
-                if isinstance(path, Path) and (given := address(path)):
-                    told = f"{printable(given)} is an address, expected a path: download it first"
-                    raise typer.BadParameter(told, ctx, cast(Any, parameter))
         try:
             return super().invoke(ctx)
         except UsageError as error:
