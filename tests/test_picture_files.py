@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 from conftest import ROOT
 from ssr_client import formats
 from ssr_client.errors import BadInput
+from ssr_client.opencv import without_libjpeg
 from ssr_client.preprocess import CutShort, as_bgr, decode_picture, read_picture
 from test_cli_train import ssr_train
 from test_client import command
@@ -46,7 +48,7 @@ def test_a_jpeg_that_lacks_only_its_end_marker_is_a_picture(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", JPEGS)
-def test_a_jpeg_that_lacks_a_pixel_is_cut_short(kind: str) -> None:
+def test_a_jpeg_that_lacks_a_pixel_is_cut_short(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     """At every place near its end, and at places all over it: within segments, between scans, after them."""
     data = encoded(".jpg", JPEGS[kind], kind == "grey")
     for length in sorted({*range(len(data) - 40, len(data) - 2), *range(3, len(data) - 40, 101)}):
@@ -54,6 +56,13 @@ def test_a_jpeg_that_lacks_a_pixel_is_cut_short(kind: str) -> None:
             CutShort, match=rf"^x\.jpg: JPEG that was cut short: its {length:,} bytes end before"
         ):
             decode_picture(data[:length], "x.jpg")
+    assert capfd.readouterr().err == "", "libjpeg's own lines"
+
+
+def test_what_others_write_to_standard_error_meanwhile_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
+    with without_libjpeg():
+        os.write(2, b"mine\nCorrupt JPEG data: premature end of data segment\nmine too\n")
+    assert capfd.readouterr().err == "mine\nmine too\n"
 
 
 def test_a_progressive_jpeg_that_lacks_whole_scans_is_cut_short() -> None:

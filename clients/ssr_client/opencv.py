@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,3 +25,28 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         cv2.utils.logging.setLogLevel(level)
+
+
+_LIBJPEG = b"Corrupt JPEG data: "
+_standard_error = threading.Lock()
+
+
+@contextmanager
+def without_libjpeg() -> Iterator[None]:
+    """Keep libjpeg's own lines from standard error, which OpenCV has no level for. What other threads write
+    there meanwhile comes when this ends."""
+    with _standard_error, tempfile.TemporaryFile() as held:
+        try:
+            before = os.dup(2)
+        except OSError:  # closed
+            yield
+            return
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            held.seek(0)
+            if others := b"".join(line for line in held if not line.startswith(_LIBJPEG)):
+                os.write(2, others)
