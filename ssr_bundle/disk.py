@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ssr_bundle.errors import SsrError
-from ssr_bundle.regular import digest_of, mode_of, naming, opened
+from ssr_bundle.regular import address, digest_of, mode_of, naming, opened
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY})
@@ -152,6 +152,8 @@ def check_folder(path: Path | None, what: str = "the report") -> None:
 def need_folder(path: Path, expected: str, error: type[SsrError] = SsrError) -> None:
     """Raise ``error`` with what is ``expected`` there unless ``path`` is a folder."""
     mode = mode_of(path, error)
+    if given := address(path):
+        raise error(f"{given} is an address, expected {expected}: download it first")
     if mode is None or not stat.S_ISDIR(mode):
         found = "does not exist" if mode is None else "is a file"
         raise error(f"{path}: {found}, expected {expected}")

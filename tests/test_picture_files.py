@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -16,8 +17,11 @@ from ssr_client.preprocess import CutShort, as_bgr, decode_picture, read_picture
 from test_cli_train import ssr_train
 from test_client import command
 
+from ssr_bundle.bundle import read_bundle
+from ssr_bundle.errors import SsrError
 from ssr_train.data.cutting import Cut, Cutter
 from ssr_train.data.records import Problem, Record
+from triton_repo.repository import open_bundle
 
 ASTRONAUT = ROOT / "ssr_ops/assets/astronaut.jpg"
 
@@ -48,7 +52,7 @@ def test_a_jpeg_that_lacks_only_its_end_marker_is_a_picture(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", JPEGS)
-def test_a_jpeg_that_lacks_a_pixel_is_cut_short(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_jpeg_that_lacks_a_pixel_is_cut_short(kind: str) -> None:
     """At every place near its end, and at places all over it: within segments, between scans, after them."""
     data = encoded(".jpg", JPEGS[kind], kind == "grey")
     for length in sorted({*range(len(data) - 40, len(data) - 2), *range(3, len(data) - 40, 101)}):
@@ -56,7 +60,6 @@ def test_a_jpeg_that_lacks_a_pixel_is_cut_short(kind: str, capfd: pytest.Capture
             CutShort, match=rf"^x\.jpg: JPEG that was cut short: its {length:,} bytes end before"
         ):
             decode_picture(data[:length], "x.jpg")
-    assert capfd.readouterr().err == "", "libjpeg's own lines"
 
 
 def test_what_others_write_to_standard_error_meanwhile_is_kept(capfd: pytest.CaptureFixture[str]) -> None:
@@ -177,6 +180,14 @@ def test_every_command_says_that_an_address_is_no_path(tmp_path: Path) -> None:
     result = ssr_train("import-keras", "https://example.org/a.h5", "--out", tmp_path / "b")
     assert result.returncode == 2
     assert f"https://example.org/a.h5 {told}" in " ".join(result.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("read", [read_bundle, open_bundle])
+def test_a_folder_that_is_an_address(read: Callable[[str], object]) -> None:
+    with pytest.raises(
+        SsrError, match=r"^s3://models/morph2 is an address, expected a bundle.*: download it first"
+    ):
+        read("s3://models/morph2")
 
 
 def test_a_path_in_place_of_pixels_is_told_how_to_read_it() -> None:

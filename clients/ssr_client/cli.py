@@ -101,6 +101,7 @@ def image(
     """
     from ssr_client.annotate import annotate, write_picture
     from ssr_client.errors import BadInput
+    from ssr_client.opencv import without_libjpeg
     from ssr_client.preprocess import read_picture
 
     opened = server.client(detector=detector)
@@ -116,7 +117,8 @@ def image(
                 continue
             faces: list[Any] | None = None
             try:
-                picture = read_picture(photo)
+                with without_libjpeg():
+                    picture = read_picture(photo)
                 faces = _faces_in(client, photo, picture)
                 if target is not None:
                     write_picture(target, annotate(picture, faces))

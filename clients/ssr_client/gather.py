@@ -68,6 +68,7 @@ def gather(
     Raises :class:`SsrError` if the folder is missing or no face is found in it.
     """
     from ssr_client.crops import in_colour
+    from ssr_client.opencv import without_libjpeg
     from ssr_client.photo import Finder
     from ssr_client.preprocess import crop_faces, read_picture
 
@@ -85,7 +86,8 @@ def gather(
         tick(done, len(paths))
         try:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            picture = read_picture(path)
+            with without_libjpeg():
+                picture = read_picture(path)
         except (SsrError, OSError) as error:
             skipped.append(str(error))
             continue

@@ -33,8 +33,8 @@ _standard_error = threading.Lock()
 
 @contextmanager
 def without_libjpeg() -> Iterator[None]:
-    """Keep libjpeg's own lines from standard error, which OpenCV has no level for. What other threads write
-    there meanwhile comes when this ends."""
+    """Keep libjpeg's own lines from standard error, which OpenCV has no level for. For programs: it is the
+    whole process's. What other threads write there meanwhile comes when this ends."""
     with _standard_error, tempfile.TemporaryFile() as held:
         try:
             before = os.dup(2)

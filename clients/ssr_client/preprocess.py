@@ -18,7 +18,7 @@ from ssr_client import formats
 from ssr_client.crops import Picture, check_colour, from_pillow
 from ssr_client.errors import BadInput
 from ssr_client.faces import Landmarks
-from ssr_client.opencv import cv2, quiet, without_libjpeg
+from ssr_client.opencv import cv2, quiet
 
 
 class CutShort(BadInput):
@@ -78,12 +78,11 @@ def _but_its_end(data: bytes) -> Picture | None:
     if not formats.may_lack_only_its_end(data):
         return None
     first = None
-    with without_libjpeg():
-        for bits in formats.jpeg_continuations(data):
-            picture = _decoded(data.removesuffix(b"\xff") + bits + formats.JPEG_END)
-            if picture is None or (first is not None and not np.array_equal(first, picture)):
-                return None
-            first = picture
+    for bits in formats.jpeg_continuations(data):
+        picture = _decoded(data.removesuffix(b"\xff") + bits + formats.JPEG_END)
+        if picture is None or (first is not None and not np.array_equal(first, picture)):
+            return None
+        first = picture
     return first
 
 

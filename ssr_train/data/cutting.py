@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ssr_client.detectors import to_convention
 from ssr_client.errors import BadInput
 from ssr_client.faces import DETECTORS, Detection
+from ssr_client.opencv import without_libjpeg
 from ssr_client.photo import Finder
 from ssr_client.preprocess import CutShort, crop_faces, decode_picture
 
@@ -248,7 +249,8 @@ def _read(path: Path) -> bytes:
 
 def _decode(data: bytes) -> Picture:
     try:
-        return decode_picture(data, "picture")
+        with without_libjpeg():
+            return decode_picture(data, "picture")
     except CutShort as error:
         raise _Dropped(TRUNCATED, str(error).removeprefix("picture: ")) from None
     except BadInput as error:

@@ -12,6 +12,7 @@ from ssr_client.gather import Crops, gather
 
 from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
 from ssr_bundle.contract import Interface
+from ssr_bundle.disk import need_folder
 from ssr_bundle.errors import SsrError, UsageError
 from ssr_ops.precision import AUTO, choose_precision
 from triton_repo import config as configuration
@@ -76,7 +77,7 @@ def verify(path: str, wanted: Wanted, progress: Progress) -> Ladder:
     elif Path(path).is_dir() and any(Path(path).glob(f"*/{CONFIG_FILE}")):
         ladder.repository(Path(path))
     elif not Path(path).exists():
-        raise SsrError(f"{path}: does not exist, expected a bundle or a model repository")
+        need_folder(Path(path), "a bundle or a model repository")
     else:
         raise SsrError(
             f"{path}: neither a bundle (no {CONTRACT_FILE}) nor a model repository (no */{CONFIG_FILE})"
