@@ -121,7 +121,7 @@ def test_a_stock_model_that_is_not_ours_stays_foreign() -> None:
         ({"flavors": ()}, "flavor: none given"),
         (
             {"flavors": ("ssr", "onnx"), "precision": "fp16"},
-            "precision of flavor ssr: expected fp32, bf16, int8, got 'fp16'",
+            "precision of flavor ssr: expected fp32, bf16, int8, auto, got 'fp16'",
         ),
         (
             {"flavors": ("ssr", "tensorrt"), "precision": "bf16"},

@@ -560,16 +560,20 @@ def test_a_signal_drains(
         with grpcclient.InferenceServerClient(found["grpc"]) as client:
             tensor = grpcclient.InferInput("image", list(images.shape), "UINT8")
             tensor.set_data_from_numpy(images)
-            for _ in range(60):
-                client.async_infer("ssrnet", [tensor], lambda result, error: results.append((result, error)))
-            until(lambda: pending() + len(results) >= 56)
+            sent = answered = 0
+            while sent - answered < 10:  # on a busy machine many are answered before it is looked
+                for _ in range(60):
+                    client.async_infer(
+                        "ssrnet", [tensor], lambda result, error: results.append((result, error))
+                    )
+                sent += 60
+                until(lambda sent=sent: pending() + len(results) >= sent - 4)  # type: ignore[misc]
+                answered = len(results)
             process.send_signal(number)
-            answered = len(results)
             time.sleep(0.05)
             process.send_signal(number)  # as `timeout` does: to the command, then to its group
             out, error = process.communicate(timeout=40)
-            until(lambda: len(results) == 60)
-    assert answered < 50, "nothing was in flight any more: the test proves nothing"
+            until(lambda: len(results) == sent)
     assert [str(e) for _, e in results if e is not None] == []
     assert process.returncode == 0, error
     assert "stopping" in out

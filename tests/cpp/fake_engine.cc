@@ -11,6 +11,7 @@
 #include "ssr/crop.h"
 #include "ssr/detector.h"
 #include "ssr/engine.h"
+#include "ssr/precision.h"
 
 namespace fake {
 
@@ -81,6 +82,19 @@ class FakeDetector : public Detector {
 };
 
 }  // namespace
+
+// Of the machine that this engine runs on, bf16 is the quickest precision and int8 slower than fp32.
+Status ChoosePrecision(const std::shared_ptr<const Model>&, const EngineOptions&, PrecisionChoice* choice) {
+  choice->precision = Precision::kBf16;
+  choice->reason = "it is so here";
+  return {};
+}
+
+std::string SlowerThanFp32(const PrecisionChoice&, const std::string& precision) {
+  return precision == "int8" ? "int8 is slow here" : "";
+}
+
+const char* PrecisionName(Precision precision) { return precision == Precision::kFp32 ? "fp32" : "bf16"; }
 
 Status Detector::Create(std::shared_ptr<const DetectorModel>, const DetectorOptions&,
                         std::unique_ptr<Detector>* detector) {
