@@ -46,11 +46,12 @@ from ssr_client.bench import bench
 
 from ssr_bundle import commandline as command
 from ssr_bundle.bundle import Bundle, read_bundle
+from ssr_bundle.contract import PRECISIONS
 from ssr_bundle.errors import SsrError
 from ssr_bundle.machine import CpuMeter, usable_cores
 from ssr_ops import Engine, implementations
 from ssr_ops.shipped import default_bundle
-from triton_repo.config import PRECISIONS, Options
+from triton_repo.config import Options
 from triton_repo.repository import build
 from triton_repo.server import Server
 
@@ -94,7 +95,7 @@ def forced(implementation: str) -> Any:
 def candidates(bundle: Bundle) -> list[tuple[str, str]]:
     """Precisions with the implementation that runs, and in int8 every other one of AVX-512 and AMX."""
     found = []
-    for precision in PRECISIONS:
+    for precision in ("fp32", *PRECISIONS):
         if precision == "fp32" or bundle.contract.quantization is not None:
             names = implementations(precision)
             wide = [n for n in names[1:] if precision == "int8" and n.startswith(("amx", "avx512"))]
@@ -110,7 +111,7 @@ def measure(bundle: Bundle, precision: str, implementation: str, seconds: float,
         engine = Engine(bundle, precision=precision)
         options = Options(instances=1, threads=1, max_batch=BATCH, precision=precision)
         build([("ssrnet", bundle.path)], folder, options)
-        server = stack.enter_context(Server(folder, watch=False, shared_memory=True))
+        server = stack.enter_context(Server(Path(folder), watch=False, shared_memory=True))
         clients = {
             wire: stack.enter_context(AgeClient(server.grpc_url, shared_memory=wire != "gRPC"))
             for wire in WIRES
@@ -163,7 +164,7 @@ def tails_of(
         for way, options in WAYS.items():
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             build([("ssrnet", bundle.path)], folder, Options(precision=precision, **options))
-            server = stack.enter_context(Server(folder, watch=False))
+            server = stack.enter_context(Server(Path(folder), watch=False))
             client = stack.enter_context(AgeClient(server.grpc_url))
             check_bits(client, engine, images)
             generator = stack.enter_context(Generator(client, images[:1]))
