@@ -35,6 +35,13 @@ class PrecisionChoice:
         return self.slower.get(asked, "")
 
 
+def precision_note(bundle: str | os.PathLike[str] | Bundle, asked: str, device: str = "cpu") -> str:
+    """:meth:`PrecisionChoice.note` of a bundle on ``device`` (cpu or gpu); of fp32 nothing is measured."""
+    if asked == "fp32":
+        return ""
+    return choose_precision(bundle, "cpu" if device == "cpu" else "cuda").note(asked)
+
+
 def choose_precision(
     bundle: str | os.PathLike[str] | Bundle, device: str = "cpu", implementation: str | None = None
 ) -> PrecisionChoice:

@@ -222,6 +222,14 @@ def test_a_forced_implementation_has_its_own_speeds(
     assert len(kept_files(cache)) == 2
 
 
+def test_an_implementation_without_fp32_can_be_asked_for(cache: Path) -> None:
+    """As amx is: who forces it and names a precision is no worse off for what auto would be."""
+    choice = ssr_ops.choose_precision(default_bundle(), implementation="none of fp32's")
+    assert (choice.precision, choice.speeds, choice.note("int8")) == ("fp32", {}, "")
+    assert choice.reason == "the implementation asked for has no fp32 to compare with"
+    assert not cache.exists()
+
+
 def test_a_gpu_has_fp32(tmp_path: Path) -> None:
     choice = ssr_ops.choose_precision(default_bundle(), device="cuda")
     assert (choice.precision, choice.reason) == ("fp32", "the GPU has no other")

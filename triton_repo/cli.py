@@ -138,7 +138,7 @@ def build_command(
 
         ssr-serve build --bundle default --repo models --flavor tensorrt --precision fp16
     """
-    from ssr_ops.precision import choose_precision
+    from ssr_ops.precision import precision_note
     from triton_repo.config import Options
     from triton_repo.flavors import SSR, flavor_of
     from triton_repo.repository import build, parse_bundle, summary
@@ -157,8 +157,7 @@ def build_command(
             f"learned from {facts['data']}"
         )
         if flavor_of(model.config) is SSR:
-            where = "cpu" if device == "cpu" else "cuda"
-            if note := choose_precision(model.versions[0].path, where).note(precision):
+            if note := precision_note(model.versions[0].path, precision, device):
                 say(f"  {note}")
         else:
             print(f"  for the {model.config.backend} backend of a Triton container, see docs/deploy.md")

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <vector>
 
 #include "core/speeds.h"
 
@@ -82,6 +81,11 @@ Status ChoosePrecision(const std::shared_ptr<const Model>& model, const EngineOp
   }
   if (!model->quantization) {
     choice->reason = "the bundle is not quantized";
+    return {};
+  }
+  Isa isa = Isa::kPortable;
+  if (!ChooseIsa(options.implementation, &isa).ok()) {  // amx, say, which has no fp32
+    choice->reason = "the implementation asked for has no fp32 to compare with";
     return {};
   }
   SSR_RETURN_IF_ERROR(MeasuredSpeeds(model, options.implementation, &choice->speeds, &choice->kept_in));

@@ -23,10 +23,10 @@ struct PrecisionChoice {
 
 // The quickest precision among fp32 and those that the bundle is quantized for, that this machine runs, and
 // whose drift, as the contract records it, keeps the bounds of ssr_bundle/tolerances.py. One of less accuracy
-// is taken where it is faster by a twentieth at least. Speeds are measured once a process, machine and
-// bundle, within half a second; they are kept in the folder `precisions` of SSR_CACHE (or XDG_CACHE_HOME/ssr,
-// or
-// ~/.cache/ssr), where that can be written to. Of `options` the device and the implementation count.
+// is taken where it is faster by a twentieth at least. Speeds are measured once a machine and bundle, within
+// half a second; they are kept in the folder `precisions` of SSR_CACHE (or XDG_CACHE_HOME/ssr, or
+// ~/.cache/ssr), or where that cannot be written to, by the process. Of `options` the device and the
+// implementation count; where that has no fp32, nothing is measured.
 Status ChoosePrecision(const std::shared_ptr<const Model>& model, const EngineOptions& options,
                        PrecisionChoice* choice);
 
