@@ -61,7 +61,7 @@ def replace(model: Path, before: str, after: str) -> None:
 
 @pytest.mark.server
 def test_a_refused_configuration(repo: Path, server: Server, events: list[str]) -> None:
-    """It is told with its reason, what serves is not told as a success, and the end is not held up."""
+    """The reason is told, what still serves is reported as such, and the shutdown is not delayed."""
     told = {failure.model: failure.reason for failure in server.failures}
     assert told.pop("never") == f"{WHY} never"
     assert told.pop("both").startswith("ensemble both contains models that are not available")

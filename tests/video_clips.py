@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from ssr_video.frame import Frame
 
 
 def frames_of(path: Path) -> Iterator[Frame]:
-    """Decoded upright frames of a clip."""
-    import av
+    """The frames of a clip."""
+    from ssr_video.video_file import VideoFile  # needs PyAV, which not all who import this module do
 
-    with av.open(str(path)) as container:
-        begin = None
-        for index, picture in enumerate(container.decode(video=0)):
-            time = float(picture.pts * picture.time_base)
-            begin = time if begin is None else begin
-            image = np.ascontiguousarray(np.rot90(picture.to_ndarray(format="bgr24"), picture.rotation // 90))
-            yield Frame(index, time - begin, image, follows=index > 0)
+    with VideoFile(path) as video:
+        yield from video

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish to stop, which the work looks at between two frames."""
+"""SIGINT and SIGTERM as a request to stop, which the work looks at between two frames."""
 
 from __future__ import annotations
 
