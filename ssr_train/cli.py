@@ -181,6 +181,12 @@ def prepare(
     ] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that read, detect and cut.")] = 2,
     limit: Annotated[int | None, typer.Option(help="So many faces, spread evenly over the set.")] = None,
+    one_of_copies: Annotated[
+        bool,
+        typer.Option(
+            "--one-of-copies", help="Keep one of byte-identical pictures, none where they differ in age."
+        ),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a half-prepared set.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Start anew in the place of one.")] = False,
 ) -> None:
@@ -210,7 +216,17 @@ def prepare(
     from ssr_train.data.cutting import Cut
 
     cut = Cut(size, align, detector, recut, None if crop is None else read_crop(crop))
-    report = preparing.prepare(data, root, out, cut, workers=workers, limit=limit, resume=resume, force=force)
+    report = preparing.prepare(
+        data,
+        root,
+        out,
+        cut,
+        workers=workers,
+        limit=limit,
+        one_of_copies=one_of_copies,
+        resume=resume,
+        force=force,
+    )
     report.show()
     typer.echo(out)
 

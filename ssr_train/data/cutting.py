@@ -105,8 +105,7 @@ class Cut:
 
 
 class Made(NamedTuple):
-    """A picture (size, size, 3) BGR, and the digest of what it was made from: 16 hexadecimal digits, equal
-    for byte-identical files (and the same part of them)."""
+    """A picture (size, size, 3) BGR, and the :func:`digest_of` what it was made from."""
 
     picture: Picture
     digest: str
@@ -143,9 +142,7 @@ class Cutter:
         except _Dropped as reason:
             kind, detail = reason.args
             return Problem(kind, record.path.as_posix(), detail)
-        digest = hashlib.blake2b(data, digest_size=8)
-        digest.update(b"" if record.box is None else _text(record.box).encode())
-        return Made(made, digest.hexdigest())
+        return Made(made, digest_of(data, record.box))
 
     def look(self, record: Record) -> Seen:
         """The faces in the record's published crop, or in what is cut by the published box of its photo.
@@ -231,6 +228,13 @@ def _central(found: list[Detection], picture: Picture) -> Detection:
     if not found:
         raise _Dropped(NO_FACE, "the detector finds none")
     return min(found, key=distance)
+
+
+def digest_of(data: bytes, box: Box | None) -> str:
+    """16 hexadecimal digits, equal for byte-identical files and the same ``box`` in them."""
+    digest = hashlib.blake2b(data, digest_size=8)
+    digest.update(b"" if box is None else _text(box).encode())
+    return digest.hexdigest()
 
 
 class _Dropped(Exception):

@@ -28,6 +28,7 @@ from ssr_train.data.journal import NAME as JOURNAL
 from ssr_train.data.journal import Block, Journal, check_plan
 from ssr_train.data.measured_cut import SAMPLE, MeasuredCut, Seen, measure
 from ssr_train.data.records import Problem, Record, Scan
+from ssr_train.data.unique import unique
 from ssr_train.data.workers import in_order
 from ssr_train.progress import bar
 
@@ -62,6 +63,7 @@ def prepare(
     *,
     workers: int = 2,
     limit: int | None = None,
+    one_of_copies: bool = False,
     resume: bool = False,
     force: bool = False,
     console: Console | None = None,
@@ -69,7 +71,8 @@ def prepare(
     """Prepare distribution ``name`` under ``root`` in the folder ``out`` and give the doctor's report.
 
     With more than one of ``workers`` call it under ``if __name__ == "__main__"``: they are processes.
-    ``limit`` takes that many records, spread evenly. ``resume`` goes on where an earlier call with the same
+    ``limit`` takes that many records, spread evenly; ``one_of_copies`` one of each picture, before that, as
+    :func:`~ssr_train.data.unique.unique` does. ``resume`` goes on where an earlier call with the same
     arguments stopped, however it stopped, and ends in the same bytes; a whole set is left as it is. ``force``
     starts anew in the place of a prepared or half-prepared set. Raises :class:`SsrError` for a distribution
     that is not there or not laid out as published, an ``out`` that is something else, a full disk, and when
@@ -81,6 +84,8 @@ def prepare(
         raise SsrError(f"--limit must be at least 1, got {limit}")
     _check_out(out, resume, force)
     scan = distributions.scan(name, root)
+    if one_of_copies:
+        scan = _without_copies(scan, console)
     records = _spread(scan.records, limit)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -117,6 +122,12 @@ def diagnose(
     return examine(
         scan, kept, done.problems, done.digests, measure_cut(scan.root, Cut(), kept, workers, console)
     )
+
+
+def _without_copies(scan: Scan, console: Console) -> Scan:
+    with bar(console, "looking for copies", len(scan.records)) as tick:
+        records, left_out = unique(scan.root, scan.records, tick)
+    return replace(scan, records=records, problems=[*scan.problems, *left_out])
 
 
 class _Work:

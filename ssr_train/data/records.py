@@ -71,6 +71,10 @@ MISSING_FILE = "missing file"
 DUPLICATE = "listed twice"
 BOX_OUTSIDE = "box outside the picture"
 
+# Kinds that drop a face where one record a picture was asked for.
+COPY = "copy"
+CONFLICTING_COPIES = "copies labelled differently"
+
 # Kinds that drop a face when its picture is opened.
 UNREADABLE = "unreadable file"
 EMPTY_FILE = "empty file"
