@@ -14,9 +14,9 @@ import os
 import shutil
 import stat
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, TypeVar
 
 from ssr_bundle.contract import IMAGE_SIZE, MAX_FILES_BYTES, Contract, ContractError, File
 from ssr_bundle.disk import copy_file, need_folder, new_folder, replace_file, temporary_folder, write_file
@@ -58,6 +58,21 @@ class _AnyContract(Protocol):
 
 
 _C = TypeVar("_C", bound=_AnyContract)
+
+
+class _AnyBundle(Protocol):
+    """A bundle of any kind, a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def contract(self) -> Any: ...
+
+
+_B = TypeVar("_B", bound=_AnyBundle)
 
 
 @dataclass(frozen=True)
@@ -134,8 +149,8 @@ def copy_bundle(
 
 
 def copy_into(
-    folder: Path, bundle: Bundle, contract: Contract | None = None, added: Mapping[str, bytes] | None = None
-) -> Bundle:
+    folder: Path, bundle: _B, contract: Contract | None = None, added: Mapping[str, bytes] | None = None
+) -> _B:
     """The files of ``bundle``, checked as they are copied into the empty ``folder``, and those ``added``.
 
     ``contract`` is theirs then, by default the bundle's own; with nothing added, ``contract.json`` as it is.
@@ -147,14 +162,15 @@ def copy_into(
     if contract is None and not added:
         written = read_whole(bundle.path / CONTRACT_FILE, MAX_CONTRACT_BYTES, BundleError)
         write_file(folder / CONTRACT_FILE, written)
-        if _read_contract(folder, Contract) != bundle.contract:
+        if _read_contract(folder, type(bundle.contract)) != bundle.contract:
             raise BundleError(f"{bundle.path / CONTRACT_FILE}: changed since the bundle was read")
-        return Bundle(folder, bundle.contract)
+        return replace(bundle, path=folder)
     files = dict(bundle.contract.files)
     for name, data in (added or {}).items():
         write_file(folder / name, data)
         files[name] = _entry(data)
-    return Bundle(folder, _write_contract(folder, (contract or bundle.contract).with_files(files)))
+    written_contract = _write_contract(folder, (contract or bundle.contract).with_files(files))
+    return replace(bundle, path=folder, contract=written_contract)
 
 
 def without(bundle: Bundle, names: Collection[str]) -> Bundle:
@@ -262,13 +278,25 @@ def check_arrays(parameters: Mapping[str, NDArray[Any]], expected: Mapping[str, 
 def check_golden(record: Mapping[str, NDArray[Any]], contract: Contract, where: Path) -> None:
     """Raise :class:`BundleError` unless the arrays of a golden record that a replay reads are there, and of
     one size: N images, of which the first M are the crops."""
+    bins, stages = sum(contract.architecture.stages), len(contract.architecture.stages)
+    answers = {
+        "p": ("float64", (bins,)),
+        "eta": ("float64", (bins,)),
+        "delta": ("float64", (stages,)),
+        "output": ("float64", ()),
+    }
+    check_images(record, answers, where)
+
+
+def check_images(
+    record: Mapping[str, NDArray[Any]], answers: Mapping[str, tuple[str, tuple[int, ...]]], where: Path
+) -> None:
+    """Raise :class:`BundleError` unless a golden record holds images, crops, and for each image a row of each
+    of the ``answers``: dtype and shape by name."""
     expected: dict[str, tuple[str, tuple[int, ...]]] = {
         "images": ("uint8", (IMAGE_SIZE, IMAGE_SIZE, 3)),
         "crops": ("uint8", (IMAGE_SIZE, IMAGE_SIZE, 3)),
-        "p": ("float64", (sum(contract.architecture.stages),)),
-        "eta": ("float64", (sum(contract.architecture.stages),)),
-        "delta": ("float64", (len(contract.architecture.stages),)),
-        "output": ("float64", ()),
+        **answers,
     }
     for name, (dtype, shape) in expected.items():
         if name not in record:

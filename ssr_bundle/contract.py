@@ -437,9 +437,26 @@ class Contract:
         return 1.0 if self.recalibration is None else max(1.0, self.recalibration.steepest)
 
     @property
+    def value_range(self) -> float:
+        """V, by which tolerances scale."""
+        return self.architecture.value_range
+
+    @property
     def weights_sha256(self) -> str:
         """Identity of the version: the hash of its ``model.safetensors``."""
         return self.files["model.safetensors"].sha256
+
+    def network_json(self, precision: str) -> dict[str, Any]:
+        """What a graph in ``precision`` is made from beside interface and weights: the architecture, interval
+        and recalibration and, in int8, the quantization without the record of its calibration."""
+        network: dict[str, Any] = {"architecture": self.architecture.to_json()}
+        if precision == "int8" and self.quantization is not None:
+            network["quantization"] = self.quantization.to_json() | {"calibration": None}
+        if self.interval is not None:
+            network["interval"] = self.interval.to_json()
+        if self.recalibration is not None:
+            network["recalibration"] = self.recalibration.to_json()
+        return network
 
     def with_files(self, files: Mapping[str, File]) -> Contract:
         return replace(self, files=dict(sorted(files.items())))
@@ -469,13 +486,13 @@ class Contract:
             data = strict_json.loads(text)
         except strict_json.JsonError as error:
             raise ContractError(str(error)) from None
-        return cls._from_json(data, _numbers_as_text(text))
+        return cls._from_json(data, text)
 
     @classmethod
-    def _from_json(cls, data: Any, as_text: Any) -> Contract:
+    def _from_json(cls, data: Any, text: str) -> Contract:
         block = Fields(data, "contract")
         if "kind" in data:
-            told = "expected the bundle of an age network, which has no kind"
+            told = "expected the bundle of an SSR-Net, which has no kind"
             raise ContractError(f"kind: this is the bundle of a {shown(data['kind'])}, {told}")
         version = block["contract_version"]
         if not any(same(version, known) for known in CONTRACT_VERSIONS):
@@ -485,18 +502,7 @@ class Contract:
         if version != (needed := _version(interface, recalibration)):
             what = "interface.crop" if needed == interface.crop.contract_version else "recalibration"
             raise ContractError(f"contract_version {version}: this {what} is one of version {needed}")
-        canonical = canonical_json(interface.to_json())
-        written = (canonical_json(block["interface"]), as_text["interface"])
-        if written != (canonical, _numbers_as_text(canonical)):
-            raise ContractError(
-                f"interface: expected exactly {cut(canonical, 1000)} "
-                "(no other keys, numbers written the same way)"
-            )
-        if block["interface_sha256"] != interface.sha256:
-            raise ContractError(
-                f"interface_sha256 is {shown(block['interface_sha256'])}, "
-                f"but the interface hashes to {interface.sha256}"
-            )
+        check_interface(interface, block, text)
         architecture = Architecture.from_json(block["architecture"])
         return cls(
             name=block.text("name"),
@@ -507,6 +513,23 @@ class Contract:
             interval=Interval.from_json(block["interval"]),
             recalibration=recalibration,
             files=read_files(block["files"]),
+        )
+
+
+def check_interface(interface: Interface, contract: Fields, text: str) -> None:
+    """Raise :class:`ContractError` unless the ``contract``, parsed from ``text``, has ``interface`` written
+    to the last digit as it is hashed, and its hash."""
+    canonical = canonical_json(interface.to_json())
+    written = (canonical_json(contract["interface"]), _numbers_as_text(text)["interface"])
+    if written != (canonical, _numbers_as_text(canonical)):
+        raise ContractError(
+            f"interface: expected exactly {cut(canonical, 1000)} "
+            "(no other keys, numbers written the same way)"
+        )
+    if contract["interface_sha256"] != interface.sha256:
+        raise ContractError(
+            f"interface_sha256 is {shown(contract['interface_sha256'])}, "
+            f"but the interface hashes to {interface.sha256}"
         )
 
 

@@ -94,10 +94,42 @@ _WEIGHTS = {
 
 _WEIGHTS_PATH = "pre-trained/{0}/ssrnet_3_3_3_64_1.0_1.0/ssrnet_3_3_3_64_1.0_1.0.h5"
 
+_COMPETITORS = {
+    ("imdb", "mobilenet", "0.25"): "825e4b63659667cbeecce60e36200981689b8b04e2e6e48340972905a6da4a2e",
+    ("imdb", "mobilenet", "0.5"): "a77ae12b646b6ebe6c4e1d01cb7e53b8f90e92d7a21c324c2aa7862c4eca7dbd",
+    ("imdb", "densenet", "13"): "ea779e65b2247ac6ab78048d8f40d3412aa26371aaf5935ddbcf408eda4ec7e6",
+    ("imdb", "densenet", "19"): "d2b893267f51c78c81b65d97e36cc40e46ef595c8f0d8d8408d4c1c7acc09348",
+    ("wiki", "mobilenet", "0.25"): "3fabbdc1a7f152d4ef4cd98850704eea043a140fc5755976ff7a4aeec13111a2",
+    ("wiki", "mobilenet", "0.5"): "626f61aff4fce7247b3d3920504f7f5c331e87d595aebfe6dc78a7d61334f220",
+    ("wiki", "densenet", "13"): "8f966c4cc5563e8b80795ab6f97879db75d0715bf9f0766b5cb2894ac0dc7a41",
+    ("wiki", "densenet", "19"): "885233b2551aabcf370bd23cc5ebbf9f52192b44625499531f055674d0ce80e9",
+    ("morph2", "mobilenet", "0.25"): "f473ebcf5e4a631f28710c4702732522fad8fdbd225c2ceb693366b48ce34da9",
+    ("morph2", "mobilenet", "0.5"): "c31855290aa6852d4e0de1096a64530e30e13dffd8e0ea5e898a2c5b46847c41",
+    ("morph2", "densenet", "13"): "ce75fc86a3a4c8a60e7df718998c51485391eed815d7a511dcc52bfa30d37af5",
+    ("morph2", "densenet", "19"): "7e143db913a476320cd5784b1d150526466b3260396ee45297a59c7bf63b0cea",
+}
+"""SSR-Net's competitors as the authors trained them, by data set, network, and its width or depth: sha256."""
+
+
+def _competitor(data: str, network: str, size: str, sha256: str) -> Asset:
+    run = f"{network}_reg_{size}_64"
+    title = {"mobilenet": f"MobileNet {size}", "densenet": f"DenseNet {size}"}[network]
+    return Asset(
+        f"{data}_{network}_{size}",
+        "weights",
+        f"{data}_{run}.h5",
+        f"{_AUTHORS}pre-trained/{data}/{run}/{run}.h5",
+        sha256,
+        f"age, {title} ({data.upper()})",
+    )
+
+
 ASSETS = {
     name: Asset(name, "weights", f"ssrnet_{name}.h5", _AUTHORS + _WEIGHTS_PATH.format(name), sha256, about)
     for name, (sha256, about) in _WEIGHTS.items()
-} | {
+}
+ASSETS |= {asset.name: asset for asset in (_competitor(*key, sha) for key, sha in _COMPETITORS.items())}
+ASSETS |= {
     "yunet": Asset(
         "yunet",
         "detector",
@@ -177,8 +209,8 @@ def _local_folders(kind: str) -> list[Path]:
         folders.append(Path(own))
     checkout = Path(__file__).resolve().parents[1]
     if (checkout / "pyproject.toml").is_file():
-        shared = Path(os.environ.get("SSR_SHARED") or checkout.parent / "shared")
-        folders.append(shared / name)
+        shared = Path(os.environ.get("SSR_SHARED") or checkout.parent / "shared") / name
+        folders += [shared, shared / "competitors"]
     return folders
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ssr_bundle.contract import Contract
+from ssr_bundle.method import MethodContract, ServedContract
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,22 @@ FACES_OF_OPENCV = FaceLimits(0.5, 0.03)
 """How far any detector may lie from OpenCV's ``FaceDetectorYN``: a choice of the project."""
 
 
-def required(step: str, precision: str, contract: Contract) -> Limits:
-    """``REQUIRED`` of a step for this network, in its output's unit; ``KeyError`` for an unknown one."""
+def required(step: str, precision: str, contract: ServedContract) -> Limits:
+    """``REQUIRED`` of a step for this network, in its output's unit; ``KeyError`` for an unknown one.
+
+    Of a method that counts yeses a rounding can move an answer by one step, where a yes is on the edge.
+    """
     limits = REQUIRED[step, precision]
     scale = contract.magnified
     if contract.interface.output.unit == "probability" and precision in PROBABILITY:
         limits = PROBABILITY[precision]
     else:
-        scale *= contract.architecture.value_range / 101
+        scale *= contract.value_range / 101
     named = ("max", "mean", "p99", "signed")
-    return replace(limits, **{name: getattr(limits, name) * scale for name in named})
+    limits = replace(limits, **{name: getattr(limits, name) * scale for name in named})
+    if isinstance(contract, MethodContract) and step != "reference":
+        limits = replace(limits, max=limits.max + contract.method.step)
+    return limits
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from ssr_bundle.bundle import GOLDEN_FILE, MODEL_FILE, Bundle, check_parameters, check_vacant, seal
-from ssr_bundle.contract import IMAGE_SIZE, Contract
+from ssr_bundle.contract import IMAGE_SIZE, Contract, Interface
 from ssr_bundle.crop import cuts
 from ssr_bundle.disk import new_folder, write_file
 from ssr_bundle.errors import SsrError
@@ -80,18 +80,14 @@ def write_bundle(
 
 def make_golden(contract: Contract, parameters: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Compute the golden record of a network (about 25 reference evaluations)."""
-    picture = _picture(contract)
-    boxes = _boxes(contract, picture)
-    landmarks = boxes[:, None, :2] + _LANDMARKS * boxes[:, None, 2:]
-    crops = reference.crop_faces(picture, boxes, contract.interface.crop, landmarks.tolist())
-    images = np.concatenate([crops, _noise(6), _checkers()])
+    pictures = golden_pictures(contract.interface)
+    images = pictures["images"]
     stages = reference.network(parameters, contract.architecture, images)
     outputs = reference.answer(contract, stages)
     name = contract.interface.output.name
     operator = operator_rows(contract)
     a = contract.architecture
     record = {
-        "images": images,
         "p": stages.p,
         "eta": stages.eta,
         "delta": stages.delta,
@@ -104,12 +100,24 @@ def make_golden(contract: Contract, parameters: Mapping[str, NDArray[Any]]) -> d
             operator["delta"],
             *(a.stages, a.value_range, a.lambda_index, a.lambda_width, a.denominator_floor),
         ),
-        "picture": picture,
-        "boxes": boxes,
-        **({} if contract.interface.crop.template is None else {"landmarks": landmarks}),
-        "crops": crops,
+        **pictures,
     }
     return {key: np.ascontiguousarray(value) for key, value in record.items()}
+
+
+def golden_pictures(interface: Interface) -> dict[str, NDArray[Any]]:
+    """Of a golden record what no network computes: a picture, the faces in it, their cuts, and all images."""
+    picture = _picture(interface)
+    boxes = _boxes(interface, picture)
+    landmarks = boxes[:, None, :2] + _LANDMARKS * boxes[:, None, 2:]
+    crops = reference.crop_faces(picture, boxes, interface.crop, landmarks.tolist())
+    return {
+        "images": np.concatenate([crops, _noise(6), _checkers()]),
+        "picture": picture,
+        "boxes": boxes,
+        **({} if interface.crop.template is None else {"landmarks": landmarks}),
+        "crops": crops,
+    }
 
 
 def face_drift(golden: Mapping[str, NDArray[Any]], answers: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -148,18 +156,18 @@ def operator_rows(contract: Contract) -> dict[str, NDArray[np.float64]]:
     return {"p": p, "eta": eta, "delta": delta}
 
 
-def _picture(contract: Contract) -> NDArray[np.uint8]:
+def _picture(interface: Interface) -> NDArray[np.uint8]:
     """A 128 x 128 portrait (NASA, public domain; cut from the project's sample photo)."""
     bgr: NDArray[np.uint8] = np.load(ASSETS / "golden_picture.npy", allow_pickle=False)
-    return bgr if contract.interface.input.colour == "bgr" else np.ascontiguousarray(bgr[..., ::-1])
+    return bgr if interface.input.colour == "bgr" else np.ascontiguousarray(bgr[..., ::-1])
 
 
-def _boxes(contract: Contract, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _boxes(interface: Interface, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Those of the boxes whose cut meets the picture; margins that reach far into a box can miss it."""
 
     def meets(box: NDArray[np.float32]) -> bool:
         try:
-            next(cuts([box.tolist()], contract.interface.crop, *picture.shape[:2]))
+            next(cuts([box.tolist()], interface.crop, *picture.shape[:2]))
         except SsrError:
             return False
         return True

@@ -16,6 +16,7 @@ from ssr_bundle import sampling
 from ssr_bundle.alignment import Points
 from ssr_bundle.contract import BLOCKS, IMAGE_SIZE, Architecture, Contract, Crop, Interval
 from ssr_bundle.crop import align, cuts
+from ssr_bundle.method import ServedContract
 
 Array = NDArray[np.float64]
 Parameters = Mapping[str, NDArray[Any]]
@@ -137,7 +138,7 @@ def answer(contract: Contract, stages: Stages) -> dict[str, Array]:
     return outputs
 
 
-def served(contract: Contract, value: ArrayLike) -> Array:
+def served(contract: ServedContract, value: ArrayLike) -> Array:
     """The network's own ``value`` (N,) as a client receives it: clipped, then recalibrated if the contract
     says so."""
     clipped: Array = np.clip(np.asarray(value, np.float64), *contract.interface.output.clip)

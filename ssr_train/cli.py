@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from ssr_train.evaluation import commands as judging
 from ssr_train.paper import budget, reproduce
 from ssr_train.quantize.crop_source import CropSource
 from ssr_train.training.folder import Settings
+
+if TYPE_CHECKING:
+    from ssr_train.keras_file import KerasFile
 
 _EXTRAS = {
     "h5py": "import",
@@ -90,10 +93,13 @@ def import_keras_command(
         typer.Argument(
             metavar="H5",
             help="A weight file released by shamangary/SSR-Net, or of a network that the authors' script "
-            "made: .h5, .weights.h5 or .keras, of Keras 2, tf.keras or Keras 3.",
+            "made: .h5, .weights.h5 or .keras, of Keras 2, tf.keras or Keras 3. Of the authors' MobileNet "
+            "and DenseNet the .h5 file.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder to write: SSR-Net's bundle, or the system of another network.")
+    ],
     name: Annotated[
         str | None, typer.Option(help="Model name in the contract; without it, ssrnet or ssrnet-male.")
     ] = None,
@@ -110,9 +116,9 @@ def import_keras_command(
         float | None,
         typer.Option(min=0, max=1, help="What scales the width of bins, Delta (the script's lambda_d)."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the bundle at --out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is at --out.")] = False,
 ) -> None:
-    """Turn a Keras weight file (age or gender) into a bundle.
+    """Turn a Keras weight file into a bundle (SSR-Net, age or gender), or a system (MobileNet, DenseNet).
 
     Which network it is, age or gender, is read off the file. So are the two lambdas, where it holds a whole
     model; else its name must say them, as the authors' script writes it
@@ -121,6 +127,9 @@ def import_keras_command(
     Colour and crop of a file that is not a released one are those of the authors' demo: BGR, a margin of 0.4.
     `ssr-train fit-crop` measures the crop.
 
+    The authors' MobileNet and DenseNet become systems of the zoo (docs/zoo.md), which `evaluate` judges and
+    `export` turns into a bundle that is served.
+
     Examples:
 
         ssr-train import-keras ssrnet_morph2.h5 --out bundles/morph2
@@ -128,13 +137,45 @@ def import_keras_command(
         ssr-train import-keras mine.keras --out bundles/mine
 
         ssr-train import-keras best.h5 --lambda-index 0.25 --lambda-width 1 --out bundles/best
+
+        ssr-train import-keras morph2_densenet_reg_19_64.h5 --out systems/densenet
     """
     from ssr_ops.golden import write_bundle
-    from ssr_train.keras_import import import_keras
+    from ssr_train.keras_file import open_keras
+    from ssr_train.keras_import import import_keras, is_competitor
 
+    keras = open_keras(h5)
+    if is_competitor(keras.layers):
+        _import_competitor(keras, out, force, name, lambda_index, lambda_width)
+        return
     contract, parameters = import_keras(h5, name, lambda_index, lambda_width)
     bundle = write_bundle(out, contract, parameters, overwrite=force)
     _describe(bundle.path, full=False)
+
+
+def _import_competitor(keras: KerasFile, out: Path, force: bool, *of_ssrnet: object) -> None:
+    if any(value is not None for value in of_ssrnet):
+        raise typer.BadParameter(
+            f"{keras.path} holds no SSR-Net: --name is an option of `ssr-train export`, and it has no lambdas"
+        )
+    from ssr_bundle.report import table
+    from ssr_train import zoo
+    from ssr_train.keras_competitors import import_competitor
+
+    found = import_competitor(keras)
+    zoo.save_system(out, found.system, found.provenance, overwrite=force)
+    options = ", ".join(f"{name} {value}" for name, value in found.system.options.items())
+    count = found.system.count()
+    table(
+        [
+            ("system", str(out)),
+            ("network", f"{found.system.description.title} ({options})"),
+            ("numbers", f"{count.stored:,} stored, {count.trainable:,} of them trained"),
+            ("source", found.provenance["source"]),
+            ("crop", found.provenance["crop_source"]),
+            ("next", f"ssr-train export {out} --out BUNDLE, which is served"),
+        ]
+    )
 
 
 @app.command("import-detector")
@@ -423,7 +464,12 @@ def quantize(
 
 @app.command()
 def export(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
+    what: Annotated[
+        Path,
+        typer.Argument(
+            metavar="BUNDLE", help="Bundle folder; of another method than SSR-Net, its system or its run."
+        ),
+    ],
     precision: Annotated[
         str, typer.Option(help="fp32, fp16, int8, several with commas between, or all.")
     ] = "fp32",
@@ -431,7 +477,22 @@ def export(
         bool, typer.Option("--stages", help="p, eta and delta of every stage as outputs too.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write to this file (one precision) and leave the bundle as it is.")
+        Path | None,
+        typer.Option(
+            help="Write to this file (one precision) and leave the bundle as it is; of another method, the "
+            "bundle folder to write."
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Of another method: model name in its contract; without it the method's."),
+    ] = None,
+    crop: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a system that does not record its faces' cut: a bundle, a prepared set, or a JSON file "
+            "with a contract's crop."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
@@ -441,6 +502,9 @@ def export(
     same clipped answers. fp16 and int8 are of the convolutions; the age arithmetic is float32 in each. int8
     needs a bundle that `ssr-train quantize` made. No torch is needed.
 
+    Another method of the zoo (docs/zoo.md) becomes a bundle of its own, whose network is the graph, in fp32:
+    `ssr-serve build --flavor onnx` serves it, and the same clients ask it. That needs torch.
+
     Examples:
 
         ssr-train export bundles/morph2                     (model.onnx)
@@ -448,10 +512,29 @@ def export(
         ssr-train export bundles/morph2 --precision all     (and model.fp16.onnx, model.int8.onnx)
 
         ssr-train export bundles/morph2 --stages --out morph2-stages.onnx
+
+        ssr-train export runs/dex --out bundles/dex         (another method)
     """
     from ssr_bundle.report import table
     from ssr_ops.export import PRECISIONS, write
 
+    if (system := _system_in(what)) is not None:
+        if precision != "fp32" or stages:
+            raise typer.BadParameter(
+                f"{what} is of another method than SSR-Net, which is exported in fp32 alone"
+            )
+        if out is None:
+            raise typer.BadParameter(f"{what} is of another method than SSR-Net: --out names its bundle")
+        from ssr_train.data.cut_of import read_crop
+        from ssr_train.zoo.served import write_method
+
+        cut = None if crop is None else read_crop(crop)
+        _describe(write_method(system, out, name=name, crop=cut, overwrite=force).path, full=False)
+        return
+    if name is not None or crop is not None:
+        raise typer.BadParameter(
+            "--name and --crop are of another method than SSR-Net, whose bundle has both"
+        )
     chosen = PRECISIONS if precision == "all" else tuple(dict.fromkeys(precision.split(",")))
     if unknown := [name for name in chosen if name not in PRECISIONS]:
         raise typer.BadParameter(
@@ -461,15 +544,23 @@ def export(
         raise typer.BadParameter("--out takes one file, so give one --precision with it")
     options = {"stage_outputs": stages, "force": force}
     if out is None:
-        written = write.export(bundle, chosen, **options)
+        written = write.export(what, chosen, **options)
     else:
-        written = [write.export_file(bundle, chosen[0], out, **options)]
+        written = [write.export_file(what, chosen[0], out, **options)]
     rows = []
     for exported in written:
         replay, sizes = exported.replay, (str(exported.opset), f"{exported.bytes:,}")
         drift = (f"{replay.mean:.1e}", f"{replay.worst:.1e}", f"{replay.tolerance:.1e} {replay.unit}")
         rows.append((str(exported.path), replay.precision, *sizes, *drift))
     table(rows, header=("file", "precision", "opset", "bytes", "mean", "worst", "allowed on golden faces"))
+
+
+def _system_in(path: Path) -> Path | None:
+    """The folder of the system that ``path`` is, or that the run at ``path`` ended in; None of a bundle."""
+    from ssr_train.training.folder import RunFolder
+
+    candidates = (path, RunFolder(path).system)
+    return next((folder for folder in candidates if (folder / "system.json").is_file()), None)
 
 
 @app.command("fit-crop")
@@ -545,12 +636,19 @@ reproduce.register(app)
 
 def _describe(path: Path, full: bool) -> None:
     """Print what a bundle is, after checking it by its golden record."""
-    from ssr_bundle.bundle import read_bundle
-    from ssr_ops.replay import replay_all
-    from ssr_train.describe import describe
+    from ssr_bundle.method import MethodBundle, read_served
+    from ssr_train.describe import describe, describe_method
 
-    bundle = read_bundle(path)
-    describe(bundle, replay_all(bundle), full=full)
+    bundle = read_served(path)
+    if isinstance(bundle, MethodBundle):
+        from ssr_ops.export.runtime import replay_onnx
+
+        graph = (path / "model.onnx").read_bytes()
+        describe_method(bundle, replay_onnx(graph, bundle, str(path / "model.onnx")), full=full)
+    else:
+        from ssr_ops.replay import replay_all
+
+        describe(bundle, replay_all(bundle), full=full)
 
 
 def main() -> None:

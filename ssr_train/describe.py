@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import Contract, Interface
+from ssr_bundle.method import MethodBundle, ServedBundle
 from ssr_bundle.report import table
+from ssr_ops.export.runtime import OnnxReplay
 from ssr_ops.replay import Replay
 
 
@@ -21,24 +23,55 @@ def describe(bundle: Bundle, checks: Sequence[Replay], full: bool) -> None:
         math.prod(shape) for name, shape in a.parameter_shapes().items() if ".norm.running_" in name
     )
     kind = "general network, probability of male" if interface.output.name == "male" else "age network"
+    network = [
+        ("network", f"SSR-Net {tuple(a.stages)}, {kind}, V = {a.value_range:g}"),
+        ("numbers", f"{stored:,} stored, {stored - statistics:,} of them trained"),
+    ]
+    more = []
+    if contract.interval is not None:
+        more.append(("interval", f"calibrated for {contract.interval.coverage:.0%}"))
+    if contract.recalibration is not None:
+        more.append(("answers", f"recalibrated: {contract.recalibration.describe()}"))
+    more += [("quantization", line) for line in _quantization(contract)]
+    _print(bundle, network, [_golden(check, interface) for check in checks], more, full)
+
+
+def describe_method(bundle: MethodBundle, check: OnnxReplay, full: bool) -> None:
+    """The same of another method than SSR-Net, whose graph was replayed."""
+    method, unit = bundle.contract.method, bundle.contract.interface.output.unit
+    options = ", ".join(f"{name} {_plain(value)}" for name, value in method.options.items())
+    stored = sum(array.size for array in bundle.parameters().values())
+    network = [
+        ("method", f"{method.name}{f' ({options})' if options else ''}, as an ONNX graph"),
+        ("numbers", f"{stored:,} stored"),
+    ]
+    golden = (
+        f"replayed in ONNX Runtime: {check.images} images, on faces {check.worst:.1e} {unit} off "
+        f"(allowed {check.tolerance:.1e})"
+    )
+    _print(bundle, network, [golden], [], full)
+
+
+def _print(
+    bundle: ServedBundle,
+    network: Sequence[tuple[str, str]],
+    checks: Sequence[str],
+    more: Sequence[tuple[str, str]],
+    full: bool,
+) -> None:
+    contract, interface = bundle.contract, bundle.contract.interface
     low, high = interface.output.clip
     rows = [
         ("bundle", f"{bundle.path} ({contract.name})"),
-        ("network", f"SSR-Net {tuple(a.stages)}, {kind}, V = {a.value_range:g}"),
-        ("numbers", f"{stored:,} stored, {stored - statistics:,} of them trained"),
+        *network,
         ("input", f"{interface.input.name}: 64 x 64, {interface.input.colour.upper()}, bytes 0..255"),
         ("crop", interface.crop.describe()),
         ("output", f"{interface.output.name}, {interface.output.unit}, clipped to {low:g}..{high:g}"),
-        *(("golden" if i == 0 else "", _golden(check, interface)) for i, check in enumerate(checks)),
+        *(("golden" if i == 0 else "", check) for i, check in enumerate(checks)),
         ("weights", f"sha256 {contract.weights_sha256}"),
     ]
     if full:
-        rows.append(("interface", f"sha256 {interface.sha256}"))
-        if contract.interval is not None:
-            rows.append(("interval", f"calibrated for {contract.interval.coverage:.0%}"))
-        if contract.recalibration is not None:
-            rows.append(("answers", f"recalibrated: {contract.recalibration.describe()}"))
-        rows += [("quantization", line) for line in _quantization(contract)]
+        rows += [("interface", f"sha256 {interface.sha256}"), *more]
         rows += [(f"  {key}", _plain(value)) for key, value in sorted(contract.provenance.items())]
         rows += [(f"  {name}", f"{file.bytes:,} bytes") for name, file in contract.files.items()]
     if contract.provenance.get("synthetic"):

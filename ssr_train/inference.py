@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_bundle.bundle import Bundle, read_bundle
-from ssr_bundle.contract import IMAGE_SIZE, Contract, Crop, Interface, Output
+from ssr_bundle.bundle import Bundle
+from ssr_bundle.contract import IMAGE_SIZE, Crop, Interface, Output
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import MethodBundle, ServedBundle, ServedContract, read_served
 from ssr_ops.reference import served
 from ssr_train.devices import check_device
 
@@ -82,7 +83,7 @@ class Runner(AbstractContextManager["Runner"]):
 
 
 def open_runner(
-    what: str | os.PathLike[str] | Bundle | None,
+    what: str | os.PathLike[str] | ServedBundle | None,
     kind: str = "torch",
     *,
     precision: str = "fp32",
@@ -92,7 +93,8 @@ def open_runner(
     model: str = "ssrnet",
 ) -> Runner:
     """Open ``what``, a bundle or (``torch`` only) a folder of a zoo system; ``served`` asks ``model`` at
-    ``url``, and where ``what`` is a bundle refuses other weights than its.
+    ``url``, and where ``what`` is a bundle refuses other weights than its. The bundle of another method than
+    SSR-Net is not for ``native``.
 
     ``precision``: of ``native`` (fp32, bf16, int8) and ``onnx`` (fp32, fp16, int8); ``threads``
     too. Raises :class:`SsrError` for anything that cannot be opened or does not answer years.
@@ -107,13 +109,15 @@ def open_runner(
         raise SsrError(f"--device {device}: {decides}; it belongs to --runner native and torch")
     if isinstance(what, str | os.PathLike):
         if not (Path(what) / "system.json").is_file():
-            what = read_bundle(what)
+            what = read_served(what)
         elif kind != "torch":
             raise SsrError(
                 f"{what}: a system of the zoo runs in torch only, not in {kind}; expected a bundle"
             )
     if kind == "served":
-        return ServedRunner(url, model, what if isinstance(what, Bundle) else None)
+        return ServedRunner(url, model, what if isinstance(what, Bundle | MethodBundle) else None)
+    if isinstance(what, MethodBundle):
+        return _open_method(what, kind, precision, device, threads)
     if isinstance(what, Bundle):
         interface = what.contract.interface
         _check_years(interface, str(what.path))
@@ -136,6 +140,19 @@ def open_runner(
     return TorchRunner(load_system(what), device=device)
 
 
+def _open_method(bundle: MethodBundle, kind: str, precision: str, device: str, threads: int) -> Runner:
+    if kind == "native" or precision != "fp32":
+        raise SsrError(
+            f"{bundle.path}: is {bundle.contract.method.name}, which runs in onnx and torch, in fp32; not in "
+            f"{kind} {precision}"
+        )
+    if kind == "onnx":
+        return OnnxRunner(bundle, precision, threads)
+    from ssr_train.zoo import load_system
+
+    return TorchRunner(load_system(bundle.path), contract=bundle.contract, device=device)
+
+
 class TorchRunner(Runner):
     """A system of the zoo on ``device`` in eager fp32. Its answers are served as ``contract`` says, of a
     bundle's network; without one they are clipped to the usual range, every system alike, so that none gains
@@ -145,7 +162,7 @@ class TorchRunner(Runner):
         self,
         system: System,
         *,
-        contract: Contract | None = None,
+        contract: ServedContract | None = None,
         device: str = "cpu",
     ) -> None:
         import torch
@@ -191,7 +208,7 @@ class NativeRunner(Runner):
 class OnnxRunner(Runner):
     """The graph that ``ssr-train export`` wrote into the bundle, in ONNX Runtime on the CPU."""
 
-    def __init__(self, bundle: Bundle, precision: str, threads: int) -> None:
+    def __init__(self, bundle: ServedBundle, precision: str, threads: int) -> None:
         from ssr_ops.export import onnx_name
         from ssr_ops.export.runtime import check_onnx, open_onnx
 
@@ -220,7 +237,9 @@ class ServedRunner(Runner):
     seconds until the server must be ready. Weights that change between answers are refused; a server that
     does not state them is named so."""
 
-    def __init__(self, url: str, model: str, bundle: Bundle | None = None, *, wait: float = 10.0) -> None:
+    def __init__(
+        self, url: str, model: str, bundle: ServedBundle | None = None, *, wait: float = 10.0
+    ) -> None:
         from ssr_client import AgeClient
 
         self._wanted = None if bundle is None else bundle.contract.weights_sha256

@@ -11,6 +11,7 @@ legacy HDF5 (``.h5``)             ``model.save``, ``save_weights`` of Keras 2 an
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -45,15 +46,22 @@ class KerasImportError(SsrError):
 
 
 class KerasFile(NamedTuple):
-    """Layers by name, each a dict of its arrays by plain name (``kernel``, ``bias``, ...); and the
-    configuration of the model, where the file holds a whole one."""
+    """Layers by name, each a dict of its arrays by plain name (``kernel``, ``bias``, ...); the configuration
+    of the model, where the file holds a whole one; and which file it is."""
 
     layers: dict[str, Arrays]
     config: Any | None
+    path: Path
+    sha256: str
 
 
-def read_keras_file(data: bytes, path: Path) -> KerasFile:
-    """The layers in the bytes of a file; ``path`` is for messages. Raises :class:`KerasImportError`."""
+def open_keras(path: Path) -> KerasFile:
+    """What the file at ``path`` holds. Raises :class:`KerasImportError`."""
+    data = _read(path)
+    return KerasFile(*_layers(data, path), path, hashlib.sha256(data).hexdigest())
+
+
+def _layers(data: bytes, path: Path) -> tuple[dict[str, Arrays], Any]:
     if not data.startswith(b"PK\x03\x04"):
         return _read_hdf5(data, path, None)
     try:
@@ -64,7 +72,7 @@ def read_keras_file(data: bytes, path: Path) -> KerasFile:
     return _read_hdf5(weights, path, _parsed(config, path))
 
 
-def read_bytes(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     """The content of ``path``. Raises :class:`KerasImportError` where no regular file is."""
     if (path / "saved_model.pb").is_file():
         raise KerasImportError(
@@ -85,7 +93,7 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
         raise KerasImportError(f"{path}: no {name} in it: not a .keras file but {what}") from None
 
 
-def _read_hdf5(data: bytes, path: Path, config: Any) -> KerasFile:
+def _read_hdf5(data: bytes, path: Path, config: Any) -> tuple[dict[str, Arrays], Any]:
     import h5py
 
     try:
@@ -106,11 +114,22 @@ def _read_hdf5(data: bytes, path: Path, config: Any) -> KerasFile:
         raise KerasImportError(f"{path}: not a readable HDF5 file ({error})") from None
     newer = {name: found for name in arrays if (found := _NUMBERED.fullmatch(name))}
     if newer:
-        return KerasFile(_numbered(arrays, newer, names, config, path), config)
+        return _numbered(arrays, newer, names, config, path), config
+    return _named(arrays), config
+
+
+def _named(arrays: dict[str, Any]) -> dict[str, Arrays]:
+    """Layers of the legacy format, where an array is GROUP/SCOPE/LEAF:0. A layer is a group of one scope,
+    which may be called otherwise; a model inside the model is a group with a scope for each of its layers."""
+    paths = {name: name.split("/") for name in arrays}
+    scopes: dict[str, set[tuple[str, ...]]] = {}
+    for group, *within in paths.values():
+        scopes.setdefault(group, set()).add(tuple(within[:-1]))
     layers: dict[str, Arrays] = {}
-    for name, array in arrays.items():
-        layers.setdefault(name.split("/")[0], {})[name.split("/")[-1].split(":")[0]] = array
-    return KerasFile(layers, config)
+    for name, (group, *within) in paths.items():
+        layer = group if len(scopes[group]) == 1 else (group, *within)[-2]
+        layers.setdefault(layer, {})[name.split("/")[-1].split(":")[0]] = arrays[name]
+    return layers
 
 
 def _numbered(

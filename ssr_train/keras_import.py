@@ -3,8 +3,8 @@ and what the authors' script makes."""
 
 from __future__ import annotations
 
-import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from ssr_bundle.contract import BLOCKS, Architecture, Contract, Crop, Input, Interface, Output
 from ssr_bundle.fetch import ASSETS
 from ssr_bundle.shown import shown
-from ssr_train.keras_file import HOW_TO_SAVE, Arrays, KerasImportError, read_bytes, read_keras_file
+from ssr_train.keras_file import HOW_TO_SAVE, Arrays, KerasImportError, open_keras
 
 _NORM = {
     "weight": "gamma",
@@ -24,7 +24,7 @@ _NORM = {
 }
 
 
-_CROPS = {
+RELEASED_CROPS = {
     ASSETS[name].sha256: Crop(margin=margin, border=border)
     for name, margin, border in (
         ("imdb", (0.55, 0.2, 0.55, 0.3), "constant"),
@@ -51,6 +51,12 @@ Lambdas = tuple[float, float]
 """What scales eta and Delta: lambda_index (the authors' ``lambda_local``), lambda_width (``lambda_d``)."""
 
 
+def is_competitor(layers: Mapping[str, Arrays]) -> bool:
+    """Whether the layers are of SSR-Net's competitors (:mod:`ssr_train.keras_competitors`): the head that the
+    authors put on both."""
+    return {"feat_a", "pred_a"} <= set(layers)
+
+
 def import_keras(
     path: Path,
     name: str | None = None,
@@ -65,11 +71,10 @@ def import_keras(
     Raises :class:`KerasImportError` naming the first layer that does not fit, for a lambda that nothing says,
     and where two say different ones.
     """
-    data = read_bytes(path)
-    sha256 = hashlib.sha256(data).hexdigest()
-    keras = read_keras_file(data, path)
+    keras = open_keras(path)
+    sha256 = keras.sha256
     shape, parameters = _network(keras.layers, path)
-    released, measured = sha256 in _RELEASED, _CROPS.get(sha256)
+    released, measured = sha256 in _RELEASED, RELEASED_CROPS.get(sha256)
     (index, width), told = _lambdas(path, keras.config, shape.stages, released, (lambda_index, lambda_width))
     architecture = replace(shape, lambda_index=index, lambda_width=width)
     output = Output.for_value_range(architecture.value_range)

@@ -88,7 +88,7 @@ def test_each_reader_names_the_other_kind() -> None:
         BundleError, match="this is the bundle of an age network, expected that of a detector"
     ):
         read_detector(default_bundle())
-    told = r"this is the bundle of a .detector., expected the bundle of an age network"
+    told = r"this is the bundle of a .detector., expected the bundle of an SSR-Net"
     for read in (read_bundle, Engine):
         with pytest.raises(SsrError, match=told) as caught:
             read(SHIPPED)

@@ -117,6 +117,34 @@ def test_a_file_name_that_is_not_utf8(tmp_path: Path) -> None:
     assert b"caf\xe9-1.jpg" in (tmp_path / "out/index.csv").read_bytes()
 
 
+def test_one_of_copies_keeps_a_picture_once_and_none_that_is_labelled_twice(tmp_path: Path) -> None:
+    """Files of 20, 30 and 40 years: one alone, one that is there twice, one with two ages."""
+    same, both, alone = (Drawn()(age, (64, 64)) for age in (20, 30, 40))
+    for name, data in {
+        "20/112/1-0.jpg": same,
+        "20/112/2-0.jpg": same,
+        "30/112/3-0.jpg": both,
+        "31/111/4-0.jpg": both,
+        "40/111/5-0.jpg": alone,
+    }.items():
+        path = tmp_path / "set/AFAD-Full" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    report = prepare("afad", tmp_path / "set", tmp_path / "out", Cut(), workers=1, one_of_copies=True)
+    assert sorted(open_prepared(tmp_path / "out").ages) == [20, 40]
+    found = {finding.kind: finding for finding in report.findings}
+    assert {kind: (f.count, f.drops) for kind, f in found.items()} == {
+        "copies labelled differently": (2, True),
+        "copy": (1, True),
+    }
+    assert "2-0.jpg (of " in found["copy"].examples[0]
+    assert "the same picture is labelled 30, 31" in found["copies labelled differently"].examples[0]
+    again = prepare("afad", tmp_path / "set", tmp_path / "out", Cut(), one_of_copies=True, resume=True)
+    assert again == report
+    with pytest.raises(SsrError, match="begun with"):
+        prepare("afad", tmp_path / "set", tmp_path / "out", Cut(), resume=True)
+
+
 def test_limit_spreads_evenly(tmp_path: Path) -> None:
     root = build("afad", tmp_path / "root", Drawn())
     records = distributions.scan("afad", root).records

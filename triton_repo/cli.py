@@ -467,9 +467,9 @@ def compile_command(
         ssr-serve compile bundles/morph2 --precision fp16 --batch 1,8,32 --require-tensorrt
     """
     from triton_repo.compile import outcome
-    from triton_repo.repository import open_bundle
+    from triton_repo.repository import open_ssrnet
 
-    opened = open_bundle(bundle)
+    opened = open_ssrnet(bundle)
     outcomes = outcome.compile_all(
         opened,
         outcome.parse_precisions(precision, opened),

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ssr_bundle.contract import IMAGE_SIZE, Contract, canonical_json
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_bundle.method import ServedContract
 from ssr_bundle.regular import read_whole
 from triton_repo.flavors import SSR, TENSORRT, Flavor, named
 
@@ -133,7 +134,7 @@ def check_range(name: str, value: float, low: float, high: float, what: str = ""
         raise UsageError(f"{name}: must lie in {low}..{high}{what}, got {value}")
 
 
-def render(name: str, contract: Contract, options: Options, flavor: Flavor = SSR) -> str:
+def render(name: str, contract: ServedContract, options: Options, flavor: Flavor = SSR) -> str:
     """The text of config.pbtxt for a model of this contract that takes crops."""
     pb, _ = _protobuf()
     interface = contract.interface
@@ -164,7 +165,7 @@ def render(name: str, contract: Contract, options: Options, flavor: Flavor = SSR
     return to_text(config)
 
 
-def render_frame(name: str, contract: Contract, options: Options, detector: str = NO_DETECTOR) -> str:
+def render_frame(name: str, contract: ServedContract, options: Options, detector: str = NO_DETECTOR) -> str:
     """The text of config.pbtxt for a model of this contract that takes frames; ``detector``: the hash of its
     detector's weights."""
     pb, _ = _protobuf()
@@ -198,7 +199,9 @@ def _begun(name: str, options: Options, flavor: Flavor) -> Any:
     return config
 
 
-def _set_parameters(config: Any, contract: Contract, mode: str, options: Options, flavor: Flavor) -> None:
+def _set_parameters(
+    config: Any, contract: ServedContract, mode: str, options: Options, flavor: Flavor
+) -> None:
     interface = contract.interface
     parameters = {
         "interface": canonical_json(interface.to_json()),
@@ -233,19 +236,19 @@ def to_text(config: Any) -> str:
     return str(_protobuf()[1].MessageToString(config))
 
 
-def outputs(contract: Contract, *, debug: bool = False) -> dict[str, list[int]]:
+def outputs(contract: ServedContract, *, debug: bool = False) -> dict[str, list[int]]:
     """Declared outputs and their shapes. A request that names none gets them all."""
     name = contract.interface.output.name
     result = {name: [1]}
     if contract.interval is not None:
         result[f"{name}_interval"] = [2]
-    if debug:
+    if debug and isinstance(contract, Contract):
         bins = sum(contract.architecture.stages)
         result |= {"p": [bins], "eta": [bins], "delta": [len(contract.architecture.stages)]}
     return result
 
 
-def frame_outputs(contract: Contract) -> dict[str, list[int]]:
+def frame_outputs(contract: ServedContract) -> dict[str, list[int]]:
     """Declared outputs of the frame model and their shapes, a row a face."""
     rows = {name: [-1] if dims == [1] else [-1, *dims] for name, dims in outputs(contract).items()}
     return rows | {"boxes": [-1, 4], "scores": [-1], "landmarks": [-1, 5, 2]}

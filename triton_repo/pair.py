@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ssr_bundle.bundle import CONTRACT_FILE, MAX_CONTRACT_BYTES
-from ssr_bundle.contract import Contract
 from ssr_bundle.detector import read_detector
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import ServedContract
 from ssr_bundle.regular import read_whole
 from triton_repo import config as configuration
 
@@ -72,7 +72,7 @@ def add_link(frame: Path, number: int, of: str = "") -> None:
         raise SsrError(f"{link}: cannot be made a link: {error.strerror}") from None
 
 
-def check(version: Path, config: Any, contract: Contract) -> None:
+def check(version: Path, config: Any, contract: ServedContract) -> None:
     """Raise :class:`SsrError` unless both models of a pair have this ``version`` folder's bundle under its
     number, and the frame model its detector. ``config``: of the model in whose folder it lies."""
     folder = version.parent
@@ -81,7 +81,8 @@ def check(version: Path, config: Any, contract: Contract) -> None:
         return
     frame, other = folder if is_frame(config) else paired, paired / version.name
     try:
-        same = Contract.loads(read_whole(other / CONTRACT_FILE, MAX_CONTRACT_BYTES).decode()) == contract
+        text = read_whole(other / CONTRACT_FILE, MAX_CONTRACT_BYTES).decode()
+        same = type(contract).loads(text) == contract
     except (OSError, SsrError, UnicodeDecodeError):
         same = False
     if not same:

@@ -20,9 +20,10 @@ from urllib.parse import quote
 
 from ssr_bundle import disk
 from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
-from ssr_bundle.contract import Contract, check_model_name
+from ssr_bundle.contract import check_model_name
 from ssr_bundle.detector import DetectorBundle, copy_detector, read_detector
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import MethodBundle, MethodContract, ServedBundle, ServedContract, read_served
 from ssr_ops import Detector
 from ssr_ops.detector_replay import replay_detector
 from ssr_ops.precision import AUTO
@@ -32,7 +33,7 @@ from triton_repo import config as configuration
 from triton_repo.artifacts import Say
 from triton_repo.cached import check_not_cached
 from triton_repo.config import CONFIG_FILE, Options
-from triton_repo.flavors import FLAVORS, SSR, Flavor, flavor_of, named
+from triton_repo.flavors import FLAVORS, ONNX, SSR, Flavor, flavor_of, named
 
 LARGEST_VERSION = (1 << 63) - 1
 """A tritonserver that meets the folder of a larger one ends, at that moment and at every start after it."""
@@ -51,7 +52,7 @@ class Version:
 
     number: int
     path: Path
-    contract: Contract | None
+    contract: ServedContract | None
     fault: str = ""
 
 
@@ -140,7 +141,7 @@ def read_version(number: int, path: Path, config: Any, partner: Any = None) -> V
     if flavor is None:
         return Version(number, path, None)
     try:
-        bundle = read_bundle(path)
+        bundle = read_served(path)
         _check_version(bundle, flavor, config)
         pair.check(path, config, bundle.contract)
         if partner is not None:
@@ -169,12 +170,12 @@ def _holds_bundle(version: Path) -> bool:
     return os.path.lexists(version / CONTRACT_FILE)
 
 
-def _check_version(bundle: Bundle, flavor: Flavor, config: Any) -> None:
+def _check_version(bundle: ServedBundle, flavor: Flavor, config: Any) -> None:
     check_fits(bundle.contract, config, str(bundle.path))
     artifacts.check(flavor, bundle, configuration.precision(config), config.max_batch_size)
 
 
-def check_fits(contract: Contract, config: Any, where: str) -> None:
+def check_fits(contract: ServedContract, config: Any, where: str) -> None:
     """Raise :class:`RepositoryError` unless the served configuration can serve this contract."""
     served = configuration.parameter(config, "interface_sha256")
     if contract.interface.sha256 != served:
@@ -196,8 +197,14 @@ def check_fits(contract: Contract, config: Any, where: str) -> None:
             )
 
 
-def check_precision(contract: Contract, precision: str, where: str, flavor: Flavor = SSR) -> None:
-    """Raise :class:`RepositoryError` for a precision that is unknown, or needs a quantization."""
+def check_precision(contract: ServedContract, precision: str, where: str, flavor: Flavor = SSR) -> None:
+    """Raise :class:`RepositoryError` for a precision that is unknown, or needs a quantization, and for a
+    method that the flavor does not run."""
+    if isinstance(contract, MethodContract) and (flavor is not ONNX or precision != "fp32"):
+        raise RepositoryError(
+            f"{where}: is {contract.method.name}, whose network is an ONNX graph in fp32: flavor onnx serves "
+            f"it (--flavor onnx), not flavor {flavor.name} in {precision}"
+        )
     if precision not in flavor.precisions:
         expected = ", ".join(flavor.precisions)
         raise RepositoryError(f"{where}: precision {precision!r} is unknown, expected {expected}")
@@ -230,7 +237,7 @@ def build(
     if not bundles:
         raise RepositoryError("no bundle given")
     disk.put_back(root)
-    opened: dict[str, tuple[Flavor, Bundle]] = {}
+    opened: dict[str, tuple[Flavor, ServedBundle]] = {}
     frames: set[str] = set()
     for given, path in bundles:
         bundle = open_bundle(path)
@@ -296,7 +303,7 @@ def _open_detector(options: Options) -> DetectorBundle | None:
 
 
 def _build_frame(
-    folder: Path, contract: Contract, options: Options, detector: DetectorBundle | None
+    folder: Path, contract: ServedContract, options: Options, detector: DetectorBundle | None
 ) -> Model:
     """The frame model beside a crops model that was just built."""
     sha256 = configuration.NO_DETECTOR if detector is None else detector.contract.weights_sha256
@@ -426,16 +433,25 @@ def model_folder(repository: str | os.PathLike[str], model: str) -> Path:
     return root / model
 
 
-def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+def open_bundle(path: str | os.PathLike[str]) -> ServedBundle:
     """A verified bundle; ``default`` means the one that the project ships."""
     if str(path) == "default" and not Path(path).exists():
         return read_bundle(default_bundle())
     try:
-        return read_bundle(path)
+        return read_served(path)
     except (SsrError, OSError):
         raise
     except Exception as error:
         raise RepositoryError(told(error, Path(path))) from error
+
+
+def open_ssrnet(path: str | os.PathLike[str]) -> Bundle:
+    """As :func:`open_bundle`, for what only SSR-Net's bundles have."""
+    bundle = open_bundle(path)
+    if isinstance(bundle, MethodBundle):
+        method = bundle.contract.method.name
+        raise RepositoryError(f"{bundle.path}: is the bundle of {method}, expected an SSR-Net's")
+    return bundle
 
 
 def parse_bundle(text: str) -> tuple[str | None, str]:
@@ -448,7 +464,7 @@ def parse_bundle(text: str) -> tuple[str | None, str]:
     return check_model_name(name, RepositoryError), path
 
 
-def summary(contract: Contract) -> Mapping[str, str]:
+def summary(contract: ServedContract) -> Mapping[str, str]:
     """What an operator wants to know of a version: weights hash, origin, validation MAE, synthetic or not."""
     provenance = contract.provenance
     metrics = provenance.get("metrics")
@@ -488,7 +504,9 @@ def _new_folder(path: Path) -> Iterator[Path]:
         disk.replace_folder(made, path)
 
 
-def _fill(folder: Path, bundle: Bundle, flavor: Flavor, made: Mapping[str, bytes], config: Any) -> Contract:
+def _fill(
+    folder: Path, bundle: ServedBundle, flavor: Flavor, made: Mapping[str, bytes], config: Any
+) -> ServedContract:
     """Copy ``bundle`` and what was compiled of it into a version's empty folder, checked as it is copied."""
     copy = artifacts.write(flavor, made, bundle, folder)
     _check_version(copy, flavor, config)

@@ -25,6 +25,7 @@ import numpy as np
 from ssr_bundle.contract import IMAGE_SIZE, Contract
 from ssr_bundle.errors import UsageError
 from ssr_bundle.machine import medians, usable_cores
+from ssr_bundle.method import MethodContract
 from ssr_ops import Engine
 from ssr_ops.precision import AUTO, choose_precision
 from triton_repo import config as configuration
@@ -172,12 +173,16 @@ class TunedModel:
         version = read.kept()[0]
         if version.contract is None:
             raise TuneError(f"{model}: a model of the backend {read.config.backend!r}, not of ssr")
+        if isinstance(version.contract, MethodContract):
+            raise TuneError(
+                f"{model}: serves {version.contract.method.name} by ONNX Runtime, expected SSR-Net"
+            )
         text = read_text(folder)
         return cls(model, version.path, version.contract, text, folder / CONFIG_FILE)
 
     @classmethod
     def of_bundle(cls, path: str) -> TunedModel:
-        bundle = repository.open_bundle(path)
+        bundle = repository.open_ssrnet(path)
         text = configuration.render(bundle.contract.name, bundle.contract, Options())
         return cls(bundle.contract.name, bundle.path, bundle.contract, text, None)
 

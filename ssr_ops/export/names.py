@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from ssr_bundle.contract import Contract, canonical_json
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import ServedContract
 
 PRECISIONS = ("fp32", "fp16", "int8")
 """Arithmetic of the convolutions; the age arithmetic is float32 in every one."""
@@ -50,20 +50,12 @@ def outdated(before: Contract, after: Contract) -> list[str]:
     ]
 
 
-def network_sha256(contract: Contract, precision: str) -> str:
-    """A hash over what a graph is made from beside interface and weights: the architecture, interval
-    and recalibration and, in int8, the quantization without the record of its calibration."""
-    network: dict[str, Any] = {"architecture": contract.architecture.to_json()}
-    if precision == "int8" and contract.quantization is not None:
-        network["quantization"] = contract.quantization.to_json() | {"calibration": None}
-    if contract.interval is not None:
-        network["interval"] = contract.interval.to_json()
-    if contract.recalibration is not None:
-        network["recalibration"] = contract.recalibration.to_json()
-    return hashlib.sha256(canonical_json(network).encode()).hexdigest()
+def network_sha256(contract: ServedContract, precision: str) -> str:
+    """A hash over what a graph is made from beside interface and weights."""
+    return hashlib.sha256(canonical_json(contract.network_json(precision)).encode()).hexdigest()
 
 
-def metadata(contract: Contract, precision: str) -> dict[str, str]:
+def metadata(contract: ServedContract, precision: str) -> dict[str, str]:
     """What the graph of this contract in ``precision`` says of itself."""
     return {
         VERSION_KEY: version("ssr-serve"),

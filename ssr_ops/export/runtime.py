@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_bundle.bundle import Bundle
+from ssr_bundle.method import MethodBundle, ServedBundle
 from ssr_bundle.tolerances import required
 from ssr_ops.export.names import PRECISIONS, VERSION_KEY, ExportError, command, metadata
 from ssr_ops.golden import face_drift, interval_drift
@@ -27,7 +27,7 @@ class OnnxReplay:
     unit: str
 
 
-def check_onnx(model: bytes, bundle: Bundle, where: str = "ONNX graph") -> str:
+def check_onnx(model: bytes, bundle: ServedBundle, where: str = "ONNX graph") -> str:
     """The precision of a serialized graph that was exported from this very bundle.
 
     Interface, weights, architecture and, in int8, quantization are compared by their hashes; the version of
@@ -42,14 +42,19 @@ def check_onnx(model: bytes, bundle: Bundle, where: str = "ONNX graph") -> str:
         raise ExportError(f"{where}: int8, but {bundle.path} is not quantized")
     for key, expected in metadata(bundle.contract, precision).items():
         if key != VERSION_KEY and stated.get(key) != expected:
-            raise ExportError(
-                f"{where}: {key} is {stated.get(key)}, expected {expected}: exported from another bundle, "
-                f"or before this one changed; run `{command(bundle.path, [precision], force=True)}`"
-            )
+            origin = _exported_from(bundle, precision)
+            raise ExportError(f"{where}: {key} is {stated.get(key)}, expected {expected}: {origin}")
     return precision
 
 
-def replay_onnx(model: bytes, bundle: Bundle, where: str = "ONNX graph") -> OnnxReplay:
+def _exported_from(bundle: ServedBundle, precision: str) -> str:
+    if isinstance(bundle, MethodBundle):
+        return "exported from another system; run `ssr-train export SYSTEM` again"
+    again = command(bundle.path, [precision], force=True)
+    return f"exported from another bundle, or before this one changed; run `{again}`"
+
+
+def replay_onnx(model: bytes, bundle: ServedBundle, where: str = "ONNX graph") -> OnnxReplay:
     """Run a serialized graph over the golden images in ONNX Runtime, on the CPU.
 
     Face crops are held to what ``ssr_bundle.tolerances`` requires; noise and checkers, where rounding is
@@ -97,7 +102,7 @@ def open_onnx(model: bytes, where: str = "ONNX graph", threads: int = 1) -> Any:
 
 
 def run_onnx(
-    model: bytes, bundle: Bundle, images: NDArray[np.uint8], where: str = "ONNX graph"
+    model: bytes, bundle: ServedBundle, images: NDArray[np.uint8], where: str = "ONNX graph"
 ) -> dict[str, NDArray[Any]]:
     """Outputs by name for images (N, 64, 64, 3), from ONNX Runtime with one thread on the CPU."""
     session = open_onnx(model, where)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
+from ssr_bundle.bundle import CONTRACT_FILE
 from ssr_bundle.contract import Crop
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import ServedBundle, read_served
 from ssr_bundle.regular import read_whole
 from ssr_train.data import prepared
 from ssr_train.data.dataset import Dataset
@@ -26,7 +27,7 @@ def read_crop(path: Path) -> Crop:
     Raises :class:`SsrError` for a ``path`` that is none of them, or records no crop.
     """
     if (path / CONTRACT_FILE).exists():
-        return read_bundle(path).contract.interface.crop
+        return read_served(path).contract.interface.crop
     if path.is_dir():
         crop = prepared.crop(path)
         if crop is None:
@@ -42,9 +43,9 @@ def read_crop(path: Path) -> Crop:
         ) from None
 
 
-def crop_of(what: Bundle | Path | None, provenance: Mapping[str, Any]) -> Crop | None:
+def crop_of(what: ServedBundle | Path | None, provenance: Mapping[str, Any]) -> Crop | None:
     """How weights want faces cut: a bundle's, or another system's as its ``provenance`` records it."""
-    if isinstance(what, Bundle):
+    if what is not None and not isinstance(what, Path):
         return what.contract.interface.crop
     recorded = provenance.get("crop")
     return None if recorded is None else Crop.from_json(recorded)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ssr_bundle.bundle import Bundle
+    from ssr_bundle.method import ServedBundle
     from ssr_train.inference import Runner
 
 _option = partial(typer.Option, rich_help_panel="Pictures")
@@ -66,11 +66,15 @@ class SourceOfBundle(Source):
 
 @dataclass(frozen=True)
 class Asked:
-    """Who answers. ``runner`` None: the native engine for a bundle, torch for another system."""
+    """Who answers. ``runner`` None: the native engine for SSR-Net's bundle, ONNX Runtime for another
+    method's, torch for a system."""
 
     runner: Annotated[
         str | None,
-        typer.Option(help="native, torch, onnx or served; without it native for a bundle, torch otherwise."),
+        typer.Option(
+            help="native, torch, onnx or served; without it native for SSR-Net's bundle, onnx for another "
+            "method's, torch for a system."
+        ),
     ] = None
     precision: Annotated[str, typer.Option(help="native: fp32, bf16, int8; onnx: fp32, fp16, int8.")] = "fp32"
     device: Annotated[str, typer.Option(help="torch, native: cpu, cuda or cuda:N.")] = "cpu"
@@ -78,9 +82,17 @@ class Asked:
     url: Annotated[str, typer.Option(help="served: host:port of gRPC.")] = "localhost:8001"
     model: Annotated[str, typer.Option(help="served: the model's name.")] = "ssrnet"
 
-    def open(self, what: Bundle | Path | None) -> Runner:
+    def open(self, what: ServedBundle | Path | None) -> Runner:
         """The runner of these weights, see :func:`ssr_train.inference.open_runner`."""
         from ssr_train.inference import open_runner
 
         options = {name: value for name, value in vars(self).items() if name != "runner"}
-        return open_runner(what, self.runner or ("torch" if isinstance(what, Path) else "native"), **options)
+        return open_runner(what, self.runner or _runner_of(what), **options)
+
+
+def _runner_of(what: ServedBundle | Path | None) -> str:
+    if isinstance(what, Path):
+        return "torch"
+    from ssr_bundle.method import MethodBundle
+
+    return "onnx" if isinstance(what, MethodBundle) else "native"

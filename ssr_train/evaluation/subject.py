@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssr_bundle.bundle import Bundle, read_bundle
 from ssr_bundle.contract import Crop
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import ServedBundle, read_served
 from ssr_train.data.cut_of import crop_of
 from ssr_train.evaluation.selection import Origin
 from ssr_train.training.folder import RunFolder
@@ -21,7 +21,7 @@ class Subject:
     ``label``: ``best epoch``, ``last epoch`` or a name. ``run_data``: what its run's settings name."""
 
     label: str
-    what: Bundle | Path | None
+    what: ServedBundle | Path | None
     provenance: Mapping[str, Any]
     run_data: str | None = None
 
@@ -60,5 +60,5 @@ def _open(path: Path, label: str, run_data: str | None = None) -> Subject:
         from ssr_train.zoo.storage import read_header
 
         return Subject(label, path, read_header(path)["provenance"], run_data)
-    bundle = read_bundle(path)
+    bundle = read_served(path)
     return Subject(label, bundle, bundle.contract.provenance, run_data)

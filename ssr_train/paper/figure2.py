@@ -14,7 +14,7 @@ from ssr_bundle.errors import SsrError
 from ssr_bundle.report import Report, Table
 from ssr_train import zoo
 from ssr_train.paper.page import page
-from ssr_train.paper.trained import Run, Runs, entries
+from ssr_train.paper.trained import Entry, Run, Runs, entries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def figure2(runs: Runs, systems: Sequence[str], official: Path | None, official_
     chosen = entries(systems)
     shown = official_data or (runs.faces.name if runs.faces.name in OFFICIAL_DATA else PAPER_DATA)
     published = {} if official is None else read_official(official, shown, systems)
-    ours = {run.entry.system: Curves.of(run) for run in runs.train(chosen)}
+    ours = {run.entry.key: Curves.of(run) for run in runs.train(chosen)}
     epochs = max((len(curves.train) for curves in published.values()), default=0)
     return page(
         name="figure2",
@@ -91,9 +91,9 @@ def figure2(runs: Runs, systems: Sequence[str], official: Path | None, official_
             "gap: validation less training MAE of the last epoch; the paper claims that SSR-Net's two curves "
             "are the closest",
             *(
-                f"{zoo.describe(name).title}: no official curves on {shown}"
-                for name in ours
-                if official is not None and name not in published
+                f"{entry.title}: no official curves on {shown}"
+                for entry in chosen
+                if official is not None and entry.key not in published
             ),
         ],
         numbers={
@@ -119,13 +119,12 @@ def read_official(path: Path, data: str, systems: Sequence[str]) -> dict[str, Cu
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
         if not any(name.startswith(f"{prefix}/") for name in found):
-            raise SsrError(
-                f"{path}: no runs on {data} in it, expected names such as {prefix}/{_official('ssrnet')}"
-            )
+            such = f"{prefix}/{_official(Entry('ssrnet', 'ssrnet'))}"
+            raise SsrError(f"{path}: no runs on {data} in it, expected names such as {such}")
         return {
-            system: _curves(found[name])
-            for system in systems
-            if (name := f"{prefix}/{_official(system)}") in found
+            entry.key: _curves(found[name])
+            for entry in entries(systems)
+            if (name := f"{prefix}/{_official(entry)}") in found
         }
     except SsrError:
         raise
@@ -136,15 +135,15 @@ def read_official(path: Path, data: str, systems: Sequence[str]) -> dict[str, Cu
         ) from None
 
 
-def _official(system: str) -> str:
-    """What the public code calls its run of ``system`` as the zoo builds it."""
-    options = zoo.options(system)
+def _official(entry: Entry) -> str:
+    """What the public code calls its run of the system, built so."""
+    options = {**zoo.options(entry.system), **entry.options}
     names = {
         "ssrnet": "ssrnet_3_3_3_64_1.0_1.0",
         "mobilenet": f"mobilenet_reg_{options.get('alpha')}_64",
         "densenet": f"densenet_reg_{options.get('depth')}_64",
     }
-    return names.get(system, system)
+    return names.get(entry.system, entry.key)
 
 
 def _curves(run: Mapping[str, Any]) -> Curves:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 Systems = Annotated[
     str | None,
-    typer.Option(help="Which systems, with commas between; without it the paper's table's."),
+    typer.Option(
+        help="Which systems, with commas between, each NAME or NAME:OPTION=VALUE; without it the paper's."
+    ),
     Before("pretrain"),
 ]
 
@@ -56,7 +58,7 @@ def table1(
 
         ssr-train table1 --out paper                        (drawn faces, every system)
 
-        ssr-train table1 --out paper --systems ssrnet,dex --epochs 20
+        ssr-train table1 --out paper --systems ssrnet,dex,densenet:depth=13 --epochs 20
 
         ssr-train table1 --out morph2 --data prepared/morph2 --pretrain prepared/imdb --pretrain prepared/wiki
 

@@ -28,7 +28,7 @@ Times = Mapping[str, Mapping[str, float]]  # by device, then by key: millisecond
 def table1(runs: Runs, systems: Sequence[str], seconds: float) -> Report:
     """Train ``systems`` at one budget; measure errors, sizes and, for about ``seconds`` a device, times."""
     measured = [runs.measure(run) for run in runs.train(entries(systems))]
-    sizes = {one.key: (one.run.system().count(), _paper_size(one.about)) for one in measured}
+    sizes = {one.key: (one.run.system().count(), _paper_size(one)) for one in measured}
     times = _times(runs, measured, seconds)
     constant = runs.constant().mae
     return page(
@@ -60,9 +60,9 @@ def table1(runs: Runs, systems: Sequence[str], seconds: float) -> Report:
                     "stored_numbers_at_paper_size": sizes[one.key][1].stored,
                     "milliseconds": {device: spent[one.key] for device, spent in times.items()},
                     "paper": {
-                        "mae": one.about.paper.mae,
-                        "megabytes": one.about.paper.megabytes,
-                        "milliseconds": dict(one.about.paper.milliseconds),
+                        "mae": one.paper.mae,
+                        "megabytes": one.paper.megabytes,
+                        "milliseconds": dict(one.paper.milliseconds),
                     },
                 }
                 for one in measured
@@ -85,7 +85,7 @@ def _errors(measured: Sequence[Measured], constant: float) -> Table:
                     one.best.mae_text,
                     str(one.run.history[-1]["epoch"]),
                     one.last.mae_text,
-                    number(one.about.paper.mae, ".2f"),
+                    number(one.paper.mae, ".2f"),
                     f"{one.run.seconds:,.0f}",
                 )
                 for one in measured
@@ -101,7 +101,7 @@ def _sizes(measured: Sequence[Measured], sizes: Sizes) -> Table:
     for one in measured:
         ours, paper = sizes[one.key]
         here = (one.title, f"{ours.trainable:,}", f"{ours.stored:,}", f"{ours.megabytes:,.2f}")
-        there = (f"{paper.stored:,}", f"{paper.megabytes:,.2f}", number(one.about.paper.megabytes, ",g"))
+        there = (f"{paper.stored:,}", f"{paper.megabytes:,.2f}", number(one.paper.megabytes, ",g"))
         rows.append((*here, *there))
     return Table("Size, in numbers and in MB", header, rows)
 
@@ -117,7 +117,7 @@ def _inference(measured: Sequence[Measured], times: Times) -> Table:
         (
             f"{one.title}, PyTorch",
             *(f"{spent[one.key]:.3f}" for spent in times.values()),
-            *(number(one.about.paper.milliseconds.get(device), ".2f") for device in devices),
+            *(number(one.paper.milliseconds.get(device), ".2f") for device in devices),
         )
         for one in measured
     ]
@@ -139,10 +139,10 @@ def _times(runs: Runs, measured: Sequence[Measured], seconds: float) -> dict[str
     return times
 
 
-def _paper_size(about: zoo.Description) -> Count:
+def _paper_size(one: Measured) -> Count:
     """The size that the paper's table is about, counted without making the numbers."""
     with torch.device("meta"):
-        return zoo.build(about.name, **about.paper.options).count()
+        return zoo.build(one.about.name, **one.paper.options).count()
 
 
 def _draw(figure: Figure, measured: Sequence[Measured], sizes: Sizes, constant: float) -> None:

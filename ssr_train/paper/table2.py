@@ -52,7 +52,7 @@ def table2(runs: Runs, systems: Sequence[str]) -> Report:
         numbers={
             **runs.numbers(),
             "paper_data": PAPER_DATA,
-            "systems": [{**one.to_json(), "paper": {"ca": dict(one.about.paper.ca)}} for one in measured],
+            "systems": [{**one.to_json(), "paper": {"ca": dict(one.paper.ca)}} for one in measured],
         },
         draw=lambda figure: _draw(figure, measured),
         synthetic=runs.synthetic,
@@ -60,7 +60,7 @@ def table2(runs: Runs, systems: Sequence[str]) -> Report:
 
 
 def _rows(one: Measured) -> list[tuple[str, ...]]:
-    paper = [f"{100 * one.about.paper.ca[n]:.1f}" if n in one.about.paper.ca else "-" for n in YEARS]
+    paper = [f"{100 * one.paper.ca[n]:.1f}" if n in one.paper.ca else "-" for n in YEARS]
     epochs = {"best": (one.run.best_row, one.best), "last": (one.run.history[-1], one.last)}
     return [
         (one.title, f"{row['epoch']} ({which})", *_shares(errors), *paper)

@@ -30,7 +30,7 @@ from ssr_train.paper.budget import Budget
 from ssr_train.paper.page import DRAWN
 from ssr_train.progress import Reporter
 from ssr_train.training.folder import RunFolder, Settings
-from ssr_train.training.options import setting_value, threads
+from ssr_train.training.options import options_from, setting_value, threads
 from ssr_train.training.processes import Processes
 from ssr_train.training.schedule import PAPER_EPOCHS, PAPER_RATE, batch_size, default_step
 from ssr_train.training.service import complete, going_on, load, must_begin
@@ -47,6 +47,12 @@ class Entry:
     key: str
     system: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The system's, and how it is built."""
+        built = (f"{name} {value}" for name, value in self.options.items())
+        return ", ".join([zoo.describe(self.system).title, *built])
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,15 @@ class Measured:
         return zoo.describe(self.run.entry.system)
 
     @property
+    def paper(self) -> zoo.Paper:
+        """What the paper reports of it: of a variant, nothing."""
+        return zoo.Paper(options=self.run.entry.options) if self.run.entry.options else self.about.paper
+
+    @property
     def title(self) -> str:
-        """Its name in tables, which says where a bulky method is made small."""
+        """Its name in tables, which says how a variant is built and where a bulky method is made small."""
         small = self.about.paper.input != self.run.system().input_size
-        return f"{self.about.title}, made small" if small else self.about.title
+        return f"{self.run.entry.title}, made small" if small else self.run.entry.title
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -230,7 +241,7 @@ class Runs:
             "made small: the method on a network for 64 x 64 pictures, SSR-Net's own streams unless said "
             "otherwise, for an equal budget; the paper's numbers are of VGG-16 or its like at 224 x 224"
         )
-        notes = [small] if any(one.title != one.about.title for one in measured) else []
+        notes = [small] if any(one.title.endswith(", made small") for one in measured) else []
         return notes + [f"{one.about.title}: {one.about.note}" for one in measured if one.about.note]
 
     def numbers(self) -> dict[str, Any]:
@@ -387,8 +398,16 @@ def device_of(budget: Budget) -> str:
 
 
 def entries(systems: Sequence[str]) -> list[Entry]:
-    """The systems named, each once, as the zoo builds them by default."""
-    return [Entry(name, zoo.describe(name).name) for name in dict.fromkeys(systems)]
+    """The systems named, each once: as the zoo builds them by default, or with options, such as
+    ``densenet:depth=13:dropout=0``."""
+    return [_entry(text) for text in dict.fromkeys(systems)]
+
+
+def _entry(text: str) -> Entry:
+    name, *settings = text.split(":")
+    options = options_from(settings, f"--systems {text}:")
+    zoo.check_options(name, options)
+    return Entry("-".join([name, *(f"{k}-{v}" for k, v in options.items())]), name, options)
 
 
 def _history(folder: RunFolder) -> list[dict[str, Any]]:

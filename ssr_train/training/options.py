@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,16 @@ def threads(processes: int) -> int:
 def _system_options(options: dict[str, Any]) -> dict[str, Any]:
     """What the system is built with: ``stages`` and ``dropout``, and each NAME=VALUE of ``set``."""
     chosen = {name: setting_value(name, options[name]) for name in _OF_SYSTEM if name in options}
-    for text in options.get("set") or ():
-        name, sign, value = str(text).partition("=")
+    return chosen | options_from(options.get("set") or (), "--set")
+
+
+def options_from(texts: Iterable[Any], option: str) -> dict[str, Any]:
+    """The options of a system that each NAME=VALUE of ``texts`` sets; ``option`` begins an error."""
+    chosen: dict[str, Any] = {}
+    for text in map(str, texts):
+        name, sign, value = text.partition("=")
         if not sign:
-            raise SsrError(f"--set {text}: expected NAME=VALUE, such as backbone=vgg16")
+            raise SsrError(f"{option} {text}: expected NAME=VALUE, such as backbone=vgg16")
         try:
             chosen[name] = json.loads(value)
         except ValueError:

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from ssr_train.zoo.count import Count
-from ssr_train.zoo.registry import NAMES, build, describe, options
+from ssr_train.zoo.registry import NAMES, build, check_options, describe, options
 from ssr_train.zoo.storage import load_system, save_system
-from ssr_train.zoo.system import Description, System
+from ssr_train.zoo.system import Description, Paper, System
 
 __all__ = [
     "NAMES",
     "Count",
     "Description",
+    "Paper",
     "System",
     "build",
+    "check_options",
     "describe",
     "load_system",
     "options",

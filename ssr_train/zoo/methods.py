@@ -12,6 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from torch import nn
+
+from ssr_train.model import initialise
 from ssr_train.zoo import ssrnet
 from ssr_train.zoo.backbones import DenseNet, MobileNet, NiuNet
 from ssr_train.zoo.backbones import backbone as body_of
@@ -25,16 +28,32 @@ from ssr_train.zoo.heads.support_vectors import SupportVectors
 from ssr_train.zoo.system import Description, Method, Paper, System
 
 
-def _mobilenet(*, alpha: float = 0.25, dropout: float = 0.2) -> Composed:
+def _mobilenet(*, alpha: float = 0.25, dropout: float = 0.2, initialiser: str = "keras") -> Composed:
     """MobileNet of width ``alpha`` with 32 neurons and one age, L1 loss."""
     body = MobileNet(alpha)
-    return Composed(body, Regression(body.features, (32,), dropout))
+    return _initialised(Composed(body, Regression(body.features, (32,), dropout)), initialiser)
 
 
-def _densenet(*, depth: int = 19, dropout: float = 0.2) -> Composed:
-    """DenseNet of ``depth`` 3 N + 4 with layers of 128 and 32 neurons and one age, L1 loss."""
-    body = DenseNet(depth)
-    return Composed(body, Regression(body.features, (128, 32), dropout))
+def _densenet(
+    *, depth: int = 19, dropout: float = 0.2, l2: float = 1e-4, initialiser: str = "keras"
+) -> Composed:
+    """DenseNet of ``depth`` 3 N + 4 with layers of 128 and 32 neurons and one age, L1 loss, and ``l2`` times
+    the squared weights that :class:`DenseNet` says."""
+    body = DenseNet(depth, l2=l2)
+    return _initialised(Composed(body, Regression(body.features, (128, 32), dropout)), initialiser)
+
+
+def _initialised(system: Composed, initialiser: str) -> Composed:
+    """``keras``: as the public code starts, the head by Glorot's uniform; ``torch``: as torch does."""
+    if initialiser not in ("keras", "torch"):
+        raise ValueError(f"initialiser {initialiser}: expected keras or torch")
+    if initialiser == "keras":
+        initialise(system.head, nn.init.xavier_uniform_)
+    else:
+        for layer in system.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.reset_parameters()
+    return system
 
 
 def _mrcnn() -> Composed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from ssr_bundle.errors import SsrError
@@ -22,17 +23,23 @@ def build(name: str, **chosen: Any) -> System:
     ``chosen`` are options of :func:`options`, in JSON's types. Raises :class:`SsrError` for an unknown
     name, an unknown option, or a value that the system refuses.
     """
-    known = options(name)
-    if foreign := sorted(set(chosen) - set(known)):
-        raise SsrError(f"{name}: no option {foreign[0]}, expected one of: {', '.join(known)}")
-    for option, value in chosen.items():
-        _check_kind(name, option, value, known[option])
+    known = check_options(name, chosen)
     try:
         system = _SYSTEMS[name].build(**chosen)
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise SsrError(f"{name}: options {chosen}: {str(error).partition(chr(10))[0]}") from None
     system.name, system.options, system.description = name, {**known, **chosen}, _SYSTEMS[name]
     return system
+
+
+def check_options(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """:func:`options` of the system, once those ``chosen`` are among them and of their kinds."""
+    known = options(name)
+    if foreign := sorted(set(chosen) - set(known)):
+        raise SsrError(f"{name}: no option {foreign[0]}, expected one of: {', '.join(known)}")
+    for option, value in chosen.items():
+        _check_kind(name, option, value, known[option])
+    return known
 
 
 def options(name: str) -> dict[str, Any]:

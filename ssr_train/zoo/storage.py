@@ -1,6 +1,6 @@
 """A trained system on disk: ``system.json`` (name, options, provenance, hash) and ``model.safetensors``.
 
-SSR-Net's own form is the bundle; :func:`load_system` opens either.
+SSR-Net's own form is the bundle, and a method that is served has one too; :func:`load_system` opens them all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from ssr_bundle.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, read_bundle
 from ssr_bundle.disk import need_folder, new_folder, write_file
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import is_method, read_method
 from ssr_train.model import load_model, stored
 from ssr_train.zoo import registry, ssrnet
 from ssr_train.zoo.system import System
@@ -47,7 +48,7 @@ def save_system(
     if folder.exists() and not (overwrite and (folder / SYSTEM_FILE).is_file()):
         hint = "and is not a system" if overwrite else "choose another folder or remove it"
         raise StorageError(f"{folder}: exists already; {hint}")
-    tensors = _numbers(system)
+    tensors = numbers(system)
     _check_numbers(folder, system, tensors)
     with new_folder(folder) as made:
         write_file(made / MODEL_FILE, safetensors.save(tensors))
@@ -64,11 +65,14 @@ def save_system(
 
 
 def load_system(path: str | os.PathLike[str]) -> System:
-    """The system at ``path`` in eval mode on the CPU; a bundle is opened as ``ssrnet``.
+    """The system at ``path`` in eval mode on the CPU; a bundle is opened as ``ssrnet``, or as its method.
 
     Raises :class:`SsrError` naming what is missing, truncated, altered or foreign.
     """
     folder = Path(path)
+    if is_method(folder):
+        method = read_method(folder).contract.method
+        return _made(folder, method.name, method.options, _load(folder / MODEL_FILE))
     if (folder / CONTRACT_FILE).exists():
         bundle = read_bundle(folder)
         system = registry.build("ssrnet", **ssrnet.options_of(bundle))
@@ -76,10 +80,13 @@ def load_system(path: str | os.PathLike[str]) -> System:
         system.network = load_model(bundle)
         return system.eval()
     header = read_header(folder)
-    tensors = _read_numbers(folder, header)
-    system = registry.build(header["name"], **header["options"])
+    return _made(folder, header["name"], header["options"], _read_numbers(folder, header))
+
+
+def _made(folder: Path, name: str, options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> System:
+    system = registry.build(name, **options)
     _check_numbers(folder, system, tensors)
-    system.load_state_dict(tensors, strict=False)
+    system.load_state_dict(dict(tensors), strict=False)
     return system.eval()
 
 
@@ -105,7 +112,8 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     return dict(header)
 
 
-def _numbers(system: System) -> dict[str, Tensor]:
+def numbers(system: System) -> dict[str, Tensor]:
+    """The arrays that ``system`` is stored as, by name, on the CPU."""
     return {name: value.detach().cpu().contiguous() for name, value in stored(system).items()}
 
 
@@ -121,6 +129,10 @@ def _read_numbers(folder: Path, header: dict[str, Any]) -> dict[str, Tensor]:
             f"{file}: {found.bytes} bytes, sha256 {found.sha256}; {SYSTEM_FILE} says {entry.get('bytes')}, "
             f"{entry.get('sha256')}: truncated or altered"
         )
+    return _load(file)
+
+
+def _load(file: Path) -> dict[str, Tensor]:
     try:
         return dict(safetensors.load_file(file))
     except (SafetensorError, OSError, ValueError, KeyError) as error:
@@ -129,7 +141,7 @@ def _read_numbers(folder: Path, header: dict[str, Any]) -> dict[str, Tensor]:
 
 def _check_numbers(folder: Path, system: System, tensors: Mapping[str, Tensor]) -> None:
     """Raise :class:`StorageError` unless names, kinds and values of ``tensors`` fit ``system``."""
-    file, expected = folder / MODEL_FILE, _numbers(system)
+    file, expected = folder / MODEL_FILE, numbers(system)
     if missing := sorted(set(expected) - set(tensors)):
         raise StorageError(f"{file}: {missing[0]} is missing ({len(missing)} in all)")
     if foreign := sorted(set(tensors) - set(expected)):

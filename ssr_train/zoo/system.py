@@ -52,9 +52,13 @@ class Description:
 class Method(nn.Module):
     """How outputs are learnt from and read: what a system has, and a head, on features in place of pictures.
 
+    ``step``: of a method that counts, the years between the answers that it can give.
+
     Once :meth:`prepare` with the training ages, gradient steps on ``loss(forward(images), ages)``, then once
     :meth:`finish`. Everything learnt, also in ``prepare`` and ``finish``, is in the state dict.
     """
+
+    step: float = 0.0
 
     def loss(self, outputs: Any, ages: Tensor) -> Tensor:
         """The scalar to descend for ``outputs`` of faces of ``ages`` (N,) in years: a mean over faces, by

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ssr_client.gather import Crops, gather
 
-from ssr_bundle.bundle import CONTRACT_FILE, Bundle, read_bundle
+from ssr_bundle.bundle import CONTRACT_FILE
 from ssr_bundle.contract import Interface
 from ssr_bundle.disk import need_folder
 from ssr_bundle.errors import SsrError, UsageError
+from ssr_bundle.method import MethodBundle, ServedBundle, read_served
 from ssr_ops.precision import AUTO, choose_precision
 from triton_repo import config as configuration
 from triton_repo import pair
@@ -116,9 +117,11 @@ class Ladder:
         """The rows that fall short."""
         return [row for row in self.rows if row.verdict == "failed"]
 
-    def bundle(self, bundle: Bundle) -> None:
+    def bundle(self, bundle: ServedBundle) -> None:
         """One bundle, served from a temporary repository."""
         precisions = self.wanted.of("served")
+        if isinstance(bundle, MethodBundle):
+            precisions = tuple(p for p in precisions if p == "fp32")
         with contextlib.ExitStack() as stack:
             bench = over_grpc.bench_rungs(bundle, precisions, stack) if precisions else []
             self._climb(bundle, [*self._rungs(bundle), *bench])
@@ -144,8 +147,8 @@ class Ladder:
     def _version(
         self, model: repo.Model, version: repo.Version, flavor: Flavor, late: over_grpc.LateServer
     ) -> None:
-        bundle, precision = read_bundle(version.path), configuration.precision(model.config)
-        if precision == AUTO:
+        bundle, precision = read_served(version.path), configuration.precision(model.config)
+        if precision == AUTO and not isinstance(bundle, MethodBundle):
             precision = choose_precision(bundle).precision
         if self.wanted.precisions and precision not in self.wanted.precisions:
             return
@@ -161,10 +164,14 @@ class Ladder:
     def _fault(self, model: str, reason: str) -> None:
         self.rows.append(Row(model, "version", verdict="failed", reason=reason))
 
-    def _rungs(self, bundle: Bundle) -> Iterator[Rung]:
+    def _rungs(self, bundle: ServedBundle) -> Iterator[Rung]:
         """All but the served one."""
         for _ in self.wanted.of("torch"):
             yield engines.torch_rung(bundle)
+        if isinstance(bundle, MethodBundle):
+            if "fp32" in self.wanted.of("onnx"):
+                yield engines.onnx_rung(bundle, "fp32")
+            return
         for precision in self.wanted.of("native"):
             yield from engines.native_rungs(bundle, precision)
         for precision in self.wanted.of("onnx"):
@@ -172,16 +179,18 @@ class Ladder:
         for precision in self.wanted.of("tensorrt"):
             yield engines.tensorrt_rung(bundle, precision, self.progress)
 
-    def _served_from(self, bundle: Bundle, flavor: Flavor, precision: str) -> Iterator[Rung]:
+    def _served_from(self, bundle: ServedBundle, flavor: Flavor, precision: str) -> Iterator[Rung]:
         """What a model of this flavor serves from, in this process."""
-        if flavor is SSR and "native" in self.wanted.steps:
-            yield from engines.native_rungs(bundle, precision)
         if flavor is ONNX and "onnx" in self.wanted.steps:
             yield engines.onnx_rung(bundle, precision)
+        if isinstance(bundle, MethodBundle):
+            return
+        if flavor is SSR and "native" in self.wanted.steps:
+            yield from engines.native_rungs(bundle, precision)
         if flavor is TENSORRT and "tensorrt" in self.wanted.steps:
             yield engines.served_plan(bundle, precision)
 
-    def _climb(self, bundle: Bundle, rungs: Iterable[Rung], model: str = "") -> None:
+    def _climb(self, bundle: ServedBundle, rungs: Iterable[Rung], model: str = "") -> None:
         self.progress("reference")
         sets = [golden_pictures(bundle)]
         if self.wanted.images is not None:

@@ -4,7 +4,7 @@ TensorRT, whose plans are built wherever the library builds and run where there 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,46 +13,38 @@ import ssr_ops
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import PRECISIONS as QUANTIZED
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import MethodBundle, ServedBundle
 from ssr_bundle.tolerances import TABLE
-from ssr_ops import native, reference
+from ssr_ops import native
 from triton_repo.compile import gpu
 from triton_repo.compile.compiler import compile_plan
 from triton_repo.compile.library import CompileError, open_library
 from triton_repo.compile.plan import Plan, read_plan
 from triton_repo.compile.runner import run_plan
+from triton_repo.ladder.pictures import torch_networks
 from triton_repo.ladder.rung import Answers, Images, NotRun, Opened, Rung
 
 _BATCH = 256
 
 
-def recorded(bundle: Bundle) -> Rung:
+def recorded(bundle: ServedBundle) -> Rung:
     """The ground: the reference's answers now, against those recorded when the bundle was written."""
     by = "golden record"
     return Rung("reference", "fp64", by, lambda: Opened(lambda images: bundle.golden()["output"], by))
 
 
-def torch_rung(bundle: Bundle) -> Rung:
-    """The network as it is trained, on the CPU: what the entry point ``torch`` of ``ssr.networks`` loads."""
+def torch_rung(bundle: ServedBundle) -> Rung:
+    """The network as it is trained, on the CPU."""
 
     def open_torch() -> Opened:
-        try:
-            import torch
-
-            (entry,) = entry_points(group="ssr.networks", name="torch")
-            load_model = entry.load()
-        except (ImportError, ValueError):
-            raise NotRun("torch is not installed: pip install 'ssr-serve[train]'") from None
-        model = load_model(bundle)
+        if (answering := torch_networks()) is None:
+            raise NotRun("torch is not installed: pip install 'ssr-serve[train]'")
+        answer = answering(bundle)
 
         def predict(images: Images) -> Answers:
-            ages: list[Answers] = []
-            with torch.inference_mode():
-                for start in range(0, len(images), _BATCH):
-                    batch = images[start : start + _BATCH].transpose(0, 3, 1, 2)
-                    ages.append(model(torch.from_numpy(batch.astype(np.float32)))[:, 0].numpy())
-            return reference.served(bundle.contract, np.concatenate(ages)).astype(np.float32)
+            return np.asarray(answer(images), np.float32)
 
-        return Opened(predict, f"torch {torch.__version__}")
+        return Opened(predict, f"torch {version('torch')}")
 
     return Rung("torch", "fp32", "torch", open_torch)
 
@@ -85,7 +77,7 @@ def _open_cuda(bundle: Bundle) -> Opened:
     return Opened(engine.predict, engine.implementation)
 
 
-def onnx_rung(bundle: Bundle, precision: str) -> Rung:
+def onnx_rung(bundle: ServedBundle, precision: str) -> Rung:
     """The graph in ONNX Runtime on the CPU: the file that the bundle holds, else one built now."""
 
     def open_graph() -> Opened:
@@ -96,13 +88,12 @@ def onnx_rung(bundle: Bundle, precision: str) -> Rung:
         except ImportError as error:
             raise NotRun(f"{error.name} is not installed: pip install 'ssr-serve[onnx]'") from None
         from ssr_ops.export import onnx_name
-        from ssr_ops.export.network import build_onnx
         from ssr_ops.export.runtime import check_onnx, run_onnx
 
         name = onnx_name(precision)
         exported = name in bundle.contract.files
         where = str(bundle.path / name) if exported else f"{precision} graph of {bundle.path}"
-        graph = Path(where).read_bytes() if exported else build_onnx(bundle, precision).SerializeToString()
+        graph = Path(where).read_bytes() if exported else _graph(bundle, precision)
         check_onnx(graph, bundle, where)
 
         def predict(images: Images) -> Answers:
@@ -113,6 +104,14 @@ def onnx_rung(bundle: Bundle, precision: str) -> Rung:
         return Opened(predict, f"onnxruntime {onnxruntime.__version__}" + (f" {name}" if exported else ""))
 
     return Rung("onnx", precision, "onnxruntime", open_graph)
+
+
+def _graph(bundle: ServedBundle, precision: str) -> bytes:
+    from ssr_ops.export.network import build_onnx
+
+    if isinstance(bundle, MethodBundle):
+        raise NotRun(f"{bundle.contract.method.name} is exported in fp32 alone")
+    return bytes(build_onnx(bundle, precision).SerializeToString())
 
 
 def tensorrt_rung(bundle: Bundle, precision: str, say: Callable[[str], None]) -> Rung:
@@ -146,7 +145,9 @@ def _opened(plan: Plan) -> Opened:
     return Opened(predict, f"{recipe.library} {recipe.version}")
 
 
-def need_quantization(bundle: Bundle, precision: str) -> None:
+def need_quantization(bundle: ServedBundle, precision: str) -> None:
     """Raise :class:`NotRun` for a precision that this bundle was not quantized for."""
+    if precision in QUANTIZED and isinstance(bundle, MethodBundle):
+        raise NotRun(f"{bundle.contract.method.name} is exported in fp32 alone")
     if precision in QUANTIZED and bundle.contract.quantization is None:
         raise NotRun("the bundle is not quantized: `ssr-train quantize` does it")

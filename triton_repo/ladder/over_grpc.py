@@ -12,9 +12,9 @@ import numpy as np
 from ssr_client import AgeClient
 
 import ssr_ops
-from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import IMAGE_SIZE, Crop
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import MethodBundle, ServedBundle
 from ssr_bundle.scratch import scratch
 from ssr_ops import reference
 from triton_repo import pair
@@ -55,7 +55,7 @@ class ServedVersion:
 
     name: str
     version: int
-    bundle: Bundle
+    bundle: ServedBundle
     precision: str
     flavor: Flavor = SSR
     device: str = "cpu"
@@ -86,7 +86,7 @@ class ServedVersion:
             if failure.model == self.name and failure.version in (None, self.version):
                 raise SsrError(failure.reason)
         answer = (ask_frames if self.frame else ask)(server.grpc_url, self)
-        if self.flavor is not SSR:
+        if self.flavor is not SSR or isinstance(self.bundle, MethodBundle):
             return Opened(answer, f"{self.flavor.backend} backend")
         engine = ssr_ops.Engine(self.bundle, device=self.device, precision=self.precision)
         if not self.frame:
@@ -142,16 +142,18 @@ def recut(images: Images, crop: Crop) -> Images:
     return np.stack([reference.crop_faces(image, place["boxes"], crop, points)[0] for image in images])
 
 
-def bench_rungs(bundle: Bundle, precisions: Sequence[str], stack: contextlib.ExitStack) -> list[Rung]:
+def bench_rungs(bundle: ServedBundle, precisions: Sequence[str], stack: contextlib.ExitStack) -> list[Rung]:
     """The bundle served from a temporary repository, a model a precision, until ``stack`` is closed. What
     cannot be built is one of the server's failures, as what it cannot load is."""
+    flavor = ONNX if isinstance(bundle, MethodBundle) else SSR
 
     def start() -> Server:
         folder = stack.enter_context(scratch("verify"))
         refused = []
         for precision in precisions:
             try:
-                build([(precision, bundle.path)], folder, Options(precision=precision))
+                options = Options(precision=precision, flavors=(flavor.name,))
+                build([(precision, bundle.path)], folder, options)
             except SsrError as error:
                 refused.append(Failure(precision, None, str(error)))
         if len(refused) == len(precisions):
@@ -161,7 +163,10 @@ def bench_rungs(bundle: Bundle, precisions: Sequence[str], stack: contextlib.Exi
         return server
 
     late = LateServer(start)
-    return [ServedVersion(precision, 1, bundle, precision).rung(late) for precision in precisions]
+    return [
+        ServedVersion(precision + flavor.suffix, 1, bundle, precision, flavor).rung(late)
+        for precision in precisions
+    ]
 
 
 def _need_server() -> TritonServer:

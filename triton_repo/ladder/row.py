@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssr_bundle.contract import Contract
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import ServedContract
 from ssr_bundle.tolerances import Limits, required
 from ssr_ops.drift import Drift
 from triton_repo.compile.gpu import NotRunnable
@@ -55,7 +55,7 @@ class Row:
         return {**vars(self), "drift": drift}
 
 
-def climb(rung: Rung, sets: list[Pictures], contract: Contract, model: str = "") -> list[Row]:
+def climb(rung: Rung, sets: list[Pictures], contract: ServedContract, model: str = "") -> list[Row]:
     """Open a rung and hold its answers to the table, a row for each set of pictures."""
     blank = Row(model, rung.step, rung.precision, rung.by, unit=contract.interface.output.unit)
     try:
@@ -75,7 +75,7 @@ def _one_line(error: Exception) -> str:
     return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
 
 
-def _compare(blank: Row, opened: Opened, pictures: Pictures, limits: Limits, contract: Contract) -> Row:
+def _compare(blank: Row, opened: Opened, pictures: Pictures, limits: Limits, contract: ServedContract) -> Row:
     answers = np.asarray(opened.predict(pictures.images))
     row = replace(blank, pictures=pictures.name, images=pictures.faces, exact=opened.twin is not None)
     if answers.shape != pictures.expected.shape:
@@ -92,7 +92,7 @@ def _compare(blank: Row, opened: Opened, pictures: Pictures, limits: Limits, con
     return replace(row, verdict="failed" if wrong else "ok", reason="; ".join(wrong))
 
 
-def _outside(answers: Any, contract: Contract) -> list[str]:
+def _outside(answers: Any, contract: ServedContract) -> list[str]:
     low, high = map(np.float32, contract.interface.output.clip)
     inside = (answers >= low) & (answers <= high)
     if inside.all():

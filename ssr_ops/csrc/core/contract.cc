@@ -388,7 +388,7 @@ void ParseRoot(const Node& node, const std::string& text, Model* model,
                std::map<std::string, FileEntry>* files) {
   if (node.value.is_object() && node.value.contains("kind")) {
     Bad("kind: this is the bundle of a " + Shown(node.value["kind"]) +
-        ", expected the bundle of an age network, which has no kind");
+        ", expected the bundle of an SSR-Net, which has no kind");
   }
   const json& version = node["contract_version"].value;
   if (!version.is_number_integer() || (version != 1 && version != 2)) {

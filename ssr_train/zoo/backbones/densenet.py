@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssr_train.model import initialise
-from ssr_train.zoo.backbones.base import KERAS_MOMENTUM, Backbone, he
+from ssr_train.zoo.backbones.base import KERAS_MOMENTUM, Backbone, keras_he
 
 
 def _activate(channels: int) -> nn.Sequential:
@@ -26,10 +26,17 @@ class DenseLayer(nn.Module):
 
 
 class DenseNet(Backbone):
-    """Three dense blocks of N layers, ``depth`` = 3 N + 4, no bottleneck, no compression, global average."""
+    """Three dense blocks of N layers, ``depth`` = 3 N + 4, no bottleneck, no compression, global average.
 
-    def __init__(self, depth: int = 19, *, growth: int = 12) -> None:
+    The loss has ``l2`` times the squared weights of the first convolution and of the transitions', as the
+    public code's has.
+    """
+
+    def __init__(self, depth: int = 19, *, growth: int = 12, l2: float = 1e-4) -> None:
         super().__init__()
+        if not l2 >= 0:
+            raise ValueError(f"l2 must not be negative, got {l2}")
+        self.l2 = l2
         count, rest = divmod(depth - 4, 3)
         if count < 1 or rest:
             raise ValueError(f"depth must be 3 N + 4 with N of at least 1, got {depth}")
@@ -43,7 +50,11 @@ class DenseNet(Backbone):
                 layers += [nn.Conv2d(width, width, 1, bias=False), nn.AvgPool2d(2)]
         self.body = nn.Sequential(*layers)
         self.features = width
-        initialise(self, he)
+        initialise(self, keras_he)
+
+    def penalty(self) -> Tensor | float:
+        bare = (layer for layer in self.body if isinstance(layer, nn.Conv2d))
+        return self.l2 * sum(layer.weight.square().sum() for layer in bare) if self.l2 else 0.0
 
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.body(images).mean((2, 3))

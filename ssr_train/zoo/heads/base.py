@@ -21,7 +21,7 @@ class Composed(System):
     def __init__(self, backbone: Backbone, head: Method) -> None:
         super().__init__()
         self.backbone, self.head = backbone, head
-        self.input_size = backbone.input_size
+        self.input_size, self.step = backbone.input_size, head.step
 
     def forward(self, images: Tensor) -> Any:
         features = _full(self.backbone(images))
@@ -30,7 +30,7 @@ class Composed(System):
 
     def loss(self, outputs: Any, ages: Tensor) -> Tensor:
         with _without_autocast(ages):
-            return self.head.loss(outputs, ages)
+            return self.head.loss(outputs, ages) + self.backbone.penalty()
 
     def decode(self, outputs: Any) -> Tensor:
         with _without_autocast(outputs if isinstance(outputs, Tensor) else outputs[0]):

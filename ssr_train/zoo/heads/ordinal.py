@@ -50,6 +50,7 @@ class OrdinalRegression(Method):
     def __init__(self, features: int, low: int = 0, high: int = 100) -> None:
         super().__init__()
         self.ranks = Ranks(low, high)
+        self.step = self.ranks.step
         self.layer = nn.Linear(features, 2 * self.ranks.count)
         self.register_buffer("importance", torch.full((self.ranks.count,), 1.0 / self.ranks.count))
 
@@ -61,7 +62,7 @@ class OrdinalRegression(Method):
 
     def forward(self, features: Tensor) -> Tensor:
         logits: Tensor = self.layer(features)
-        return logits.view(len(logits), self.ranks.count, 2)
+        return logits.reshape(-1, self.ranks.count, 2)
 
     def loss(self, outputs: Tensor, ages: Tensor) -> Tensor:
         labels = self.ranks.labels(ages).long()
@@ -83,6 +84,7 @@ class Ranking(Method):
     def __init__(self, low: int, high: int, step: int) -> None:
         super().__init__()
         self.ranks = Ranks(low, high, step)
+        self.step = step
 
     def forward(self, features: Tensor) -> Tensor:
         return features
