@@ -139,7 +139,7 @@ def test_on_the_command_line(tmp_path: Path) -> None:
         ),
         (["export", str(system)], "--out names its bundle"),
         (["export", str(system), "--out", "x", "--precision", "int8"], "is exported in fp32 alone"),
-        (["export", str(bundle), "--name", "x"], "--name, --crop: of another method"),
+        (["export", str(bundle), "--name", "x"], "--name and --crop are of another method"),
     ):
         refused = run(app, arguments)
         assert refused.exit_code == 2
