@@ -1,4 +1,5 @@
-"""One record a picture: copies are left out before a set is prepared, so that none is in training and test."""
+"""One record a picture: copies are left out before a set is prepared, so that none is in training and in
+test."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ def unique(
 ) -> tuple[list[Record], list[Problem]]:
     """The ``records`` without copies of an earlier one's picture, and a problem for each that is left out.
 
-    Pictures are the same where their files under ``root`` are, byte for byte, and the published boxes in them.
-    Where the copies of a picture disagree on the age, none of them is kept: which label is right is not known.
-    A file that cannot be read is kept, for the cutter to say why. ``tick`` is called once a record.
+    Pictures are the same where their files under ``root`` are, byte for byte, and the published boxes in
+    them. Where the copies of a picture disagree on the age, none of them is kept: which label is right is not
+    known. A file that cannot be read is kept, for the cutter to say why. ``tick`` is called once a record.
     """
     copies: dict[str, list[Record]] = {}
     for record in records:
