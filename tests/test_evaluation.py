@@ -28,6 +28,7 @@ from ssr_ops.shipped import default_bundle
 from ssr_train.cli import app
 from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import make_split
+from ssr_train.data.spans import Spans
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.evaluation import gate, gate_report, intervals, selection
 from ssr_train.evaluation.asked import Asked, Source
@@ -402,7 +403,8 @@ def test_coverage_is_nominal_over_many_draws() -> None:
     for _ in range(150):
         interval, counts = intervals.calibrate(*sample(400), 0.9, edges=(50.0,))
         assert min(counts) >= intervals.LEAST
-        covered = intervals.measure_coverage(interval, *sample(400), (0.0, 101.0))
+        answers, ages = sample(400)
+        covered = intervals.measure_coverage(interval, answers, Spans.exact(ages), (0.0, 101.0))
         found.append([covered.overall.value, *(share.value for share in covered.bands.values())])
     np.testing.assert_allclose(np.mean(found, axis=0), 0.9, atol=0.012)
 

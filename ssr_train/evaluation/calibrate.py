@@ -30,9 +30,10 @@ from ssr_bundle.shown import note
 from ssr_ops import reference
 from ssr_ops.export.names import command, onnx_name, outdated
 from ssr_ops.replay import ReplayError, replay_all
+from ssr_train.data.spans import Spans
 from ssr_train.evaluation.asked import Source
 from ssr_train.evaluation.intervals import band_names, calibrate, check_coverage, measure_coverage
-from ssr_train.evaluation.selection import Index, Origin, Selection, ask, select
+from ssr_train.evaluation.selection import Index, Selection, ask, select_for
 from ssr_train.inference import Years, open_runner
 
 RECORD = "interval_calibration"
@@ -77,25 +78,19 @@ def calibrate_bundle(
     check_folder((out or path.resolve()).parent, "the bundle")
     console = Console(highlight=False, soft_wrap=True)
     with open_runner(bundle, "native") as runner:
-        chosen = select(
-            source,
-            Origin.of(contract.provenance),
-            console,
-            fresh_seed=SEED,
-            crop=contract.interface.crop,
-            whose=str(path),
-        )
+        chosen = select_for(bundle, source, console, fresh_seed=SEED, ages_for="calibrate")
         halves = halve(chosen, ask(runner, chosen.faces, chosen.index, console), source.seed or 0)
         name = runner.name
     with chosen.suffices():
         found, counts = calibrate(halves.answers[0], halves.ages[0], coverage)
     clip = contract.interface.output.clip
-    measured = {"fp32": measure_coverage(found, halves.answers[1], halves.ages[1], clip)}
+    true = Spans.exact(halves.ages[1])
+    measured = {"fp32": measure_coverage(found, halves.answers[1], true, clip)}
     for precision in PRECISIONS if contract.quantization is not None else ():
         if ssr_ops.implementations(precision=precision):
             with open_runner(bundle, "native", precision=precision) as runner:
                 answers = ask(runner, chosen.faces, halves.index[1], console)
-            measured[precision] = measure_coverage(found, answers, halves.ages[1], clip)
+            measured[precision] = measure_coverage(found, answers, true, clip)
     record = {
         **chosen.to_json(),
         "labels_sha256": chosen.faces.labels_sha256,

@@ -121,9 +121,7 @@ def _evaluated(evaluation: Evaluation | None) -> list[str]:
             "## Errors by age, sex and group",
             f"{NOT_RECORDED}: this card was written without an evaluation (`--data` or `--evaluate`).",
         ]
-    found = evaluation.report().markdown(2, picture=False).rstrip("\n")
-    missing = [name for name in ("sex", "group") if name not in evaluation.judged[0].metrics.parts]
-    return [found, *([f"Errors by {' and '.join(missing)}: the labels do not give it."] if missing else [])]
+    return [evaluation.report().markdown(2, picture=False).rstrip("\n")]
 
 
 def _intervals(bundle: Bundle) -> list[Part]:

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from ssr_bundle.bundle import Bundle
@@ -75,8 +74,8 @@ def _calibrated_on(one: Subject, chosen: Selection) -> bool:
 
 
 def _coverage(one: Subject, answers: Years, chosen: Selection) -> Coverage | None:
-    if not isinstance(one.what, Bundle) or one.what.contract.interval is None:
+    contract = one.what.contract if isinstance(one.what, Bundle) else None
+    if contract is None or contract.interval is None:
         return None
-    contract = one.what.contract
-    ages = chosen.faces.ages[chosen.index].astype(np.float64)
-    return measure_coverage(one.what.contract.interval, answers, ages, contract.interface.output.clip)
+    labels = chosen.faces.spans[chosen.index]
+    return measure_coverage(contract.interval, answers, labels, contract.interface.output.clip)

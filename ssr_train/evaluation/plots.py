@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ssr_train.evaluation.metrics import AGE_BANDS, Years, band_name
+from ssr_train.data.spans import Spans
+from ssr_train.evaluation.metrics import Years, age_parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_OPEN_BIN = 10
+"""Years over which faces of an open bin are drawn."""
 
-def draw_answers(
-    figure: Figure, judged: Sequence[tuple[str, Years]], ages: NDArray[np.floating[Any]]
-) -> None:
-    """Answers against true ages (M,) of each (label, answers), and the errors by band of true age."""
+
+def draw_answers(figure: Figure, judged: Sequence[tuple[str, Years]], labels: Spans) -> None:
+    """Answers against true ages (M,) of each (label, answers), and the errors by band of true age or by bin.
+    Faces with a bin are spread evenly over it."""
+    ages, where = _spread(labels), "true age (years)"
+    if labels.binned.any():
+        where += ", spread over each bin"
     axes = figure.subplots(1, len(judged) + 1, squeeze=False)
     top = float(max(ages.max(), *(answers.max() for _, answers in judged))) + 1
     for axis, (label, answers) in zip(axes[0], judged, strict=False):
         drawn = axis.hexbin(ages, answers, gridsize=40, extent=(0, top, 0, top), bins="log", mincnt=1)
         axis.plot([0, top], [0, top], color="0.4", linewidth=1)
-        axis.set(xlabel="true age (years)", ylabel="answer (years)", title=label, aspect="equal")
+        axis.set(xlabel=where, ylabel="answer (years)", title=label, aspect="equal")
         figure.colorbar(drawn, ax=axis, label="images", shrink=0.8)
-    bands = np.searchsorted(AGE_BANDS, ages, side="right") - 1
-    present = np.unique(bands).tolist()
-    names = [band_name(AGE_BANDS, b) for b in present]
-    positions = np.arange(len(present))
+    parts = age_parts(labels)
+    positions = np.arange(len(parts))
     for i, (label, answers) in enumerate(judged):
-        errors = [answers[bands == b] - ages[bands == b] for b in present]
+        signed = answers - labels.nearest(answers)
+        errors = [signed[rows] for rows in parts.values()]
         at = positions + (i - (len(judged) - 1) / 2) * 0.35
         color = f"C{i}"
         axes[0, -1].bar(
@@ -40,10 +44,21 @@ def draw_answers(
             at, [e.mean() for e in errors], "_", color="black", markersize=12, label=f"{label}: signed"
         )
     axes[0, -1].axhline(0, color="0.4", linewidth=1)
-    axes[0, -1].set_xticks(positions, names, rotation=45, ha="right")
+    axes[0, -1].set_xticks(positions, list(parts), rotation=45, ha="right")
     axes[0, -1].set(xlabel="true age (years)", ylabel="error (years)", title="by true age")
     axes[0, -1].margins(y=0.2)
     axes[0, -1].legend(ncols=len(judged))
+
+
+def _spread(labels: Spans) -> Years:
+    """Where faces (M,) are drawn: at their age; those with a bin evenly over it, or over ten years of an
+    open one."""
+    ages = labels.low.copy()
+    for low, above in np.unique(np.stack([labels.low, labels.above], 1)[labels.binned], axis=0).tolist():
+        rows = labels.binned & (labels.low == low) & (labels.above == above)
+        width = above - low if np.isfinite(above) else _OPEN_BIN
+        ages[rows] += width * (np.arange(rows.sum()) + 0.5) / rows.sum()
+    return ages
 
 
 def draw_gate(
