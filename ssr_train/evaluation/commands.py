@@ -1,4 +1,4 @@
-"""Commands of ``ssr-train`` that judge weights: evaluate, calibrate, gate, card."""
+"""Commands of ``ssr-train`` that judge weights: evaluate, calibrate, gate, challenge, card."""
 
 from __future__ import annotations
 
@@ -120,6 +120,53 @@ def gate(
 
 
 @unfolded
+def challenge(
+    bundle: Bundle,
+    *,
+    source: SourceOfBundle,
+    age: Annotated[float, typer.Option(help="The legal age, in years.")] = 18,
+    youngest: Annotated[
+        float | None,
+        typer.Option(
+            help="Youngest age counted as under age; without it the legal age less 4, as NIST counts (14 to "
+            "17): of infants nobody asks.",
+            show_default=False,
+        ),
+    ] = None,
+    challenge: Annotated[
+        float,
+        typer.Option(help="T: who is estimated younger is asked for proof, who is estimated T or older not."),
+    ] = 25,
+    precision: Annotated[str, typer.Option(help="Of the engine: fp32, bf16 or int8.")] = "fp32",
+    json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write challenge.md, challenge.json and challenge.png to.")
+    ] = None,
+) -> None:
+    """Count who passes at "challenge T": people under age who are estimated at T or older, by sex and group.
+
+    The other side stands beside it: people of T and over who are asked for proof. Every T from the legal age
+    on, with exact bounds, in the layout of NIST's FATE age estimation and verification. Unlike `gate`, which
+    finds a threshold, this measures given ones, on all faces. Sets of age bins are taken; a face whose bin
+    holds both sides of an age cannot be judged there, and is left out and counted.
+
+    Examples:
+
+        ssr-train challenge bundles/morph2 --data prepared/utkface
+
+        ssr-train challenge bundles/morph2 --data prepared/utkface --challenge 23 --out challenge-23
+
+        ssr-train challenge bundles/morph2 --data prepared/fairface --age 20 --youngest 10
+    """
+    from ssr_bundle.disk import check_folder
+    from ssr_train.evaluation.challenge import measure_challenge
+
+    check_folder(out)
+    found = measure_challenge(bundle, source, age, challenge, youngest, precision=precision)
+    found.report().deliver(json, out)
+
+
+@unfolded
 def card(
     bundle: Bundle,
     *,
@@ -156,5 +203,5 @@ def card(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``ssr-train``."""
-    for command in (evaluate, calibrate, gate, card):
+    for command in (evaluate, calibrate, gate, challenge, card):
         app.command()(command)

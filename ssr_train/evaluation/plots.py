@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +11,16 @@ from ssr_train.data.spans import Spans
 from ssr_train.evaluation.metrics import Years, age_parts
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ssr_train.evaluation.intervals import Share
 
 _OPEN_BIN = 10
 """Years over which faces of an open bin are drawn."""
+
+_SMALL = 0.02
+"""A rate below which its axis is logarithmic."""
 
 
 def draw_answers(figure: Figure, judged: Sequence[tuple[str, Years]], labels: Spans) -> None:
@@ -80,3 +86,42 @@ def draw_gate(
     right.plot(said, found, "-", color="C0", linewidth=1)
     right.scatter(said, found, s=12 + 150 * count / count.max(), color="C0")
     right.set(xlabel="P(old enough) said", ylabel="share old enough", title="dots by number of images")
+
+
+def draw_challenge(
+    figure: Figure,
+    lines: Sequence[tuple[str, Mapping[float, Share], Mapping[float, Share]]],
+    challenge: float,
+) -> None:
+    """Of each named group, by challenge age: who passes under age, and who is asked for proof though as old
+    or older. The first line is everybody's, with its bounds. An axis is logarithmic where a rate is small."""
+    left, right = figure.subplots(1, 2)
+    passed = [(name, one) for name, one, _ in lines]
+    asked = [(name, one) for name, _, one in lines]
+    _draw_rates(left, passed, challenge, "under age and estimated at T or older", "people under age")
+    _draw_rates(
+        right, asked, challenge, "T or older and asked for proof", f"people of {challenge:g} and over"
+    )
+
+
+def _draw_rates(
+    axis: Axes, lines: Sequence[tuple[str, Mapping[float, Share]]], challenge: float, title: str, people: str
+) -> None:
+    least = 1.0
+    for number, (name, every) in enumerate(lines):
+        shares = {age: share for age, share in every.items() if share.count}
+        rates = [share.value for share in shares.values()]
+        least = min([least, *(rate for rate in rates if rate > 0)])
+        color, width = ("black", 2.5) if number == 0 else (f"C{number - 1}", 1.2)
+        label = f"{name} ({every[challenge].count:,})"
+        axis.plot(list(shares), rates, marker=".", color=color, linewidth=width, label=label)
+        if number == 0 and shares:
+            low, high = zip(*(share.bounds() for share in shares.values()), strict=True)
+            axis.fill_between(list(shares), low, high, color="black", alpha=0.12)
+    if least < _SMALL:
+        axis.set_yscale("log")
+    else:
+        axis.set_ylim(0, 1)
+    axis.axvline(challenge, color="0.6", linewidth=1, linestyle=":")
+    axis.set(xlabel="challenge age T (years)", ylabel="share of people", title=title)
+    axis.legend(fontsize="small", title=people)
