@@ -36,7 +36,7 @@ from ssr_train.crops.sets import LEAST, read_sets
 from ssr_train.data.cutting import ALIGNED, Cut, Cutter, Found
 from ssr_train.data.records import Problem, Record
 from ssr_train.data.spans import Spans
-from ssr_train.evaluation.calibrate import RECORD as INTERVAL_RECORD
+from ssr_train.evaluation.calibrating import RECORD as INTERVAL_RECORD
 from ssr_train.evaluation.metrics import correlation
 from ssr_train.keras_import import import_keras
 

@@ -32,9 +32,11 @@ from ssr_train.data.spans import Spans
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.evaluation import gate, gate_report, intervals, selection
 from ssr_train.evaluation.asked import Asked, Source
-from ssr_train.evaluation.calibrate import RECORD, calibrate_bundle, halve
+from ssr_train.evaluation.calibrate import calibrate_bundle
+from ssr_train.evaluation.calibrating import RECORD
 from ssr_train.evaluation.card import card, write_card
 from ssr_train.evaluation.evaluate import evaluate
+from ssr_train.evaluation.halves import halve
 from ssr_train.evaluation.judged import Evaluation
 from ssr_train.evaluation.metrics import errors, measure
 from ssr_train.evaluation.selection import Origin, Selection

@@ -57,6 +57,22 @@ def calibrate(
     *,
     source: SourceOfBundle,
     coverage: Annotated[float, typer.Option(help="Share of true ages that intervals shall hold.")] = 0.9,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SET",
+            help="A further prepared set: the coverage is kept on each set, by the widest of their "
+            "half-widths. Repeat for more.",
+        ),
+    ] = None,
+    each: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="sex|group",
+            help="Keep the coverage for each sex or group of the labels too, not only for all together. "
+            "Repeat for both.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="New bundle to write; without it BUNDLE is replaced.")
     ] = None,
@@ -67,7 +83,9 @@ def calibrate(
     """Give a bundle intervals: +- years by band of answers, from labelled faces it did not learn from.
 
     Half of the faces calibrate (split conformal), the other half, other persons, show what is covered. The
-    intervals hold for faces like these; on other faces nothing is promised.
+    intervals hold for faces like these, taken together; on other faces nothing is promised, and some groups
+    may be covered less. --also and --each keep the coverage on further sets, and in each group; intervals
+    then are wider.
 
     Examples:
 
@@ -76,10 +94,15 @@ def calibrate(
         ssr-train calibrate runs/morph2/bundle --data prepared/morph2       (the run's test pictures)
 
         ssr-train calibrate bundles/morph2 --data prepared/morph2 --coverage 0.95 --out bundles/morph2-95
+
+        ssr-train calibrate bundles/imdb --data prepared/utkface --each group --each sex
+
+        ssr-train calibrate bundles/imdb --data prepared/utkface --also prepared/cameras
     """
     from ssr_train.evaluation.calibrate import calibrate_bundle
 
-    typer.echo(calibrate_bundle(bundle, source, coverage, out, force=force).path)
+    written = calibrate_bundle(bundle, source, coverage, out, also=also or (), each=each or (), force=force)
+    typer.echo(written.path)
 
 
 @unfolded

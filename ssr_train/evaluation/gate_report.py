@@ -12,7 +12,6 @@ from rich.console import Console
 from ssr_bundle.bundle import read_bundle
 from ssr_bundle.report import Facts, Part, Picture, Report, Table, plain
 from ssr_train.evaluation.asked import Source
-from ssr_train.evaluation.calibrate import halve
 from ssr_train.evaluation.gate import (
     Flags,
     Residuals,
@@ -24,6 +23,7 @@ from ssr_train.evaluation.gate import (
     reliability,
     roc,
 )
+from ssr_train.evaluation.halves import halve
 from ssr_train.evaluation.intervals import Share, TooFew
 from ssr_train.evaluation.metrics import Years, band_name
 from ssr_train.evaluation.plots import draw_gate

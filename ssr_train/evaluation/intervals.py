@@ -117,6 +117,22 @@ def calibrate(
     return Interval(coverage, tuple(kept), tuple(widths)), counts
 
 
+def widest(intervals: Sequence[Interval]) -> Interval:
+    """The narrowest interval that holds every one of ``intervals``, at any answer.
+
+    Where each keeps the coverage on its own faces, this one does on all of them, and on any mixture. Raises
+    ``ValueError`` unless they were made for one coverage.
+    """
+    (coverage,) = {one.coverage for one in intervals}
+    edges = sorted({edge for one in intervals for edge in one.edges})
+    within = [-math.inf, *edges]  # an answer of each band: an edge belongs to the band above it
+    widths = (
+        max(one.half_widths[np.searchsorted(one.edges, answer, side="right")] for one in intervals)
+        for answer in within
+    )
+    return Interval(coverage, tuple(edges), tuple(widths))
+
+
 def merge_bands(answers: Years, edges: Sequence[float], least: int) -> tuple[list[float], list[int]]:
     """``edges`` without those beside a band of fewer than ``least`` answers, and the counts of the bands."""
     kept = list(edges)
