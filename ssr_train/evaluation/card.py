@@ -13,6 +13,7 @@ from ssr_bundle.disk import check_folder, replace_file, room_for
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import Facts, Part, Report, Table
 from ssr_train.describe import drift_rows
+from ssr_train.evaluation import released
 from ssr_train.evaluation.asked import Asked, Source
 from ssr_train.evaluation.calibrating import records_of
 from ssr_train.evaluation.evaluate import evaluate
@@ -51,6 +52,7 @@ def card(bundle: Bundle, evaluation: Evaluation | None = None) -> str:
         Facts(_training(contract.provenance), "Training"),
         "## Errors recorded when trained",
         _recorded(contract.provenance),
+        *released.of(contract),
         *_evaluated(evaluation),
         "## Calibrated intervals",
         *_intervals(bundle),

@@ -73,7 +73,8 @@ class Row:
 @dataclass(frozen=True)
 class Challenge:
     """``rows``: everybody, then by group, by sex, and by both. ``lines``: those that the picture draws.
-    ``adults_asked``: of all of legal age, asked for proof at ``challenge``."""
+    ``missing``: what the labels do not give of sex and group. ``adults_asked``: of all of legal age, asked
+    for proof at ``challenge``."""
 
     bundle: str
     weights_sha256: str
@@ -86,6 +87,7 @@ class Challenge:
     adults_asked: Share
     rows: Sequence[Row]
     lines: Sequence[Row]
+    missing: Sequence[str]
 
     def report(self) -> Report:
         age, limit = f"{self.age:g}", f"{self.challenge:g}"
@@ -100,8 +102,10 @@ class Challenge:
         if self.left_out:
             lines.append(
                 f"left out: {self.left_out:,} faces whose bin of ages holds both sides of {self.youngest:g} "
-                f"or of {age}"
+                f"or of {age}; where it holds both sides of T, a face is left out at that T"
             )
+        if self.missing:
+            lines.append(f"by {' and '.join(self.missing)}: the labels do not give it")
         parts: list[Part] = [
             Facts((*self.selection.lines, f"answers: {self.runner}")),
             Facts(lines),
@@ -215,6 +219,7 @@ def measure_challenge(
         adults_asked=decisions(answers, challenge, people.minors, labels.known_from(age))[1],
         rows=[*lines, *rows_of(others)],
         lines=lines,
+        missing=[by for by in ("sex", "group") if by not in divided],
     )
 
 
