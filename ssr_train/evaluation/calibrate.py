@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +76,13 @@ def calibrate_bundle(
     with open_runner(bundle, "native") as runner:
         chosen = [select_for(bundle, one, console, fresh_seed=SEED, ages_for="calibrate") for one in sources]
         check_given(chosen, each)
+        if len({one.faces.labels_sha256 for one in chosen}) < len(chosen):
+            raise SsrError("--also: the same labelled faces were given twice")
         sets = []
         for selection in chosen:
             answers = ask(runner, selection.faces, selection.index, console)
             sets.append(CalibratingSet(selection, halve(selection, answers, source.seed or 0), tuple(each)))
         name = runner.name
-    if any(one.labels_sha256 == other.labels_sha256 for one, other in combinations(sets, 2)):
-        raise SsrError("--also: the same labelled faces were given twice")
     calibrated = [interval for one in sets for interval in one.intervals(coverage)]
     found = widest(calibrated)
     clip = contract.interface.output.clip

@@ -50,10 +50,6 @@ class CalibratingSet:
     halves: Halves
     each: tuple[str, ...] = ()
 
-    @property
-    def labels_sha256(self) -> str:
-        return self.chosen.faces.labels_sha256
-
     def intervals(self, coverage: float) -> list[Interval]:
         """Of all faces, and of each part that has enough of them. Raises
         :class:`~ssr_train.evaluation.intervals.TooFew` for too few faces in all."""
@@ -93,7 +89,7 @@ class CalibratingSet:
         faces, seed = self.chosen.faces, self.chosen.seed
         return {
             **self.chosen.to_json(),
-            "labels_sha256": self.labels_sha256,
+            "labels_sha256": faces.labels_sha256,
             "drawn": None if seed is None else {"set": faces.name, "seed": seed},
             "halved_by": self.halves.by,
             "each": list(self.each),
