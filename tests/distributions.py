@@ -293,15 +293,15 @@ def _lagenda(out: Writer) -> None:
 def _folder(out: Writer) -> None:
     out.text(
         "labels.csv",
-        "file,sex,age_low,age_high,subject,camera",
-        "000.jpg,m,30,39,ann,1",
-        "001.JPG,f,70,,ben,1",
-        "002.jpg,,4,4,cid,1",
-        "003.jpg,m,9,3,dan,1",
-        "004.jpg,m,,9,eva,1",
-        "gone.jpg,m,1,2,fay,1",
-        "000.jpg,m,30,39,ann,1",
-        "005.jpg,m,130,,gus,1",
+        "file,sex,age_low,age_high,subject,camera,group",
+        "000.jpg,m,30,39,ann,1,north",
+        "001.JPG,f,70,,ben,1,north",
+        "002.jpg,,4,4,cid,1,north",
+        "003.jpg,m,9,3,dan,1,north",
+        "004.jpg,m,,9,eva,1,north",
+        "gone.jpg,m,1,2,fay,1,north",
+        "000.jpg,m,30,39,ann,1,north",
+        "005.jpg,m,130,,gus,1,north",
     )
     for name in ("000.jpg", "001.jpg", "002.jpg", "003.jpg", "004.jpg", "005.jpg", "more.jpg"):
         out.face(name)

@@ -35,7 +35,8 @@ from ssr_train.crops.search import LIMITS, Errors, Trial, around, search
 from ssr_train.crops.sets import LEAST, read_sets
 from ssr_train.data.cutting import ALIGNED, Cut, Cutter, Found
 from ssr_train.data.records import Problem, Record
-from ssr_train.evaluation.calibrate import RECORD as INTERVAL_RECORD
+from ssr_train.data.spans import Spans
+from ssr_train.evaluation.calibrating import RECORD as INTERVAL_RECORD
 from ssr_train.evaluation.metrics import correlation
 from ssr_train.keras_import import import_keras
 
@@ -73,8 +74,7 @@ def some_faces(count: int = 60, **changes: object) -> Faces:
         "pictures": list(rng.integers(0, 256, (count, 80, 90, 3), np.uint8)),
         "boxes": [(25.0, 20.0, 40.5, 45.25)] * count,
         "today": None,
-        "low": np.full(count, 30.0),
-        "high": np.full(count, 30.0),
+        "spans": Spans(np.full(count, 30.0), np.full(count, 30.0)),
         "ages": np.full(count, 30.0),
         "owners": np.arange(count),
         "missed": {},
@@ -166,7 +166,7 @@ def test_what_is_kept_of_a_picture_gives_the_same_cuts(border: str) -> None:
 
 
 def test_errors_are_distances_to_the_label() -> None:
-    faces = some_faces(4, low=np.array([30.0, 30, 70, 4]), high=np.array([30.0, 39, np.inf, 4]))
+    faces = some_faces(4, spans=Spans.of([(30, 30), (30, 39), (70, np.inf), (4, 4)]))
     rows = np.arange(4)
     assert faces.binned
     assert faces.signed(np.array([28.0, 28, 60, 4.5]), rows).tolist() == [-2, -2, -10, 0.5]

@@ -28,12 +28,15 @@ from ssr_ops.shipped import default_bundle
 from ssr_train.cli import app
 from ssr_train.data.dataset import Dataset
 from ssr_train.data.protocols import make_split
+from ssr_train.data.spans import Spans
 from ssr_train.data.synthetic import draw_faces
 from ssr_train.evaluation import gate, gate_report, intervals, selection
 from ssr_train.evaluation.asked import Asked, Source
-from ssr_train.evaluation.calibrate import RECORD, calibrate_bundle, halve
+from ssr_train.evaluation.calibrate import calibrate_bundle
+from ssr_train.evaluation.calibrating import RECORD
 from ssr_train.evaluation.card import card, write_card
 from ssr_train.evaluation.evaluate import evaluate
+from ssr_train.evaluation.halves import halve
 from ssr_train.evaluation.judged import Evaluation
 from ssr_train.evaluation.metrics import errors, measure
 from ssr_train.evaluation.selection import Origin, Selection
@@ -402,7 +405,8 @@ def test_coverage_is_nominal_over_many_draws() -> None:
     for _ in range(150):
         interval, counts = intervals.calibrate(*sample(400), 0.9, edges=(50.0,))
         assert min(counts) >= intervals.LEAST
-        covered = intervals.measure_coverage(interval, *sample(400), (0.0, 101.0))
+        answers, ages = sample(400)
+        covered = intervals.measure_coverage(interval, answers, Spans.exact(ages), (0.0, 101.0))
         found.append([covered.overall.value, *(share.value for share in covered.bands.values())])
     np.testing.assert_allclose(np.mean(found, axis=0), 0.9, atol=0.012)
 

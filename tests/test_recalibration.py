@@ -33,6 +33,7 @@ from ssr_train.crops.fit_crop import Wanted, fit_crop
 from ssr_train.crops.measured import Asked, Half, halves
 from ssr_train.crops.recalibrate import recalibrate
 from ssr_train.crops.sets import read_sets
+from ssr_train.data.spans import Spans
 from ssr_train.inference import open_runner
 from ssr_train.keras_import import import_keras
 from triton_repo.cli import app as serve
@@ -294,7 +295,7 @@ def test_info_and_card_say_it(bundle: Bundle) -> None:
 
 def half_of(ages: Any, high: Any = None) -> Half:
     low = np.asarray(ages, np.float64)
-    faces = some_faces(len(low), low=low, high=low if high is None else np.asarray(high, np.float64))
+    faces = some_faces(len(low), spans=Spans(low, low if high is None else np.asarray(high, np.float64)))
     return Half(faces, np.arange(len(low)))
 
 

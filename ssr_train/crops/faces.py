@@ -25,6 +25,7 @@ from ssr_bundle.errors import SsrError
 from ssr_train.crops.sets import LEAST, Source
 from ssr_train.data.cutting import Cut, Cutter, Picture
 from ssr_train.data.records import BOX_OUTSIDE, Problem, Record
+from ssr_train.data.spans import Spans
 from ssr_train.data.workers import in_order
 from ssr_train.evaluation.metrics import Years
 from ssr_train.progress import bar
@@ -52,18 +53,16 @@ class Looked(NamedTuple):
 class Faces:
     """The faces of one set, N of them, BGR.
 
-    ``today``: as the bundle's crop cuts them, (N, 64, 64, 3) or None. ``low``, ``high``: the youngest and
-    the oldest age that the label allows, equal where it is one age; an open end is infinite. ``ages``: the
-    label's age, of a bin its middle. ``owners``: persons where all are named, else files, as whole numbers.
-    ``missed``: pictures without a usable face, by the reason.
+    ``today``: as the bundle's crop cuts them, (N, 64, 64, 3) or None. ``spans``: the ages that the labels
+    allow. ``ages``: the label's age, of a bin its middle. ``owners``: persons where all are named, else
+    files, as whole numbers. ``missed``: pictures without a usable face, by the reason.
     """
 
     name: str
     pictures: Sequence[Picture]
     boxes: Sequence[Box]
     today: Picture | None
-    low: Years
-    high: Years
+    spans: Spans
     ages: Years
     owners: NDArray[np.int64]
     missed: Mapping[str, int]
@@ -73,7 +72,7 @@ class Faces:
 
     @property
     def binned(self) -> bool:
-        return bool((self.low != self.high).any())
+        return bool(self.spans.binned.any())
 
     def cut(self, rows: NDArray[np.int64], crop: Crop, view: int = 0) -> Picture:
         """The faces ``rows`` (M,) as ``crop`` cuts them, (M, 64, 64, 3); raises :class:`BadInput` where one
@@ -82,15 +81,10 @@ class Faces:
         crops = [crop_faces(self.pictures[i], [_moved(self.boxes[i], int(i), view)], crop) for i in rows]
         return np.concatenate(crops)
 
-    def above(self) -> Years:
-        """Where the label ends (N,): at the age, or a year behind the oldest of the bin."""
-        return np.where(self.low == self.high, self.high, self.high + 1)
-
     def signed(self, answers: Years, rows: NDArray[np.int64]) -> Years:
         """Errors of ``answers`` (M,) to the faces ``rows`` in years: answer less age, or less the nearer end
         of the bin; 0 within."""
-        low, above = self.low[rows], np.maximum(answers - self.above()[rows], 0)
-        return np.asarray(np.where(answers < low, answers - low, above))
+        return np.asarray(answers - self.spans[rows].nearest(answers))
 
 
 def look(source: Source, box: str, today: Crop, workers: int, console: Console) -> Faces:
@@ -123,15 +117,12 @@ def look(source: Source, box: str, today: Crop, workers: int, console: Console) 
             f"{source.root}: {len(records)} faces found in {len(source.records):,} pictures, expected at "
             f"least {LEAST}{why}"
         )
-    spans = [(r.age, r.age) if r.ages is None else r.ages for r in records]
-    low, high = (np.array([math.inf if v is None else v for v in side]) for side in zip(*spans, strict=True))
     return Faces(
         source.name,
         store.pictures(),
         boxes,
         None if any(one is None for one in todays) else np.stack([one for one in todays if one is not None]),
-        low,
-        high,
+        Spans.of(record.span for record in records),
         np.array([record.age for record in records]),
         _owners(records),
         dict(missed),

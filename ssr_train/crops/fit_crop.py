@@ -28,7 +28,7 @@ from ssr_train.crops.recalibrate import recalibrate
 from ssr_train.crops.report import CHOSEN, MAP_STEP, RECALIBRATED, Found, OfSet
 from ssr_train.crops.search import Tried, around, finalists, search
 from ssr_train.crops.sets import Source, read_sets
-from ssr_train.evaluation.calibrate import RECORD as INTERVAL_RECORD
+from ssr_train.evaluation.calibrating import RECORD as INTERVAL_RECORD
 from ssr_train.evaluation.metrics import CONFIDENCE, RESAMPLES, Years
 from ssr_train.evaluation.selection import Origin
 from ssr_train.progress import bar

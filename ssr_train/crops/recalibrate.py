@@ -32,8 +32,9 @@ def recalibrate(halves: Sequence[Half], answers: Sequence[Years], clip: tuple[fl
     from scipy.optimize import linprog
     from scipy.sparse import csr_matrix, eye, hstack, vstack
 
-    low = np.concatenate([half.faces.low[half.rows] for half in halves])
-    high = np.concatenate([half.faces.above()[half.rows] for half in halves])
+    spans = [half.faces.spans[half.rows] for half in halves]
+    low = np.concatenate([one.low for one in spans])
+    high = np.concatenate([one.above for one in spans])
     share = np.concatenate([np.full(len(half.rows), 1 / len(half.rows)) for half in halves])
     given = np.concatenate(answers)
     before = _points(given, share, clip)

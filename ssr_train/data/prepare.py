@@ -215,9 +215,7 @@ class _Work:
                 assert stream.tell() == _HEADER
                 stream.flush()
                 os.fsync(stream.fileno())
-            index = prepared.write_index(
-                (r.path.as_posix(), f"{r.age:.9g}", r.subject, r.sex, r.group, r.split) for r in kept
-            )
+            index = prepared.write_index(prepared.rows_of(kept))
             replace_file(self.out / prepared.INDEX, index)
             diagnosis = examine(self.scan, kept, done.problems, done.digests, measured)
             diagnosis.report().write(self.out, hint)

@@ -1,7 +1,9 @@
 """The prepared set: one folder with every picture as it enters the network, in one memory-mapped file.
 
 images.npy      (N, S, S, 3) uint8 BGR, C order, NumPy's own format
-index.csv       a row a picture, in order: path, age, subject, sex, group, split (empty where unknown)
+index.csv       a row a picture, in order: path, age, subject, sex, group, split (empty where unknown); of a
+                set with bins also age_low and age_high (both empty where the age is known, the latter where
+                the bin is open), and as age the bin's middle, of an open one its low end
 prepared.json   name, size, count, licence, how it was cut (``crop``: as in a contract; null where that could
                 not be told), and the hashes of the other two; written last: a folder without it is not a
                 prepared set
@@ -14,7 +16,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,14 @@ from ssr_bundle.contract import Crop, canonical_json
 from ssr_bundle.disk import need_folder
 from ssr_bundle.errors import SsrError
 from ssr_train.data.dataset import SEXES, SPLITS, Dataset
+from ssr_train.data.records import Record
+from ssr_train.data.spans import Spans
 
 IMAGES, INDEX, ABOUT = "images.npy", "index.csv", "prepared.json"
 COLUMNS = ("path", "age", "subject", "sex", "group", "split")
+BINS = ("age_low", "age_high")
+"""Columns of a set with bins, behind the others."""
+
 FORMAT = 1
 
 
@@ -81,27 +88,41 @@ def open_prepared(path: Path) -> Dataset:
         sexes=np.array(columns["sex"], np.str_),
         groups=np.array(columns["group"], np.str_),
         splits=np.array(columns["split"], np.str_),
+        spans=_spans(columns, path / INDEX),
     )
 
 
+def rows_of(records: Sequence[Record]) -> Iterator[tuple[str, ...]]:
+    """A row of index.csv for each of ``records``; all with :data:`BINS` where one has a bin."""
+    binned = any(record.ages is not None for record in records)
+    for r in records:
+        row = (r.path.as_posix(), f"{r.age:.9g}", r.subject, r.sex, r.group, r.split)
+        ends = ("" if age is None else f"{age:.9g}" for age in r.ages or (None, None))
+        yield (*row, *ends) if binned else row
+
+
 def write_index(rows: Iterable[Sequence[str | float]]) -> bytes:
-    """index.csv of ``rows``, each as :data:`COLUMNS` says."""
+    """index.csv of ``rows``, each as :data:`COLUMNS` says, of a set with bins also :data:`BINS`."""
+    written = list(rows)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
+    writer.writerow((*COLUMNS, *BINS)[: len(written[0])])
+    writer.writerows(written)
     return text.getvalue().encode("utf-8", "surrogateescape")  # a file name need not be UTF-8
 
 
 def read_index(data: bytes, where: Path) -> dict[str, list[Any]]:
-    """The columns of index.csv; ages are floats."""
+    """The columns of index.csv, those of bins where it has them; ages are floats."""
     try:
         header, *rows = csv.reader(io.StringIO(data.decode("utf-8", "surrogateescape")))
-        if tuple(header) != COLUMNS:
-            raise SsrError(f"{where}: columns {','.join(header)}, expected {','.join(COLUMNS)}")
+        if tuple(header) not in (COLUMNS, (*COLUMNS, *BINS)):
+            raise SsrError(
+                f"{where}: columns {','.join(header)}, expected {','.join(COLUMNS)}, of a set with bins also "
+                f"{','.join(BINS)}"
+            )
+        filled = zip(*rows, strict=True) if rows else [()] * len(header)
         columns: dict[str, list[Any]] = {
-            name: list(values)
-            for name, values in zip(COLUMNS, zip(*rows, strict=True) if rows else [[]] * 6, strict=True)
+            name: list(values) for name, values in zip(header, filled, strict=True)
         }
         columns["age"] = [_age(text, row, where) for row, text in enumerate(columns["age"], 1)]
     except SsrError:
@@ -125,6 +146,24 @@ def _age(text: str, row: int, where: Path) -> float:
     if not 0 <= age < math.inf:
         raise SsrError(f"{where}: row {row}: age {text!r}, expected a finite number of years from 0 on")
     return age
+
+
+def _spans(columns: dict[str, list[Any]], where: Path) -> Spans:
+    """What the labels say of ages; :class:`SsrError` for what is no bin."""
+    ages = columns["age"]
+    if BINS[0] not in columns:
+        return Spans.of(zip(ages, ages, strict=True))
+    ends: list[tuple[float, float]] = []
+    for row, (age, low, high) in enumerate(zip(ages, *(columns[name] for name in BINS), strict=True), 1):
+        if not low and not high:
+            ends.append((age, age))
+            continue
+        youngest = _age(low, row, where)
+        oldest = _age(high, row, where) if high else math.inf
+        if not youngest < oldest:
+            raise SsrError(f"{where}: row {row}: ages {low} to {high}, expected a bin that rises")
+        ends.append((youngest, oldest))
+    return Spans.of(ends)
 
 
 def crop(path: Path) -> Crop | None:

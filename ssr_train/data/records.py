@@ -5,6 +5,7 @@ Nothing here opens a picture: records come from labels and file names alone.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -27,11 +28,11 @@ class Record(NamedTuple):
     """One labelled face. An unknown subject, sex, group or split is "".
 
     ``path`` is relative to the scan's root. ``age`` is in years; ``ages`` are the youngest and the oldest one
-    (None: open) where a bin alone is known. ``subject`` tells people of this distribution apart, and nothing
-    else. ``face`` is "crop" where the file is the published face crop, "photo" where a face must be found in
-    it first, "central" where it is the one nearest to the photo's centre. ``box`` is (x, y, width, height) in
-    pixels: of a crop, the part of the file that the published protocol uses; of a photo, the face as the
-    distribution boxes it.
+    (None: open) where a bin alone is known, of which ``age`` is the middle or, of an open one, the low end.
+    ``subject`` tells people of this distribution apart, and nothing else. ``face`` is "crop" where the file
+    is the published face crop, "photo" where a face must be found in it first, "central" where it is the one
+    nearest to the photo's centre. ``box`` is (x, y, width, height) in pixels: of a crop, the part of the file
+    that the published protocol uses; of a photo, the face as the distribution boxes it.
     """
 
     path: Path
@@ -43,6 +44,12 @@ class Record(NamedTuple):
     split: SplitName = ""
     face: Face = "photo"
     ages: tuple[float, float | None] | None = None
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The youngest and the oldest age that the label allows, in years; an open end is infinite."""
+        low, high = (self.age, self.age) if self.ages is None else self.ages
+        return low, math.inf if high is None else high
 
     @property
     def labels(self) -> tuple[object, ...]:

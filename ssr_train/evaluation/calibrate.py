@@ -3,7 +3,8 @@ contract."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from ssr_bundle.bundle import (
     seal,
     without,
 )
-from ssr_bundle.contract import PRECISIONS, Contract
+from ssr_bundle.contract import PRECISIONS, Contract, Interval
 from ssr_bundle.disk import check_folder, write_file
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import plain, table
@@ -30,27 +31,16 @@ from ssr_bundle.shown import note
 from ssr_ops import reference
 from ssr_ops.export.names import command, onnx_name, outdated
 from ssr_ops.replay import ReplayError, replay_all
+from ssr_train import data as datasets
 from ssr_train.evaluation.asked import Source
-from ssr_train.evaluation.intervals import band_names, calibrate, check_coverage, measure_coverage
-from ssr_train.evaluation.selection import Index, Origin, Selection, ask, select
-from ssr_train.inference import Years, open_runner
-
-RECORD = "interval_calibration"
-"""Key of the contract's provenance that says how the intervals were found and what they covered."""
+from ssr_train.evaluation.calibrating import RECORD, CalibratingSet, check_each, check_given
+from ssr_train.evaluation.halves import halve
+from ssr_train.evaluation.intervals import Coverage, band_names, check_coverage, widest
+from ssr_train.evaluation.selection import ask, select_for
+from ssr_train.inference import open_runner
 
 SEED = 102
 """Of the faces drawn where no seed is said: others than evaluation's."""
-
-
-@dataclass(frozen=True)
-class Halves:
-    """Answers, ages and indices of the faces that calibrate, and of those held out. ``by``: what was halved,
-    ``subject`` or ``image``."""
-
-    answers: tuple[Years, Years]
-    ages: tuple[Years, Years]
-    index: tuple[Index, Index]
-    by: str
 
 
 def calibrate_bundle(
@@ -59,15 +49,22 @@ def calibrate_bundle(
     coverage: float,
     out: Path | None,
     *,
+    also: Sequence[str] = (),
+    each: Sequence[str] = (),
     force: bool = False,
 ) -> Bundle:
     """Calibrate the bundle at ``path`` and print half-widths and measured coverage, band by band.
+
+    With further prepared sets ``also``, and by ``each`` of what divides people (``sex``, ``group``), every
+    one of these is calibrated, and the widest half-width is taken: the coverage is kept on each of them.
 
     Writes a new bundle to ``out``, or the contract in place; nothing unless the golden record replays.
     ``force`` replaces intervals, and a bundle at ``out``. Exported ONNX files, which hold the intervals, are
     left out of what is written. Raises :class:`SsrError` for anything wrong with these.
     """
     check_coverage(coverage)
+    check_each(each)
+    sources = [source, *_further(source, also)]
     bundle = read_bundle(path)
     contract = bundle.contract
     if contract.interval is not None and not force:
@@ -77,76 +74,81 @@ def calibrate_bundle(
     check_folder((out or path.resolve()).parent, "the bundle")
     console = Console(highlight=False, soft_wrap=True)
     with open_runner(bundle, "native") as runner:
-        chosen = select(
-            source,
-            Origin.of(contract.provenance),
-            console,
-            fresh_seed=SEED,
-            crop=contract.interface.crop,
-            whose=str(path),
-        )
-        halves = halve(chosen, ask(runner, chosen.faces, chosen.index, console), source.seed or 0)
+        chosen = [select_for(bundle, one, console, fresh_seed=SEED, ages_for="calibrate") for one in sources]
+        check_given(chosen, each)
+        if len({one.faces.labels_sha256 for one in chosen}) < len(chosen):
+            raise SsrError("--also: the same labelled faces were given twice")
+        sets = []
+        for selection in chosen:
+            answers = ask(runner, selection.faces, selection.index, console)
+            sets.append(CalibratingSet(selection, halve(selection, answers, source.seed or 0), tuple(each)))
         name = runner.name
-    with chosen.suffices():
-        found, counts = calibrate(halves.answers[0], halves.ages[0], coverage)
+    calibrated = [interval for one in sets for interval in one.intervals(coverage)]
+    found = widest(calibrated)
     clip = contract.interface.output.clip
-    measured = {"fp32": measure_coverage(found, halves.answers[1], halves.ages[1], clip)}
+    measured = [{"fp32": one.coverage(found, clip)} for one in sets]
     for precision in PRECISIONS if contract.quantization is not None else ():
         if ssr_ops.implementations(precision=precision):
             with open_runner(bundle, "native", precision=precision) as runner:
-                answers = ask(runner, chosen.faces, halves.index[1], console)
-            measured[precision] = measure_coverage(found, answers, halves.ages[1], clip)
-    record = {
-        **chosen.to_json(),
-        "labels_sha256": chosen.faces.labels_sha256,
-        "drawn": None if chosen.seed is None else {"set": chosen.faces.name, "seed": chosen.seed},
-        "method": "split conformal by band of answers",
+                for one, coverages in zip(sets, measured, strict=True):
+                    answers = ask(runner, one.chosen.faces, one.halves.index[1], console)
+                    coverages[precision] = one.coverage(found, clip, answers)
+    first, *others = (
+        {**one.to_json(found, clip), "held_out": plain(held_out)}
+        for one, held_out in zip(sets, measured, strict=True)
+    )
+    counts = np.sum([one.counts(found) for one in sets], axis=0).tolist()
+    method = "split conformal by band of answers"
+    record = first | {
+        "method": method if len(calibrated) == 1 else f"{method}, the widest of {len(calibrated)}",
         "engine": name,
         "coverage": coverage,
-        "halved_by": halves.by,
         "faces": counts,
-        "held_out": plain(measured),
+        "also": others,
     }
-    calibrated = replace(contract, interval=found, provenance={**contract.provenance, RECORD: record})
-    written = _write(bundle, calibrated, out, force, console)
-    for line in chosen.lines:
+    changed = replace(contract, interval=found, provenance={**contract.provenance, RECORD: record})
+    written = _write(bundle, changed, out, force, console)
+    for one, held_out in zip(sets, measured, strict=True):
+        _show(one, held_out, found, clip, console)
+    return written
+
+
+def _further(source: Source, also: Sequence[str]) -> list[Source]:
+    """The further sets, which are prepared ones."""
+    if also and source.data is None:
+        raise SsrError("--also names further sets; name the first one by --data")
+    for name in also:
+        if name in datasets.NAMES:
+            raise SsrError(f"--also {name}: drawn faces say nothing of photos, expected a prepared set")
+    return [replace(source, data=name, count=None) for name in also]
+
+
+def _show(
+    one: CalibratingSet,
+    measured: Mapping[str, Coverage],
+    found: Interval,
+    clip: tuple[float, float],
+    console: Console,
+) -> None:
+    """Print the intervals, and what they covered of one set's held-out half."""
+    for line in one.chosen.lines:
         note(console, line)
+    counts, held_out = one.counts(found), measured["fp32"]
     note(
         console,
-        f"{sum(counts):,} faces calibrate, {measured['fp32'].overall.count:,} are held out (halved by "
-        f"{halves.by}); coverage {coverage:.0%} wanted, with 95 % binomial bounds:",
+        f"{sum(counts):,} faces calibrate, {held_out.overall.count:,} are held out (halved by "
+        f"{one.halves.by}); coverage {found.coverage:.0%} wanted, with 95 % binomial bounds:",
     )
     rows = [
-        (band, f"{width:.3f}", f"{count:,}", str(measured["fp32"].bands[band]))
+        (band, f"{width:.3f}", f"{count:,}", str(held_out.bands[band]))
         for band, width, count in zip(band_names(found), found.half_widths, counts, strict=True)
     ]
     table(rows, header=("answer", "+- years", "calibrated on", "measured coverage, held out"))
     for precision, result in measured.items():
         note(console, f"{precision}: {result.overall}, mean width {result.mean_width:.2f} years")
-    return written
-
-
-def halve(chosen: Selection, answers: Years, seed: int) -> Halves:
-    """The pictures in two halves at random, nobody in both where all persons are named."""
-    faces, index = chosen.faces, chosen.index
-    subjects = faces.subjects[index]
-    known = bool((subjects != "").all())
-    owner = np.unique(subjects, return_inverse=True)[1] if known else np.arange(len(index))
-    persons = int(owner.max()) + 1
-    if persons < 2:
-        raise SsrError("all pictures are of one person: none can be held out to measure on")
-    order = np.random.default_rng((seed, len(index))).permutation(persons)
-    filled = np.cumsum(np.bincount(owner, minlength=persons)[order])
-    first = np.zeros(persons, np.bool_)
-    taken = min(int(np.searchsorted(filled, len(index) / 2)) + 1, persons - 1)
-    first[order[:taken]] = True
-    one, ages = first[owner], faces.ages[index].astype(np.float64)
-    return Halves(
-        answers=(answers[one], answers[~one]),
-        ages=(ages[one], ages[~one]),
-        index=(index[one], index[~one]),
-        by="subject" if known else "image",
-    )
+    for part in one.parts(found, clip):
+        few = "" if part.calibrated else f"; {part.faces:,} faces were too few to calibrate it alone"
+        note(console, f"{part.name}: {part.held_out}{few}")
 
 
 def _write(bundle: Bundle, contract: Contract, out: Path | None, force: bool, console: Console) -> Bundle:

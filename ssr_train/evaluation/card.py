@@ -13,8 +13,9 @@ from ssr_bundle.disk import check_folder, replace_file, room_for
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import Facts, Part, Report, Table
 from ssr_train.describe import drift_rows
+from ssr_train.evaluation import released
 from ssr_train.evaluation.asked import Asked, Source
-from ssr_train.evaluation.calibrate import RECORD
+from ssr_train.evaluation.calibrating import records_of
 from ssr_train.evaluation.evaluate import evaluate
 from ssr_train.evaluation.intervals import Share, band_names
 from ssr_train.evaluation.judged import Evaluation
@@ -51,6 +52,7 @@ def card(bundle: Bundle, evaluation: Evaluation | None = None) -> str:
         Facts(_training(contract.provenance), "Training"),
         "## Errors recorded when trained",
         _recorded(contract.provenance),
+        *released.of(contract),
         *_evaluated(evaluation),
         "## Calibrated intervals",
         *_intervals(bundle),
@@ -121,32 +123,38 @@ def _evaluated(evaluation: Evaluation | None) -> list[str]:
             "## Errors by age, sex and group",
             f"{NOT_RECORDED}: this card was written without an evaluation (`--data` or `--evaluate`).",
         ]
-    found = evaluation.report().markdown(2, picture=False).rstrip("\n")
-    missing = [name for name in ("sex", "group") if name not in evaluation.judged[0].metrics.parts]
-    return [found, *([f"Errors by {' and '.join(missing)}: the labels do not give it."] if missing else [])]
+    return [evaluation.report().markdown(2, picture=False).rstrip("\n")]
 
 
 def _intervals(bundle: Bundle) -> list[Part]:
-    interval, record = bundle.contract.interval, bundle.contract.provenance.get(RECORD, {})
+    interval = bundle.contract.interval
     if interval is None:
         return ["none: the answers carry no uncertainty (`ssr-train calibrate`)"]
     lines = [f"Made to hold the true age of {interval.coverage:.0%} of faces like those calibrated on."]
+    found = [NOT_RECORDED] * len(interval.half_widths)
     try:
-        held_out = record["held_out"]["fp32"]
-        overall = _share(held_out["overall"])
-        found = [str(_share(held_out["bands"][band])) for band in band_names(interval)]
-        lines += [
-            f"Calibrated on: {record['data']}; {record['method']}.",
-            f"Measured on held-out faces, with 95 % binomial bounds: {overall}.",
-        ]
-    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError):
-        lines.append(f"Calibrated on: {NOT_RECORDED}. Measured coverage: {NOT_RECORDED}.")
-        found = [NOT_RECORDED] * len(interval.half_widths)
+        records = records_of(bundle.contract.provenance)
+        said = [line for record in records for line in _calibrated(record)]
+        bands = records[0]["held_out"]["fp32"]["bands"]
+        found = [str(_share(bands[band])) for band in band_names(interval)]
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, ArithmeticError):
+        said = [f"Calibrated on: {NOT_RECORDED}. Measured coverage: {NOT_RECORDED}."]
     rows = [
         (band, f"{width:.2f}", share)
         for band, width, share in zip(band_names(interval), interval.half_widths, found, strict=True)
     ]
-    return ["\n".join(lines), Table("", ("answer", "+- years", "measured coverage"), rows)]
+    return ["\n".join([*lines, *said]), Table("", ("answer", "+- years", "measured coverage"), rows)]
+
+
+def _calibrated(record: Mapping[str, Any]) -> list[str]:
+    """What is recorded of one set that calibrated the intervals."""
+    method = f"; {record['method']}" if "method" in record else ""
+    overall = _share(record["held_out"]["fp32"]["overall"])
+    return [
+        f"Calibrated on: {record['data']}{method}.",
+        f"Measured on held-out faces, with 95 % binomial bounds: {overall}.",
+        *(f"Of {part['name']}: {_share(part['held_out'])}." for part in record.get("parts", [])),
+    ]
 
 
 def _quantization(bundle: Bundle) -> list[Part]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from ssr_bundle.bundle import Bundle
 from ssr_bundle.errors import SsrError
 from ssr_train.evaluation.asked import Asked, Source
-from ssr_train.evaluation.calibrate import RECORD
+from ssr_train.evaluation.calibrating import records_of
 from ssr_train.evaluation.intervals import Coverage, measure_coverage
 from ssr_train.evaluation.judged import Evaluation, Judged
 from ssr_train.evaluation.metrics import measure
@@ -66,17 +64,17 @@ def _judge(one: Subject, runner: Runner, chosen: Selection, console: Console) ->
 
 def _calibrated_on(one: Subject, chosen: Selection) -> bool:
     """Whether pictures of this set, or of as many or more drawn by its seed, calibrated the intervals."""
-    record = one.provenance.get(RECORD)
-    if not isinstance(record, Mapping):
-        return False
     drawn = {"set": chosen.faces.name, "seed": chosen.seed}
-    labels = record.get("labels_sha256", record.get("data_sha256"))
-    return labels == chosen.faces.labels_sha256 or record.get("drawn") == drawn
+    return any(
+        record.get("labels_sha256", record.get("data_sha256")) == chosen.faces.labels_sha256
+        or record.get("drawn") == drawn
+        for record in records_of(one.provenance)
+    )
 
 
 def _coverage(one: Subject, answers: Years, chosen: Selection) -> Coverage | None:
-    if not isinstance(one.what, Bundle) or one.what.contract.interval is None:
+    contract = one.what.contract if isinstance(one.what, Bundle) else None
+    if contract is None or contract.interval is None:
         return None
-    contract = one.what.contract
-    ages = chosen.faces.ages[chosen.index].astype(np.float64)
-    return measure_coverage(one.what.contract.interval, answers, ages, contract.interface.output.clip)
+    labels = chosen.faces.spans[chosen.index]
+    return measure_coverage(contract.interval, answers, labels, contract.interface.output.clip)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssr_bundle.errors import SsrError
-from ssr_train.evaluation.intervals import EDGES, LEAST, TooFew, merge_bands
+from ssr_train.evaluation.intervals import EDGES, LEAST, Share, TooFew, merge_bands
 from ssr_train.evaluation.metrics import Years
 
 SMALLEST = 1e-9
@@ -93,6 +93,19 @@ def accepts_allowed(count: int, false_accept: float, confidence: float) -> int:
     from scipy.special import bdtr
 
     return int((bdtr(np.arange(count + 1), count, false_accept) <= 1 - confidence).sum()) - 1
+
+
+def check_age(age: float, clip: tuple[float, float]) -> None:
+    """Raise :class:`SsrError` unless ``age`` lies within the answers' range ``clip``, in years."""
+    if not clip[0] < age < clip[1]:
+        raise SsrError(f"--age must lie between {clip[0]:g} and {clip[1]:g} years, got {age:g}")
+
+
+def decisions(answers: Years, threshold: float, young: Flags, old: Flags) -> tuple[Share, Share]:
+    """False accepts, of the ``young`` faces, and false rejects, of the ``old`` ones, where answers (N,) of at
+    least ``threshold`` are accepted."""
+    accepted = answers >= threshold
+    return Share.of(accepted[young]), Share.of(~accepted[old])
 
 
 def roc(scores: Years, old: Flags) -> tuple[Years, Years]:

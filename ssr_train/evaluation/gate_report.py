@@ -10,23 +10,24 @@ import numpy as np
 from rich.console import Console
 
 from ssr_bundle.bundle import read_bundle
-from ssr_bundle.errors import SsrError
 from ssr_bundle.report import Facts, Part, Picture, Report, Table, plain
 from ssr_train.evaluation.asked import Source
-from ssr_train.evaluation.calibrate import halve
 from ssr_train.evaluation.gate import (
     Flags,
     Residuals,
     auc,
+    check_age,
     check_rates,
     choose_threshold,
+    decisions,
     reliability,
     roc,
 )
+from ssr_train.evaluation.halves import halve
 from ssr_train.evaluation.intervals import Share, TooFew
 from ssr_train.evaluation.metrics import Years, band_name
 from ssr_train.evaluation.plots import draw_gate
-from ssr_train.evaluation.selection import DRAWN, Origin, Selection, ask, select
+from ssr_train.evaluation.selection import DRAWN, Selection, ask, select_for
 from ssr_train.evaluation.subject import title
 from ssr_train.inference import open_runner
 
@@ -124,14 +125,10 @@ def measure_gate(
     """
     check_rates(false_accept, confidence)
     bundle = read_bundle(path)
-    low, high = bundle.contract.interface.output.clip
     with open_runner(bundle, "native", precision=precision) as runner:
-        if not low < age < high:
-            raise SsrError(f"--age must lie between {low:g} and {high:g} years, got {age:g}")
+        check_age(age, bundle.contract.interface.output.clip)
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        origin = Origin.of(bundle.contract.provenance)
-        crop = bundle.contract.interface.crop
-        chosen = select(source, origin, console, fresh_seed=SEED, crop=crop, whose=str(path))
+        chosen = select_for(bundle, source, console, fresh_seed=SEED, ages_for="gate")
         halves = halve(chosen, ask(runner, chosen.faces, chosen.index, console), source.seed or 0)
         name = runner.name
     (tuning, held_out), (tuned, true) = halves.answers, halves.ages
@@ -140,7 +137,8 @@ def measure_gate(
         _both_sides(true >= age, age, "held out")
         threshold = choose_threshold(tuning[tuned < age], false_accept, confidence)
         residuals = Residuals.of(tuning, tuned)
-    accepted, old = held_out >= threshold, true >= age
+    old = true >= age
+    false_accepts, false_rejects = decisions(held_out, threshold, ~old, old)
     chances = residuals.at_least(age, held_out)
     return Gate(
         bundle=title(path),
@@ -155,9 +153,9 @@ def measure_gate(
         threshold=threshold,
         chance_at_threshold=float(residuals.at_least(age, np.array([threshold]))[0]),
         held_out=HeldOut(
-            false_accepts=Share.of(accepted[~old]),
-            false_rejects=Share.of(~accepted[old]),
-            accepts_by_true_age=_by_age(accepted, true, age),
+            false_accepts=false_accepts,
+            false_rejects=false_rejects,
+            accepts_by_true_age=_by_age(held_out >= threshold, true, age),
             auc=auc(held_out, old),
             auc_of_chance=auc(chances, old),
             brier=float(((chances - old) ** 2).mean()),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ssr_bundle.contract import Interval
 from ssr_bundle.errors import SsrError
 from ssr_ops import reference
+from ssr_train.data.spans import Spans
 from ssr_train.evaluation.metrics import CONFIDENCE, Years, band_name
 
 EDGES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0)
@@ -69,11 +70,13 @@ class Share:
 @dataclass(frozen=True)
 class Coverage:
     """How often intervals held the true age on faces that did not calibrate them, in all and by band of
-    answers; ``mean_width``: of whole intervals in years, as served (clipped)."""
+    answers; ``mean_width``: of whole intervals in years, as served (clipped); ``wanted``: the share (0..1)
+    that they were made to hold."""
 
     overall: Share
     bands: dict[str, Share]
     mean_width: float
+    wanted: float
 
 
 def half_width(errors: Years, coverage: float) -> float:
@@ -114,6 +117,22 @@ def calibrate(
     return Interval(coverage, tuple(kept), tuple(widths)), counts
 
 
+def widest(intervals: Sequence[Interval]) -> Interval:
+    """The narrowest interval that holds every one of ``intervals``, at any answer.
+
+    Where each keeps the coverage on its own faces, this one does on all of them, and on any mixture. Raises
+    ``ValueError`` unless they were made for one coverage.
+    """
+    (coverage,) = {one.coverage for one in intervals}
+    edges = sorted({edge for one in intervals for edge in one.edges})
+    within = [-math.inf, *edges]  # an answer of each band: an edge belongs to the band above it
+    widths = (
+        max(one.half_widths[np.searchsorted(one.edges, answer, side="right")] for one in intervals)
+        for answer in within
+    )
+    return Interval(coverage, tuple(edges), tuple(widths))
+
+
 def merge_bands(answers: Years, edges: Sequence[float], least: int) -> tuple[list[float], list[int]]:
     """``edges`` without those beside a band of fewer than ``least`` answers, and the counts of the bands."""
     kept = list(edges)
@@ -127,15 +146,19 @@ def merge_bands(answers: Years, edges: Sequence[float], least: int) -> tuple[lis
     return kept, counts
 
 
-def measure_coverage(interval: Interval, answers: Years, ages: Years, clip: tuple[float, float]) -> Coverage:
-    """How often ``interval`` holds ``ages`` (N,), by the ends that are served for ``answers`` (N,)."""
+def measure_coverage(
+    interval: Interval, answers: Years, labels: Spans, clip: tuple[float, float]
+) -> Coverage:
+    """How often ``interval`` holds an age that ``labels`` (N,) allow, by the ends that are served for
+    ``answers`` (N,): of a bin, how often it overlaps."""
     ends = reference.interval(interval, answers, clip)
-    hits = (ends[:, 0] <= ages) & (ages <= ends[:, 1])
+    hits = labels.overlap(ends[:, 0], ends[:, 1])
     band = np.searchsorted(interval.edges, answers, side="right")
     return Coverage(
         Share.of(hits),
         {name: Share.of(hits[band == b]) for b, name in enumerate(band_names(interval))},
         float((ends[:, 1] - ends[:, 0]).mean()),
+        interval.coverage,
     )
 
 

@@ -11,6 +11,7 @@ from ssr_train.evaluation.intervals import Coverage
 from ssr_train.evaluation.metrics import (
     CA_YEARS,
     CONFIDENCE,
+    LEAST_IN_CELL,
     PERCENTILES,
     RESAMPLES,
     Errors,
@@ -20,6 +21,11 @@ from ssr_train.evaluation.metrics import (
 from ssr_train.evaluation.plots import draw_answers
 from ssr_train.evaluation.selection import DRAWN, Selection
 from ssr_train.inference import Years
+
+BINS = (
+    "Of a face with a bin of ages the error is the distance to the bin, 0 inside, and an interval that "
+    "overlaps the bin counts as holding the age: errors of the true ages are larger, their coverage is lower."
+)
 
 _TITLES = {"age": "true age", "sex": "sex", "group": "group"}
 
@@ -76,11 +82,12 @@ class Evaluation:
             Facts([f"{one.label}: {one.runner}" for one in self.judged]),
             self._overall(),
             *(self._part(by) for by in self.judged[0].metrics.parts),
+            *self._cells(),
             *([self._coverage()] if any(one.coverage for one in self.judged) else []),
             *self._notes(),
             Picture(
                 "answers against true ages, and the error by true age",
-                lambda figure: draw_answers(figure, answers, chosen.faces.ages[chosen.index]),
+                lambda figure: draw_answers(figure, answers, chosen.faces.spans[chosen.index]),
                 (5 * (count + 1), 4.6),
                 self.title,
             ),
@@ -106,15 +113,37 @@ class Evaluation:
             rows.append(tuple(row))
         return Table(f"By {_TITLES[by]}", header, rows)
 
+    def _cells(self) -> list[Part]:
+        """Errors by everything that the labels give at once, and what they do not give."""
+        first = self.judged[0].metrics
+        given = [_TITLES[by] for by in first.parts]
+        missing = " and ".join(title for by, title in _TITLES.items() if by not in first.parts)
+        said: list[Part] = [f"Errors by {missing}: the labels do not give it."] if missing else []
+        if len(given) == 1:
+            return said
+        header = [*given, "images"]
+        rows = [[*cell.names, f"{cell.count:,}"] for cell in first.cells]
+        for one in self.judged:
+            suffix = f", {one.label}" if len(self.judged) > 1 else ""
+            header += [f"MAE{suffix}", f"signed{suffix}"]
+            for row, cell in zip(rows, one.metrics.cells, strict=True):
+                row += (
+                    ["-", "-"] if cell.errors is None else [cell.errors.mae_text, f"{cell.errors.bias:+.2f}"]
+                )
+        title = f"By {', '.join(given[:-1])} and {given[-1]}; a dash: fewer than {LEAST_IN_CELL} images"
+        return [Table(title, header, rows), *said]
+
     def _coverage(self) -> Table:
         rows: list[tuple[str, ...]] = []
         for one in self.judged:
             if one.coverage is not None:
                 rows.append((one.label, "all", str(one.coverage.overall)))
                 rows += [(one.label, band, str(share)) for band, share in one.coverage.bands.items()]
-        return Table(
-            "Calibrated intervals", ("weights", "answer", "held the true age (95 % binomial bounds)"), rows
+        made = " and ".join(
+            dict.fromkeys(f"{one.coverage.wanted:.0%}" for one in self.judged if one.coverage)
         )
+        header = ("weights", "answer", "held the true age (95 % binomial bounds)")
+        return Table(f"Calibrated intervals, made to hold {made}", header, rows)
 
     def _notes(self) -> list[str]:
         by = self.judged[0].metrics.resampled
@@ -122,6 +151,8 @@ class Evaluation:
             f"In brackets: {CONFIDENCE:.0%} bootstrap percentile intervals, {RESAMPLES:,} resamples by {by}."
             + ("" if by == "subject" else " Where images share a person these are too narrow.")
         ]
+        if self.selection.faces.binned:
+            notes.append(BINS)
         if self.selection.faces.synthetic:
             notes.append(DRAWN)
         return notes

@@ -3,12 +3,16 @@
 MAE and CA(n) are the paper's measures (section 4.2). The paper does not say whether an error of exactly n
 years counts for CA(n), and where labels are whole years and answers are rounded it matters: both readings are
 always given and named, ``<`` and ``<=``.
+
+Where a label is a bin of ages, the error is the distance to its nearer end, with the sign of answer less age,
+and 0 inside (:mod:`ssr_train.data.spans`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from ssr_bundle.errors import SsrError
 from ssr_bundle.report import plain
 from ssr_train.data.dataset import Dataset
+from ssr_train.data.spans import Spans
 
 CA_YEARS = (3, 5, 7)
 PERCENTILES = (50, 90, 95, 99)
@@ -27,7 +32,11 @@ RESAMPLES = 1000
 CONFIDENCE = 0.95
 _TAILS = (50 * (1 - CONFIDENCE), 100 - 50 * (1 - CONFIDENCE))
 
+LEAST_IN_CELL = 20
+"""Fewest images of one age band, sex and group for which a mean and its bounds are given."""
+
 Years = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 class Bounds(NamedTuple):
@@ -82,21 +91,41 @@ class Errors:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """The images of one age band, sex and group. ``names``: the band's, then of what else the labels give.
+    ``errors`` None: of fewer than :data:`LEAST_IN_CELL` images."""
+
+    names: tuple[str, ...]
+    count: int
+    errors: Errors | None
+
+
+@dataclass(frozen=True)
 class Metrics:
     """Errors of a whole test set and of its parts. ``parts``: by what divides (``age``, ``sex``, ``group``),
-    then by the part's name; a division that the labels do not give is left out.
+    then by the part's name; a division that the labels do not give is left out. ``cells``: by all of these at
+    once.
 
     ``resampled``: what the bootstrap drew, ``image`` or ``subject``.
     """
 
     overall: Errors
     parts: Mapping[str, Mapping[str, Errors]]
+    cells: Sequence[Cell]
     resampled: str
 
     def to_json(self) -> dict[str, Any]:
         return {
             "overall": self.overall.to_json(),
             "parts": plain(self.parts),
+            "cells": [
+                {
+                    **dict(zip(self.parts, cell.names, strict=True)),
+                    "count": cell.count,
+                    "errors": plain(cell.errors),
+                }
+                for cell in self.cells
+            ],
             "bootstrap": {"resampled": self.resampled, "resamples": RESAMPLES, "confidence": CONFIDENCE},
         }
 
@@ -167,20 +196,54 @@ def _correlations(means: Years) -> Years:
 
 def measure(answers: ArrayLike, faces: Dataset, index: NDArray[np.int64], *, seed: int = 0) -> Metrics:
     """Errors of ``answers`` (M,) to the pictures ``index`` (M,) of ``faces``, overall and by age band, sex
-    and group, with bootstrap intervals."""
-    given, ages, subjects = np.asarray(answers, np.float64), faces.ages[index], faces.subjects[index]
+    and group, and by all three at once, with bootstrap intervals."""
+    given, subjects = np.asarray(answers, np.float64), faces.subjects[index]
+    ages = faces.spans[index].nearest(given)
 
-    def of(rows: NDArray[np.bool_]) -> Errors:
+    def of(rows: Flags) -> Errors:
         return errors(given[rows], ages[rows], subjects[rows], resamples=RESAMPLES, seed=seed)
 
-    overall = of(np.ones(len(ages), np.bool_))
-    parts: dict[str, dict[str, Errors]] = {}
-    bands = np.searchsorted(AGE_BANDS, ages, side="right") - 1
-    parts["age"] = {band_name(AGE_BANDS, b): of(bands == b) for b in np.unique(bands).tolist()}
+    divided = divisions(faces, index)
+    parts = {by: {name: of(rows) for name, rows in named.items()} for by, named in divided.items()}
+    return Metrics(
+        of(np.ones(len(ages), np.bool_)),
+        parts,
+        [
+            Cell(names, count, of(rows) if count >= LEAST_IN_CELL else None)
+            for names, rows in crossed(divided)
+            if (count := int(rows.sum()))
+        ],
+        "subject" if _by_subject(subjects) else "image",
+    )
+
+
+def divisions(faces: Dataset, index: NDArray[np.int64]) -> dict[str, dict[str, Flags]]:
+    """Which of the pictures ``index`` (M,) of ``faces`` are of each age band, sex and group, by these three
+    and by name; what the labels do not give is left out. A face whose label is a bin stands under that bin,
+    for its age may lie in another band than the bin's middle."""
+    found = {"age": age_parts(faces.spans[index])}
     for by, labels in (("sex", faces.sexes[index]), ("group", faces.groups[index])):
         if (labels != "").any():
-            parts[by] = {str(name) or "unknown": of(labels == name) for name in np.unique(labels)}
-    return Metrics(overall, parts, "subject" if _by_subject(subjects) else "image")
+            found[by] = {str(name) or "unknown": labels == name for name in np.unique(labels)}
+    return found
+
+
+def age_parts(spans: Spans) -> dict[str, Flags]:
+    """Which of N labels lie in each of :data:`AGE_BANDS`, and which are which bin; by age."""
+    band = np.searchsorted(AGE_BANDS, spans.low, side="right") - 1
+    named: list[tuple[tuple[float, float], str, Flags]] = []
+    for b in np.unique(band[~spans.binned]).tolist():
+        named.append(((AGE_BANDS[b], -1.0), band_name(AGE_BANDS, b), (band == b) & ~spans.binned))
+    for low, high in np.unique(np.stack([spans.low, spans.high], 1)[spans.binned], axis=0).tolist():
+        rows = (spans.low == low) & (spans.high == high)
+        named.append(((low, high), f"bin {spans.name(int(rows.argmax()))}", rows))
+    return {name: rows for _, name, rows in sorted(named, key=lambda one: one[0])}
+
+
+def crossed(divided: Mapping[Any, Mapping[str, Flags]]) -> Iterator[tuple[tuple[str, ...], Flags]]:
+    """Every combination of parts, one of each division, with its rows."""
+    for chosen in product(*(named.items() for named in divided.values())):
+        yield tuple(name for name, _ in chosen), np.logical_and.reduce([rows for _, rows in chosen])
 
 
 def band_name(lower_ends: Sequence[float], band: int) -> str:

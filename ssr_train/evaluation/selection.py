@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import Crop
 from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
 from ssr_train.data.cut_of import check_cut, same_cut
-from ssr_train.data.dataset import Dataset
+from ssr_train.data.dataset import Dataset, need_ages
 from ssr_train.data.protocols import Split, leak, make_split
 from ssr_train.evaluation.asked import Source
 from ssr_train.evaluation.intervals import TooFew
@@ -135,6 +136,7 @@ class Selection:
             "data": self.faces.description,
             "data_sha256": self.faces.sha256,
             "synthetic": self.faces.synthetic,
+            "bins": int(self.faces.spans[self.index].binned.sum()),
             "selection": list(self.lines),
             "chose_epoch": self.choosing,
         }
@@ -219,6 +221,23 @@ def select(
     if origin.initial is not None:
         lines.append("note: the weights started from others; what those learned from is not checked")
     return Selection(faces, index, tuple(lines), trained, choosing, seed if name in datasets.NAMES else None)
+
+
+def select_for(
+    bundle: Bundle, source: Source, console: Console, *, fresh_seed: int, ages_for: str | None = None
+) -> Selection:
+    """:func:`select` for ``bundle``; what ``ages_for`` names refuses a set with bins of ages."""
+    chosen = select(
+        source,
+        Origin.of(bundle.contract.provenance),
+        console,
+        fresh_seed=fresh_seed,
+        crop=bundle.contract.interface.crop,
+        whose=str(bundle.path),
+    )
+    if ages_for is not None:
+        need_ages(chosen.faces, f"--data {source.data}", ages_for)
+    return chosen
 
 
 def load(name: str, count: int, seed: int, workers: int, console: Console) -> Dataset:

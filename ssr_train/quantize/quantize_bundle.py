@@ -24,6 +24,7 @@ from ssr_ops.export.names import command, onnx_name, outdated
 from ssr_ops.replay import ReplayError, replay_all
 from ssr_train import data as datasets
 from ssr_train.data.cut_of import check_cut, same_cut
+from ssr_train.data.spans import Spans
 from ssr_train.describe import drift_rows
 from ssr_train.progress import bar, drawing_bar
 from ssr_train.quantize.crop_source import CropSource
@@ -31,17 +32,15 @@ from ssr_train.quantize.quantizer import find_quantization, steps_of_work
 
 _HELD_OUT_EVERY = 5
 
-Floats = NDArray[np.float64]
 Images = NDArray[np.uint8]
-Ages = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Crops for one purpose, and the true answers (N,) where they are known."""
+    """Crops for one purpose, and what their labels say of N ages where they have any."""
 
     crops: Crops
-    labels: Floats | None = None
+    labels: Spans | None = None
 
     def to_json(self) -> dict[str, Any]:
         c = self.crops
@@ -163,23 +162,27 @@ def _labelled(bundle: Bundle, source: CropSource, console: Console) -> tuple[Par
     parts = []
     for which, index in (("first", chosen[: source.count]), ("last", chosen[source.count :])):
         name = f"{faces.description}: the {which} {source.count} of {2 * source.count} by seed {source.seed}"
-        parts.append(_part(faces.images[index], faces.ages[index], name, interface))
+        parts.append(_part(faces.images[index], faces.spans[index], name, interface))
     return parts[0], parts[1]
 
 
-def _draw(count: int, seed: int, console: Console) -> tuple[Images, Ages, str]:
+def _draw(count: int, seed: int, console: Console) -> tuple[Images, Spans, str]:
     """Drawn faces, their ages and what they are."""
     from ssr_train.data.synthetic import VERSION, draw_faces
 
     with drawing_bar(console, count) as progress:
         faces = draw_faces(count, seed, progress=progress)
-    return *faces, f"drawn faces, generator version {VERSION}, seed {seed}, 0..{count - 1}"
+    return (
+        faces.images,
+        Spans.exact(faces.ages),
+        f"drawn faces, generator version {VERSION}, seed {seed}, 0..{count - 1}",
+    )
 
 
-def _part(images: Images, ages: Ages, name: str, interface: Interface) -> Part:
+def _part(images: Images, labels: Spans, name: str, interface: Interface) -> Part:
     images = np.ascontiguousarray(images if interface.input.colour == "bgr" else images[..., ::-1])
     crops = Crops(images, np.zeros(len(images), np.int64), len(images), (name,))
-    return Part(crops, ages.astype(np.float64))
+    return Part(crops, labels)
 
 
 def _measure(bundle: Bundle, given: Part, held_out: Part | None, console: Console) -> dict[str, Any]:
@@ -200,7 +203,7 @@ def _measure(bundle: Bundle, given: Part, held_out: Part | None, console: Consol
                     record["engines"][precision] = engine
                     record["drift"][precision][name] = Drift.of(found, real).to_json()
                 if part.labels is not None:
-                    error = round(float(np.abs(found - part.labels).mean()), 4)
+                    error = round(float(np.abs(found - part.labels.nearest(found)).mean()), 4)
                     record[name].setdefault("mae", {})[precision] = error
     return record
 

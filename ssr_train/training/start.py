@@ -14,7 +14,7 @@ from ssr_bundle.errors import SsrError
 from ssr_train import data as datasets
 from ssr_train import zoo
 from ssr_train.data.cut_of import check_cut, crop_of, recorded
-from ssr_train.data.dataset import Dataset
+from ssr_train.data.dataset import Dataset, need_ages
 from ssr_train.data.protocols import Split, check_protocol, make_split
 from ssr_train.devices import check_device
 from ssr_train.training.folder import Settings
@@ -92,6 +92,7 @@ def check_data(settings: Settings, data: Dataset, split: Split, size: int, optio
         )
     _check_sizes(len(split.train), len(split.validation), settings, option)
     where = f"{option} {settings.data}"
+    need_ages(data, where, "training")
     if settings.system == "ssrnet":
         recorded(data, where)
     if settings.init is not None:

@@ -1,8 +1,8 @@
 """A folder of one's own: photos, and labels.csv beside them.
 
 The table has the columns ``file`` and ``age``, or ``file``, ``age_low`` and ``age_high`` where only a bin is
-known (both ends included; an empty ``age_high`` is an open bin); ``sex`` and ``subject`` are read where they
-are there, others are not. Of several faces in a photo the one nearest to the centre is the labelled one.
+known (both ends included; an empty ``age_high`` is an open bin); ``sex``, ``subject`` and ``group`` are read
+where they are there, others are not. Of several faces in a photo the one nearest to the centre is meant.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ ABOUT = About(
     layout="""\
 labels.csv (columns file and age, or file, age_low and age_high: a bin, open where age_high is empty)
 000.jpg (where the column file says)""",
-    gives=("subject", "sex"),
+    gives=("subject", "sex", "group"),
     published={},
     licence="Not recorded: the folder's own.",
 )
 
 _EXACT, _BINS = ("age",), ("age_low", "age_high")
-_OPTIONAL = ("sex", "subject")
+_OPTIONAL = ("sex", "subject", "group")
 
 
 def scan(root: Path, about: About) -> Scan:
-    """Read a labelled folder. A bin counts as its middle, an open one as its low end."""
+    """Read a labelled folder. The age of a record with a bin is the bin's middle, of an open one its low
+    end; what measures or trains goes by the bin."""
     folder = about.locate(root, "", labels=(TABLE,))
     header = _header(folder / TABLE)
     ages = _EXACT if "age" in header else _BINS
@@ -58,12 +59,13 @@ def scan(root: Path, about: About) -> Scan:
                     low if high is None else (low + high) / 2,
                     others.get("subject", ""),
                     sex_of(others.get("sex", "")),
+                    others.get("group", ""),
                     face="central",
                     ages=None if low == high else (low, high),
                 ),
                 where,
             )
-    told = f"{binned:,} faces have a bin, which counts as its middle, and an open one as its low end"
+    told = f"{binned:,} faces have a bin: evaluate measures to it, calibrate, gate and fit refuse it"
     remarks = [Problem(AGES_IN_BINS, TABLE, told)] if binned else []
     return reading.scan({"images": labelled}, TABLE, remarks)
 
