@@ -108,7 +108,7 @@ def measure(bundle: Bundle, precision: str, implementation: str, seconds: float,
     images[: len(bundle.golden()["crops"])] = bundle.golden()["crops"][:BATCH]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         stack.enter_context(forced(implementation))
-        engine = Engine(bundle, precision=precision)
+        engine = Engine(bundle, precision=precision, note=False)
         options = Options(instances=1, threads=1, max_batch=BATCH, precision=precision)
         build([("ssrnet", bundle.path)], folder, options)
         server = stack.enter_context(Server(Path(folder), watch=False, shared_memory=True))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ssr_ops.op import implementations as implementations
     from ssr_ops.op import soft_stagewise_regression as soft_stagewise_regression
     from ssr_ops.precision import PrecisionChoice as PrecisionChoice
+    from ssr_ops.precision import SlowPrecision as SlowPrecision
     from ssr_ops.precision import choose_precision as choose_precision
     from ssr_ops.reference import Stages as Stages
 
@@ -25,7 +26,7 @@ __getattr__, __all__ = on_first_use(
         "detector": ("Detections", "Detector"),
         "engine": ("Engine",),
         "op": ("implementations", "soft_stagewise_regression"),
-        "precision": ("PrecisionChoice", "choose_precision"),
+        "precision": ("PrecisionChoice", "SlowPrecision", "choose_precision"),
         "reference": ("Stages",),
     },
 )

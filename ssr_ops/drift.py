@@ -43,7 +43,7 @@ def answers(
     ``reference`` (NumPy) where this build has no engine of that precision. ``tick``: images done since."""
     run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     if ssr_ops.implementations(precision=precision):
-        engine = ssr_ops.Engine(bundle, precision=precision)
+        engine = ssr_ops.Engine(bundle, precision=precision, note=False)
         run, who = engine.predict, engine.implementation
     else:
         run, who = functools.partial(reference_answers, bundle, precision), "reference"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssr_bundle import pillow
-from ssr_bundle.contract import IMAGE_SIZE
+from ssr_bundle.contract import IMAGE_SIZE, PRECISIONS
 from ssr_bundle.errors import SsrError
 from ssr_ops.native import call, folder_of, native, thread_count
+from ssr_ops.precision import SlowPrecision, precision_note
 from ssr_ops.reference import Stages
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ class Engine:
     alone, not on batch size, position or threads. ``SSR_FORCE_IMPLEMENTATION`` or ``implementation`` picks
     one of :func:`ssr_ops.implementations` for the CPU.
 
+    A precision that is asked for by its name and slower than fp32 here is obeyed, with a
+    :class:`SlowPrecision` that says so, measured once a machine and bundle; not where ``note`` is False or an
+    implementation is given.
+
     Raises :class:`ssr_bundle.errors.SsrError` (a ``ValueError``) naming the file that is missing, damaged
     or foreign, or the option that this machine or build cannot honour.
     """
@@ -41,6 +47,8 @@ class Engine:
         precision: str = "fp32",
         threads: int = 1,
         implementation: str | None = None,
+        *,
+        note: bool = True,
     ) -> None:
         path = folder_of(bundle)
         self.device, self.threads = str(device), thread_count(threads)
@@ -67,6 +75,9 @@ class Engine:
         self.weights_sha256: str = engine.weights_sha256
         self.synthetic: bool = engine.synthetic
         """Whether the weights learned from drawn faces only."""
+        if note and self.device == "cpu" and precision in PRECISIONS and implementation is None:
+            if slow := precision_note(bundle, precision):
+                warnings.warn(slow, SlowPrecision, stacklevel=2)
 
     def predict(self, images: ArrayLike) -> Floats:
         """Answers (N,) float32, clipped to the contract's range.

@@ -16,6 +16,10 @@ AUTO = "auto"
 """The name that stands for the choice, wherever a precision is asked for."""
 
 
+class SlowPrecision(UserWarning):
+    """A precision that was asked for by its name, and that is slower than fp32 on this machine."""
+
+
 @dataclass(frozen=True)
 class PrecisionChoice:
     """``precision``: fp32, bf16 or int8; ``reason``: why, in a sentence; ``speeds``: images a second on one

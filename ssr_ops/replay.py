@@ -46,7 +46,7 @@ def replay(bundle: Bundle, precision: str = "fp32") -> Replay:
 
     contract = bundle.contract
     golden = bundle.golden()
-    engine = Engine(str(bundle.path), precision=precision)
+    engine = Engine(str(bundle.path), precision=precision, note=False)
     stages = engine.predict_stages(golden["images"])
     drift = float(face_drift(golden, stages.age).max(initial=0.0))
     allowed = required("native", precision, contract).few

@@ -197,7 +197,7 @@ class NativeRunner(Runner):
     def __init__(self, bundle: Bundle, precision: str, device: str, threads: int) -> None:
         from ssr_ops import Engine
 
-        self._engine = Engine(bundle, device=device, precision=precision, threads=threads)
+        self._engine = Engine(bundle, device, precision, threads, note=False)
         self.weights_sha256 = bundle.contract.weights_sha256
         self.name = f"native {precision} ({self._engine.implementation})"
 

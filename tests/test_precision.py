@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,23 @@ def test_a_precision_slower_than_fp32_is_said(cache: Path, machine: str, tmp_pat
         "int8 has 0.62 of fp32's speed on this machine; precision auto takes the quickest"
     )
     assert choice.note("bf16") == choice.note("fp32") == ""
+
+
+def test_the_engine_says_that_a_precision_is_slower_than_fp32_and_obeys(
+    cache: Path, machine: str, tmp_path: Path
+) -> None:
+    bundle = another(tmp_path, CLOSE)
+    keep(cache, machine, bundle, {"fp32": 1000.0, "bf16": 2000.0, "int8": 600.0})
+    with pytest.warns(ssr_ops.SlowPrecision, match="int8 has 0.60 of fp32.s speed on this machine") as said:
+        engine = ssr_ops.Engine(bundle, precision="int8")
+    assert engine.precision == "int8"
+    assert said[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ssr_ops.Engine(bundle, precision="bf16")
+        ssr_ops.Engine(bundle, precision="auto")
+        ssr_ops.Engine(bundle, precision="int8", note=False)
+        ssr_ops.Engine(bundle, precision="int8", implementation="portable")
 
 
 STEEP = Recalibration((0.0, 50.0, 101.0), (0.0, 100.0, 101.0))

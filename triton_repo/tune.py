@@ -429,7 +429,9 @@ def thread_counts(cores: int) -> list[int]:
 def measure_engine(bundle: Path, precision: str, cores: int, crops: int, seconds: float) -> list[EnginePoint]:
     """The engine called directly: one thread at each batch size, and each thread count at a large batch."""
     images = np.random.default_rng(0).integers(0, 256, (128, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    engines = {t: Engine(str(bundle), precision=precision, threads=t) for t in thread_counts(cores)}
+    engines = {
+        t: Engine(str(bundle), precision=precision, threads=t, note=False) for t in thread_counts(cores)
+    }
     points = [(1, batch) for batch in sorted({*_BATCHES, min(crops, 128)})]
     points += [(t, 128) for t in engines if t > 1]
 

@@ -29,7 +29,9 @@ def contestants(material: Material, precision: str) -> Sequence[Contestant | Abs
 
 def contestant(material: Material, precision: str, implementation: str, title: str) -> Contestant:
     def compile(variant: str, chunk: int, threads: int) -> Session:
-        engine = Engine(material.bundle, precision=precision, threads=threads, implementation=implementation)
+        engine = Engine(
+            material.bundle, precision=precision, threads=threads, implementation=implementation, note=False
+        )
 
         def session(images: Images) -> Call:
             def run() -> Answers:

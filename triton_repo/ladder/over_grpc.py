@@ -88,7 +88,7 @@ class ServedVersion:
         answer = (ask_frames if self.frame else ask)(server.grpc_url, self)
         if self.flavor is not SSR or isinstance(self.bundle, MethodBundle):
             return Opened(answer, f"{self.flavor.backend} backend")
-        engine = ssr_ops.Engine(self.bundle, device=self.device, precision=self.precision)
+        engine = ssr_ops.Engine(self.bundle, device=self.device, precision=self.precision, note=False)
         if not self.frame:
             return Opened(answer, engine.implementation, engine.predict)
         crop = self.bundle.contract.interface.crop
