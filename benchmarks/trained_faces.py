@@ -59,10 +59,10 @@ def markdown(settings: Settings, rows: list[list[str]]) -> str:
         [
             f"# Trained on {name}, judged on other sets (identities of {name} are unknown)",
             f"`python benchmarks/trained_faces.py`. {settings.epochs} epochs of {settings.batch_size} faces "
-            f"a step, seed {settings.seed}, every system alike. Years: mean error, in brackets its 95 % bounds, "
-            "and the mean error with its sign. The best epoch was chosen on the own test pictures, which "
-            "flatters it there. Faces of the other sets are cut as the training set was measured to be cut; of FairFace's "
-            "bins the error is the distance to the bin.",
+            f"a step, seed {settings.seed}, every system alike. Years: mean error, in brackets its 95 % "
+            "bounds, and the mean error with its sign. The best epoch was chosen on the own test pictures, "
+            "which flatters it there. Faces of the other sets are cut as the training set was measured to be "
+            "cut; of FairFace's bins the error is the distance to the bin.",
             table(header, rows),
         ]
     )

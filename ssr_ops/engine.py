@@ -75,9 +75,9 @@ class Engine:
         self.weights_sha256: str = engine.weights_sha256
         self.synthetic: bool = engine.synthetic
         """Whether the weights learned from drawn faces only."""
-        if note and self.device == "cpu" and precision in PRECISIONS and implementation is None:
-            if slow := precision_note(bundle, precision):
-                warnings.warn(slow, SlowPrecision, stacklevel=2)
+        told = note and self.device == "cpu" and precision in PRECISIONS and implementation is None
+        if told and (slow := precision_note(bundle, precision)):
+            warnings.warn(slow, SlowPrecision, stacklevel=2)
 
     def predict(self, images: ArrayLike) -> Floats:
         """Answers (N,) float32, clipped to the contract's range.

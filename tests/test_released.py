@@ -114,3 +114,28 @@ def test_weighted_intervals_of_even_weights_are_the_plain_ones(benchmark: Module
 def test_the_numbers_travel_with_the_package() -> None:
     assert measured.FACTS.is_relative_to(Path(measured.__file__).parent)
     assert measured.FACTS.stat().st_size < 100_000
+
+
+def test_the_readme_quotes_the_tables() -> None:
+    def rows(of: str) -> list[list[str]]:
+        part = (ROOT / "README.md").read_text().partition(f"## {of}\n")[2].partition("\n## ")[0]
+        lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines()]
+        return [cells for cells in lines if cells and not cells[0].startswith("---")][1:]
+
+    faces = (RESULTS / "real-faces.md").read_text()
+    worth = rows("What is an age worth?")
+    assert len(worth) > 5
+    for _, *cells in worth:
+        assert f"| {' | '.join(cells)} |" in faces
+    engines = {
+        slug: (RESULTS / f"engine-{slug}.md").read_text()
+        for slug in ("intel-xeon-family-6-model-167", "amd-epyc-family-23-model-49")
+    }
+    speeds = rows("How fast?")
+    assert len(speeds) > 5
+    for name, *cells in speeds:
+        for table, (one, many) in zip(engines.values(), (cells[:2], cells[2:]), strict=True):
+            if one:
+                kind = name.partition(" (")[0].strip("*")
+                quoted = [line for line in table.splitlines() if kind in line and f" {one} |" in line]
+                assert any(f"| {many} |" in line for line in quoted), (name, one, many)
