@@ -82,6 +82,14 @@ class Runner(AbstractContextManager["Runner"]):
         raise NotImplementedError
 
 
+def runner_of(what: ServedBundle | Path | None) -> str:
+    """The kind that runs ``what`` unless another is asked for: a system's folder in torch, another method's
+    bundle than SSR-Net's in ONNX Runtime, everything else in our engine."""
+    if isinstance(what, Path):
+        return "torch"
+    return "onnx" if isinstance(what, MethodBundle) else "native"
+
+
 def open_runner(
     what: str | os.PathLike[str] | ServedBundle | None,
     kind: str = "torch",

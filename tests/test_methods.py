@@ -16,6 +16,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'ssr-serve[train]'")
 
+from typer.testing import CliRunner  # noqa: E402
+
 import ssr_ops  # noqa: E402
 from ssr_bundle.bundle import BundleError, read_bundle  # noqa: E402
 from ssr_bundle.contract import ContractError, Crop  # noqa: E402
@@ -25,6 +27,7 @@ from ssr_bundle.tolerances import required  # noqa: E402
 from ssr_ops.export import ExportError  # noqa: E402
 from ssr_ops.shipped import default_bundle  # noqa: E402
 from ssr_train import zoo  # noqa: E402
+from ssr_train.cli import app  # noqa: E402
 from ssr_train.inference import open_runner  # noqa: E402
 from ssr_train.zoo.served import write_method  # noqa: E402
 from triton_repo import repository  # noqa: E402
@@ -101,6 +104,19 @@ def test_a_bundle_is_the_system_again(dex: MethodBundle) -> None:
     np.testing.assert_allclose(answers["onnx"], dex.golden()["output"][: len(images)], atol=2e-3)
     with pytest.raises(SsrError, match="is dex, which runs in onnx and torch, in fp32; not in native fp32"):
         open_runner(dex.path, "native")
+
+
+def test_it_is_judged_by_the_same_commands(dex: MethodBundle) -> None:
+    """Drawn faces say nothing of people, but that the commands take the bundle."""
+    run = CliRunner().invoke
+    for words in (["evaluate"], ["challenge"]):
+        found = run(app, [words[0], str(dex.path), "--data", "synthetic", "--count", "60"])
+        assert found.exit_code == 0, found.output
+        assert "onnx fp32" in found.output
+    for words in (["calibrate", "--data", "synthetic"], ["card"], ["quantize", "--data", "synthetic"]):
+        refused = run(app, [words[0], str(dex.path), *words[1:]])
+        assert refused.exit_code == 1
+        assert "expected the bundle of an SSR-Net" in str(refused.exception)
 
 
 def test_what_is_not_served_says_why(tmp_path: Path) -> None:

@@ -84,15 +84,7 @@ class Asked:
 
     def open(self, what: ServedBundle | Path | None) -> Runner:
         """The runner of these weights, see :func:`ssr_train.inference.open_runner`."""
-        from ssr_train.inference import open_runner
+        from ssr_train.inference import open_runner, runner_of
 
         options = {name: value for name, value in vars(self).items() if name != "runner"}
-        return open_runner(what, self.runner or _runner_of(what), **options)
-
-
-def _runner_of(what: ServedBundle | Path | None) -> str:
-    if isinstance(what, Path):
-        return "torch"
-    from ssr_bundle.method import MethodBundle
-
-    return "onnx" if isinstance(what, MethodBundle) else "native"
+        return open_runner(what, self.runner or runner_of(what), **options)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ssr_bundle.bundle import read_bundle
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import read_served
 from ssr_bundle.report import Facts, Part, Picture, Report, Table, plain
 from ssr_train.data.spans import Spans
 from ssr_train.evaluation.asked import Source
@@ -27,7 +27,7 @@ from ssr_train.evaluation.metrics import Flags, Years, crossed, divisions
 from ssr_train.evaluation.plots import draw_challenge
 from ssr_train.evaluation.selection import DRAWN, Selection, ask, select_for
 from ssr_train.evaluation.subject import title
-from ssr_train.inference import open_runner
+from ssr_train.inference import open_runner, runner_of
 
 SEED = 104
 """Of the faces drawn where no seed is said: others than those of the other commands."""
@@ -174,9 +174,9 @@ def measure_challenge(
     Raises :class:`SsrError` for ages outside the network's range or in another order, for a set without a
     face under age, and as :func:`ssr_train.evaluation.selection.select` does.
     """
-    bundle = read_bundle(path)
+    bundle = read_served(path)
     clip = bundle.contract.interface.output.clip
-    with open_runner(bundle, "native", precision=precision) as runner:
+    with open_runner(bundle, runner_of(bundle), precision=precision) as runner:
         check_age(age, clip)
         least = max(age - _YEARS_OF_MINORS, 0) if youngest is None else youngest
         if not 0 <= least < age:

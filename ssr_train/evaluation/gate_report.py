@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from ssr_bundle.bundle import read_bundle
+from ssr_bundle.method import read_served
 from ssr_bundle.report import Facts, Part, Picture, Report, Table, plain
 from ssr_train.evaluation.asked import Source
 from ssr_train.evaluation.gate import (
@@ -29,7 +29,7 @@ from ssr_train.evaluation.metrics import Years, band_name
 from ssr_train.evaluation.plots import draw_gate
 from ssr_train.evaluation.selection import DRAWN, Selection, ask, select_for
 from ssr_train.evaluation.subject import title
-from ssr_train.inference import open_runner
+from ssr_train.inference import open_runner, runner_of
 
 SEED = 103
 """Of the faces drawn where no seed is said: others than evaluation's and calibration's."""
@@ -124,8 +124,8 @@ def measure_gate(
     on either side of the age, and as :func:`ssr_train.evaluation.selection.select` does.
     """
     check_rates(false_accept, confidence)
-    bundle = read_bundle(path)
-    with open_runner(bundle, "native", precision=precision) as runner:
+    bundle = read_served(path)
+    with open_runner(bundle, runner_of(bundle), precision=precision) as runner:
         check_age(age, bundle.contract.interface.output.clip)
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         chosen = select_for(bundle, source, console, fresh_seed=SEED, ages_for="gate")

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from ssr_bundle.bundle import Bundle
 from ssr_bundle.contract import Crop
 from ssr_bundle.errors import SsrError
+from ssr_bundle.method import ServedBundle
 from ssr_train import data as datasets
 from ssr_train.data.cut_of import check_cut, same_cut
 from ssr_train.data.dataset import Dataset, need_ages
@@ -224,7 +224,7 @@ def select(
 
 
 def select_for(
-    bundle: Bundle, source: Source, console: Console, *, fresh_seed: int, ages_for: str | None = None
+    bundle: ServedBundle, source: Source, console: Console, *, fresh_seed: int, ages_for: str | None = None
 ) -> Selection:
     """:func:`select` for ``bundle``; what ``ages_for`` names refuses a set with bins of ages."""
     chosen = select(
