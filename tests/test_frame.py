@@ -345,6 +345,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"boxes": np.ones((2, 4), np.float32), "landmarks": np.ones((1, 5, 2), np.float32)},
         "input 'landmarks' has 1 rows, 'boxes' has 2",
     ),
+    "a parameter with a letter too few": (
+        {"parameters": {"format": "bgr", "treshold": "0.5"}},
+        "request parameter 'treshold' is unknown, expected threshold",
+    ),
+    "a parameter in another case": (
+        {"parameters": {"Format": "bgr"}},
+        "request parameter 'Format' is unknown, expected format",
+    ),
+    "a parameter in the singular": (
+        {"parameters": {"format": "bgr", "scale": "640"}},
+        "request parameter 'scale' is unknown, expected scales",
+    ),
     "a threshold of 0": (
         {"parameters": {"format": "bgr", "threshold": "0"}},
         "request parameter threshold: expected a number in 0.01..1",

@@ -59,7 +59,8 @@ def build_command(
             "--flavor",
             metavar="F[,F...]",
             help="ssr: our backend. tensorrt, onnx: models NAME-tensorrt and NAME-onnx for the stock "
-            "backends of a Triton container. [default: ssr]",
+            "backends of a Triton container. The bundle of another method than SSR-Net takes onnx alone. "
+            "[default: ssr]",
         ),
     ] = None,
     instances: Annotated[int, typer.Option(help="Copies of the engine that work at once.")] = 1,

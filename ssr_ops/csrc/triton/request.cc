@@ -5,6 +5,7 @@
 #include <string>
 
 #include "triton/device_memory.h"
+#include "triton/spelling.h"
 
 namespace ssr::triton {
 namespace {
@@ -16,11 +17,12 @@ Error CheckCancelled(TRITONBACKEND_Request* handle) {
   return nullptr;
 }
 
-// A client that states the interface it was made for is refused when the model has another one.
-Error CheckInterface(const ModelState& state, TRITONBACKEND_Request* handle) {
+// A client that states the interface it was made for is refused when the model has another one, and one whose
+// parameter is misspelt.
+Error CheckParameters(const ModelState& state, TRITONBACKEND_Request* handle) {
   return EachParameter(
       handle, [&](std::string_view key, TRITONSERVER_ParameterType type, const void* value) -> Error {
-        if (key != "interface_sha256") return nullptr;
+        if (key != "interface_sha256") return CheckSpelling(key);
         if (type != TRITONSERVER_PARAMETER_STRING) {
           return Invalid("request parameter interface_sha256: expected a string of 64 hexadecimal digits");
         }
@@ -79,7 +81,7 @@ Error Invalid(const std::string& message) { return MakeError(TRITONSERVER_ERROR_
 
 Error ReadHead(const ModelState& state, Request* request) {
   if (Error error = CheckCancelled(request->handle)) return error;
-  if (Error error = CheckInterface(state, request->handle)) return error;
+  if (Error error = CheckParameters(state, request->handle)) return error;
   return ReadRequestedOutputs(state.config.mode.outputs, request);
 }
 
