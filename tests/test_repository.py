@@ -639,7 +639,7 @@ def test_any_error_of_a_version_is_a_fault_of_it(
             raise error
         return read_bundle(path)
 
-    monkeypatch.setattr(repository, "read_bundle", read)
+    monkeypatch.setattr(repository, "read_served", read)
     rows = {row["version"]: row for row in list_versions(repo)}
     assert [rows[n]["state"] for n in (3, 2, 1)] == ["serving", "broken", "loaded"]
     reason = rows[2]["reason"]

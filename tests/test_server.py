@@ -712,7 +712,7 @@ def test_any_error_of_a_version_is_told_and_the_next_is_served(
         return read(path)
 
     with Server(repo, tritonserver=tritonserver, on_event=events.append) as server:
-        monkeypatch.setattr(repository, "read_bundle", fail)
+        monkeypatch.setattr(repository, "read_served", fail)
         repository.publish("default", repo, "ssrnet")
         until(lambda: any(f.version == 2 for f in server.failures))
         repository.publish("default", repo, "ssrnet")
