@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "core/shrink.h"
+#include "cpu/shrink.h"
 #include "detector_testing.h"
 #include "guarded.h"
 
@@ -102,13 +102,28 @@ int Mean(const testing::Picture& picture, int64_t rows, int64_t columns, int64_t
   return static_cast<int>((2 * sum + area) / (2 * area));
 }
 
-void TestShrinking() {
-  constexpr Side kFrom[] = {{90, 160}, {97, 131}, {1000, 9}, {256, 64}, {7, 7}, {300, 400}};
-  constexpr Side kTo[] = {{30, 53}, {96, 130}, {3, 9}, {1, 1}, {7, 6}, {211, 173}};
-  ssr::Shrinker shrinker;
-  for (size_t i = 0; i < std::size(kFrom); ++i) {
-    const auto [rows, columns] = kTo[i];
-    const testing::Picture picture(kFrom[i].height, kFrom[i].width, static_cast<unsigned>(i));
+// Means exact in each of the kernels: narrow rows of one, two and many pairs of pixels, wide ones, any.
+void TestShrinking(ssr::Isa isa) {
+  struct Case {
+    Side from, to;
+  };
+  std::vector<Case> cases = {{{90, 160}, {30, 53}},   {{97, 131}, {96, 130}}, {{1000, 9}, {3, 9}},
+                             {{256, 64}, {1, 1}},     {{7, 7}, {7, 6}},       {{300, 400}, {211, 173}},
+                             {{108, 192}, {90, 160}}, {{108, 192}, {36, 64}}, {{1, 1}, {1, 1}},
+                             {{128, 62}, {1, 1}},     {{129, 62}, {1, 1}},    {{127, 63}, {1, 1}},
+                             {{65793, 9}, {1, 8}},    {{65794, 9}, {1, 8}},   {{96, 7680}, {20, 1600}}};
+  std::mt19937 random(1);
+  for (int i = 0; i < 200; ++i) {
+    const int64_t height = 1 + random() % 50, width = 1 + random() % 50;
+    cases.push_back(
+        {{height, width},
+         {1 + static_cast<int64_t>(random()) % height, 1 + static_cast<int64_t>(random()) % width}});
+  }
+  ssr::cpu::Shrinker shrinker(isa);
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const auto [rows, columns] = cases[i].to;
+    testing::Picture picture(cases[i].from.height, cases[i].from.width, static_cast<unsigned>(i));
+    if (i % 3 == 2) std::fill(picture.bytes.begin(), picture.bytes.end(), uint8_t{255});  // the largest sums
     const Guarded in(picture.bytes.data(), picture.bytes.size(), Guarded::At::kEnd);
     const Guarded out(static_cast<size_t>(rows * columns * 3), Guarded::At::kEnd);
     shrinker.Shrink(in.data(), picture.height, picture.width, rows, columns, out.data());
@@ -141,9 +156,9 @@ void TestRefusals(const std::shared_ptr<const ssr::DetectorModel>& model, ssr::I
 int main(int argc, char** argv) {
   if (argc != 2) return std::fprintf(stderr, "usage: %s BUNDLE\n", argv[0]), 2;
   const std::shared_ptr<const ssr::DetectorModel> model = testing::LoadDetector(argv[1]);
-  TestShrinking();
   for (const ssr::Isa isa : ssr::SupportedIsas()) {
     const int before = guarded_blocks;
+    TestShrinking(isa);
     TestFrames(model, isa);
     CHECK(guarded_blocks > before);  // else the detector's arrays come from elsewhere, and are not watched
     TestColours(model, isa);

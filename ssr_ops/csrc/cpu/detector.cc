@@ -6,8 +6,8 @@
 #include "core/detections.h"
 #include "core/detector_model.h"
 #include "core/idle.h"
-#include "core/shrink.h"
 #include "cpu/detector_network.h"
+#include "cpu/shrink.h"
 #include "ssr/engine.h"
 
 namespace ssr {
@@ -15,8 +15,10 @@ namespace {
 
 // What one call needs.
 struct Workspace {
+  explicit Workspace(Isa isa) : shrinker(isa) {}
+
   cpu::DetectorMaps maps;
-  Shrinker shrinker;
+  cpu::Shrinker shrinker;
   std::vector<uint8_t> bgr, shrunk;
   std::vector<Size> sizes;
   std::vector<Find> finds;
@@ -82,7 +84,7 @@ class CpuDetector final : public Detector {
   Status WithWorkspace(Do use) {
     try {
       std::unique_ptr<Workspace> work = idle_.Take();
-      if (work == nullptr) work = std::make_unique<Workspace>();
+      if (work == nullptr) work = std::make_unique<Workspace>(isa_);
       use(work.get());
       idle_.Give(std::move(work));
     } catch (const std::exception& error) {

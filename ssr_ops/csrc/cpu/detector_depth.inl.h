@@ -2,61 +2,65 @@
 
 enum class Keep { kRows, kPooled, kBoth };
 
-// Two rows of four outputs of one vector of channels; each value that is read goes to up to six sums.
-// rows: the four input rows, from the column left of the first output.
-template <int kChannels, Keep kKeep, bool kRelu>
+// One vector of channels of kColumns outputs. A value that is read goes to three sums; twelve sums hide the
+// latency of a multiply-add. rows: the three input rows, from the column left of the first output.
+// pooled: the larger of each two, and of those that lie there already if this row is the lower one.
+template <int kChannels, int kColumns, Keep kKeep, bool kRelu, bool kLower>
 SSR_INLINE void DepthBlock(const float* const* rows, int64_t at, const float* weights, const float* bias,
-                           float* upper, float* lower, float* pooled) {
-  constexpr int kColumns = 4;
-  Vec sum[2][kColumns];
-  SSR_UNROLL for (int c = 0; c < kColumns; ++c) sum[0][c] = sum[1][c] = Vec::Load(bias);
-  SSR_UNROLL for (int r = 0; r < 4; ++r) {
-    Vec above[3], below[3];  // this row's weights in the upper and in the lower outputs
-    SSR_UNROLL for (int k = 0; k < 3; ++k) {
-      if (r < 3) above[k] = Vec::Load(weights + (3 * r + k) * kChannels);
-      if (r > 0) below[k] = Vec::Load(weights + (3 * (r - 1) + k) * kChannels);
-    }
+                           float* out, float* pooled) {
+  Vec sum[kColumns];
+  SSR_UNROLL for (int c = 0; c < kColumns; ++c) sum[c] = Vec::Load(bias);
+  SSR_UNROLL for (int r = 0; r < 3; ++r) {
+    Vec w[3];
+    SSR_UNROLL for (int k = 0; k < 3; ++k) w[k] = Vec::Load(weights + (3 * r + k) * kChannels);
     SSR_UNROLL for (int c = 0; c < kColumns + 2; ++c) {
       const Vec value = Vec::Load(rows[r] + at + c * kChannels);
       SSR_UNROLL for (int k = 0; k < 3; ++k) {
         const int j = c - k;
-        if (j < 0 || j >= kColumns) continue;
-        if (r < 3) sum[0][j] = Vec::Fma(value, above[k], sum[0][j]);
-        if (r > 0) sum[1][j] = Vec::Fma(value, below[k], sum[1][j]);
+        if (j >= 0 && j < kColumns) sum[j] = Vec::Fma(value, w[k], sum[j]);
       }
     }
   }
   if (kRelu) {
-    const Vec zero = Vec::Broadcast(0.0f);
-    SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
-      sum[0][c] = Vec::Max(sum[0][c], zero);
-      sum[1][c] = Vec::Max(sum[1][c], zero);
-    }
+    SSR_UNROLL for (int c = 0; c < kColumns; ++c) sum[c] = Vec::Max(sum[c], Vec::Broadcast(0.0f));
   }
   if (kKeep != Keep::kPooled) {
-    SSR_UNROLL for (int c = 0; c < kColumns; ++c) {
-      sum[0][c].Store(upper + c * kChannels);
-      sum[1][c].Store(lower + c * kChannels);
-    }
+    SSR_UNROLL for (int c = 0; c < kColumns; ++c) sum[c].Store(out + c * kChannels);
   }
   if (kKeep != Keep::kRows) {
     SSR_UNROLL for (int c = 0; c < kColumns; c += 2) {
-      Vec::Max(Vec::Max(sum[0][c], sum[0][c + 1]), Vec::Max(sum[1][c], sum[1][c + 1]))
-          .Store(pooled + c / 2 * kChannels);
+      Vec largest = Vec::Max(sum[c], sum[c + 1]);
+      float* const cell = pooled + c / 2 * kChannels;
+      if (kLower) largest = Vec::Max(largest, Vec::Load(cell));
+      largest.Store(cell);
     }
   }
 }
 
-// `blocks` times four columns of all channels.
+template <int kCount>
+struct Count {
+  static constexpr int kValue = kCount;
+};
+
+// Two rows of `blocks` times four columns of all channels. rows: four.
 template <int kChannels, Keep kKeep, bool kRelu>
 SSR_INLINE void Depth(const float* const* rows, const DetectorUnit& unit, int blocks, float* upper,
                       float* lower, float* pooled) {
   for (int channel = 0; channel < kChannels; channel += Vec::kLanes) {
-    SSR_ROLLED for (int block = 0; block < blocks; ++block) {
-      const int64_t at = int64_t{block} * 4 * kChannels + channel;
-      DepthBlock<kChannels, kKeep, kRelu>(rows, at, unit.depth + channel, unit.depth_bias + channel,
-                                          upper + at, lower + at,
-                                          pooled + int64_t{block} * 2 * kChannels + channel);
+    const auto pair = [&](auto columns, int x) __attribute__((always_inline)) {
+      constexpr int kColumns = decltype(columns)::kValue;
+      const float *weights = unit.depth + channel, *bias = unit.depth_bias + channel;
+      const int64_t at = int64_t{x} * kChannels + channel;
+      float* const cells = pooled + int64_t{x} / 2 * kChannels + channel;
+      DepthBlock<kChannels, kColumns, kKeep, kRelu, false>(rows, at, weights, bias, upper + at, cells);
+      DepthBlock<kChannels, kColumns, kKeep, kRelu, true>(rows + 1, at, weights, bias, lower + at, cells);
+    };
+    int x = 0;
+    SSR_ROLLED for (; x + 12 <= 4 * blocks; x += 12) pair(Count<12>(), x);
+    if (x + 8 <= 4 * blocks) {
+      pair(Count<8>(), x);
+    } else if (x < 4 * blocks) {
+      pair(Count<4>(), x);
     }
   }
 }

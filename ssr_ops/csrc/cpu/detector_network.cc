@@ -20,9 +20,9 @@ ChainKernel KernelFor(Isa isa) {
   }
 }
 
-// Columns of a chain's last map that are computed together: the rings of a strip stay in the second-level
-// cache.
-constexpr int kStrip = 200;
+// Columns of a chain's last map that are computed together. Narrower strips, whose rings would fit a
+// second-level cache, gain less than the columns between them cost, which are computed twice.
+constexpr int kStrip = 400;
 constexpr int kLeastBand = 8;  // rows that a thread takes
 
 // Rows of the frame, columns and colours as they lie in it.

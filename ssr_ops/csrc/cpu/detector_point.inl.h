@@ -30,11 +30,6 @@ SSR_INLINE void PixelBlock(const float* const* in, int64_t at, int step, int len
   }
 }
 
-template <int kCount>
-struct Count {
-  static constexpr int kValue = kCount;
-};
-
 // n outputs of kWidth channels, one group of kVectors after another.
 template <int kRuns, int kWidth, bool kRelu>
 SSR_INLINE void Pixels(const float* const* in, int step, int length, const float* weights, const float* bias,

@@ -4,14 +4,10 @@
 #include <cstdint>
 #include <vector>
 
-namespace ssr {
+#include "cpu/shrink_kernels.h"
+#include "ssr/implementation.h"
 
-// The pixels of a side's part: the first and the last by their weights, those between by Parts::count. All in
-// units of 1 / count of a pixel; a part has `source` units.
-struct Part {
-  int64_t first, last;  // indices
-  int32_t first_weight, last_weight;
-};
+namespace ssr::cpu {
 
 // A side of pixels cut into equal parts.
 class Parts {
@@ -24,16 +20,23 @@ class Parts {
 
 class Shrinker {
  public:
+  explicit Shrinker(Isa isa);
+
   // in: (height, width, 3); out: (rows, columns, 3), neither side larger. Each value is its area's mean,
-  // rounded to nearest, halves up. Sides of at most 2^24 pixels. Keeps its memory for the next.
+  // rounded to nearest, halves up. Sides of at most 2^24 pixels, fewer than 2^42 in all. Keeps its memory for
+  // the next.
   void Shrink(const uint8_t* in, int64_t height, int64_t width, int64_t rows, int64_t columns, uint8_t* out);
 
  private:
+  // Fills first_, weights_ and pairs_ from across_.
+  void PairPixels();
+
+  const ShrinkKernels& kernels_;
   Parts down_, across_;
-  // One row of the result, all columns of the picture.
-  std::vector<uint16_t> shorts_;
-  std::vector<uint32_t> sums_;
-  std::vector<float> floats_;
+  std::vector<int32_t> first_;  // these as in ShrunkRow
+  std::vector<uint32_t> weights_;
+  int64_t pairs_;
+  std::vector<uint8_t> work_;
 };
 
-}  // namespace ssr
+}  // namespace ssr::cpu
