@@ -111,7 +111,7 @@ def turns(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, l
     """Median processor seconds of a call in each candidate's turn, a turn each a round, in any order."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     rng, names, end = np.random.default_rng(0), list(calls), time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    while len(times[names[0]]) < 2 or time.perf_counter() < end:
         for i in rng.permutation(len(names)):
             spent: list[float] = []
             while sum(spent) < TURN or len(spent) < 3:
