@@ -264,6 +264,7 @@ def survives_kills(count: int, bundle: Bundle, repository: Path, tick: Callable[
             if row["state"] == "broken":
                 faults.append(f"kill {number + 1}: version {row['version']}: {row['reason']}")
         tick(1)
+    subprocess.run(again, check=True, capture_output=True)  # whoever comes next removes what a kill left
     publish(bundle.path, repository, MODEL)
     left = [p for p in repository.rglob(".tmp-*") if p.is_dir()]
     faults += [f"{path}: left behind" for path in left]
