@@ -2,7 +2,7 @@
 
 Every finished run that ``ssr-train table1`` and its like left below RUNS, on its own test pictures and on
 portraits and FairFace, whose faces are cut as the training set's were measured to be cut. Writes
-results/trained-faces.md.
+results/trained-faces-N-epochs.md.
 
     python benchmarks/trained_faces.py OUT/runs --portraits portraits --fairface fairface --work WORK
 """
@@ -91,7 +91,7 @@ def main() -> None:
     for run in runs:
         rows.append([run.path.name, *(cell for place in (None, *places) for cell in judged(run, place))])
         print(*rows[-1], sep=" | ", flush=True)
-    path = given.out / "trained-faces.md"
+    path = given.out / f"trained-faces-{settings.epochs}-epochs.md"
     replace_file(path, (markdown(settings, rows) + "\n").encode())
     print(path)
 

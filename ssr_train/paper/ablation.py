@@ -64,6 +64,7 @@ def ablation(runs: Runs) -> Report:
         },
         draw=lambda figure: _draw(figure, on, off),
         synthetic=runs.synthetic,
+        caution=runs.caution,
     )
 
 

@@ -105,6 +105,7 @@ def figure2(runs: Runs, systems: Sequence[str], official: Path | None, official_
         draw=lambda figure: _draw(figure, ours, published, shown, 1.3 * runs.constant().mae),
         size=(3.6 * (len(ours) + 1), 4.2),
         synthetic=runs.synthetic,
+        caution=runs.caution,
     )
 
 

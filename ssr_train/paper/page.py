@@ -23,14 +23,16 @@ def page(
     draw: Callable[[Figure], None],
     size: tuple[float, float] = (8, 4.5),
     synthetic: bool = False,
+    caution: str = "",
 ) -> Report:
     """One table or figure of the paper, made again.
 
     ``name``: of its files. ``facts``: what must be known to read it (data, budget, leak), a line each;
     ``notes`` follow the tables. ``numbers``: what JSON holds. ``draw`` fills an empty figure of ``size``
-    (inches). ``synthetic``: measured on drawn faces, as title, picture and file names then say.
+    (inches). ``synthetic``: measured on drawn faces, as title, picture and file names then say; ``caution``:
+    what the title says of other faces.
     """
-    heading = f"{title}: {DRAWN}" if synthetic else title
+    heading = ": ".join(filter(None, (title, DRAWN if synthetic else caution)))
     return Report(
         heading,
         [

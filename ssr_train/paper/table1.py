@@ -70,6 +70,7 @@ def table1(runs: Runs, systems: Sequence[str], seconds: float) -> Report:
         },
         draw=lambda figure: _draw(figure, measured, sizes, constant),
         synthetic=runs.synthetic,
+        caution=runs.caution,
     )
 
 

@@ -56,6 +56,7 @@ def table2(runs: Runs, systems: Sequence[str]) -> Report:
         },
         draw=lambda figure: _draw(figure, measured),
         synthetic=runs.synthetic,
+        caution=runs.caution,
     )
 
 

@@ -216,6 +216,12 @@ class Runs:
         return f"before, on {self._name(data)}: {counted}"
 
     @property
+    def caution(self) -> str:
+        """What a title says of faces whose persons the labels do not tell apart."""
+        known = leak(self.faces, self.split).known
+        return "" if known else f"{self.name}, identities unknown"
+
+    @property
     def errors_are(self) -> str:
         """How :meth:`errors` are to be read."""
         return (
