@@ -482,15 +482,8 @@ class Contract:
     @classmethod
     def loads(cls, text: str) -> Contract:
         """Parse and check ``contract.json``; raises :class:`ContractError` naming the first fault."""
-        try:
-            data = strict_json.loads(text)
-        except strict_json.JsonError as error:
-            raise ContractError(str(error)) from None
-        return cls._from_json(data, text)
-
-    @classmethod
-    def _from_json(cls, data: Any, text: str) -> Contract:
-        block = Fields(data, "contract")
+        block = parsed(text)
+        data = block.data
         if "kind" in data:
             told = "expected the bundle of an SSR-Net, which has no kind"
             raise ContractError(f"kind: this is the bundle of a {shown(data['kind'])}, {told}")
@@ -514,6 +507,14 @@ class Contract:
             recalibration=recalibration,
             files=read_files(block["files"]),
         )
+
+
+def parsed(text: str) -> Fields:
+    """The object that a ``contract.json`` of any kind holds; :class:`ContractError` for other text."""
+    try:
+        return Fields(strict_json.loads(text), "contract")
+    except strict_json.JsonError as error:
+        raise ContractError(str(error)) from None
 
 
 def check_interface(interface: Interface, contract: Fields, text: str) -> None:

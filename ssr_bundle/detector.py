@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssr_bundle import strict_json
 from ssr_bundle.bundle import (
     CONTRACT_FILE,
     GOLDEN_FILE,
@@ -25,7 +24,7 @@ from ssr_bundle.bundle import (
     checked_contract,
     load_tensors,
 )
-from ssr_bundle.contract import File, check_model_name, read_files, read_provenance, text_of
+from ssr_bundle.contract import File, check_model_name, parsed, read_files, read_provenance, text_of
 from ssr_bundle.fields import ContractError, Fields, same, whole
 from ssr_bundle.shown import shown
 
@@ -156,10 +155,7 @@ class DetectorContract:
     @classmethod
     def loads(cls, text: str) -> DetectorContract:
         """Parse and check ``contract.json``; raises :class:`ContractError` naming the first fault."""
-        try:
-            block = Fields(strict_json.loads(text), "contract")
-        except strict_json.JsonError as error:
-            raise ContractError(str(error)) from None
+        block = parsed(text)
         if "kind" not in block.data and "interface" in block.data:
             raise ContractError("kind: this is the bundle of an age network, expected that of a detector")
         if not same(block["kind"], KIND):

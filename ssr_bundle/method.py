@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssr_bundle import strict_json
 from ssr_bundle.bundle import (
     CONTRACT_FILE,
     GOLDEN_FILE,
@@ -34,6 +33,7 @@ from ssr_bundle.contract import (
     Interface,
     check_interface,
     check_model_name,
+    parsed,
     read_files,
     read_provenance,
     text_of,
@@ -136,10 +136,7 @@ class MethodContract:
     @classmethod
     def loads(cls, text: str) -> MethodContract:
         """Parse and check ``contract.json``; raises :class:`ContractError` naming the first fault."""
-        try:
-            block = Fields(strict_json.loads(text), "contract")
-        except strict_json.JsonError as error:
-            raise ContractError(str(error)) from None
+        block = parsed(text)
         if not same(kind := block.data.get("kind"), KIND):
             whose = "an SSR-Net, which has no kind" if kind is None else f"a {shown(kind)}"
             raise ContractError(f"kind: this is the bundle of {whose}, expected a method's")

@@ -636,15 +636,15 @@ reproduce.register(app)
 
 def _describe(path: Path, full: bool) -> None:
     """Print what a bundle is, after checking it by its golden record."""
-    from ssr_bundle.method import MethodBundle, read_served
+    from ssr_bundle.method import GRAPH_FILE, MethodBundle, read_served
     from ssr_train.describe import describe, describe_method
 
     bundle = read_served(path)
     if isinstance(bundle, MethodBundle):
         from ssr_ops.export.runtime import replay_onnx
 
-        graph = (path / "model.onnx").read_bytes()
-        describe_method(bundle, replay_onnx(graph, bundle, str(path / "model.onnx")), full=full)
+        graph = path / GRAPH_FILE
+        describe_method(bundle, replay_onnx(graph.read_bytes(), bundle, str(graph)), full=full)
     else:
         from ssr_ops.replay import replay_all
 

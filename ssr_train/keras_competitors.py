@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ssr_bundle.contract import Crop
 from ssr_bundle.fetch import ASSETS
 from ssr_bundle.shown import shown
 from ssr_train import zoo
 from ssr_train.keras_file import Arrays, KerasFile, KerasImportError
-from ssr_train.keras_import import RELEASED_CROPS
+from ssr_train.keras_import import NORM, RELEASED_CROPS
 from ssr_train.model import stored
 
-_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 _MAPS = (2, 2, 20)
 """Of MobileNet, what ``feat_a`` reads: height, width and channels, which Keras flattens in this order and
 torch as channels, height, width."""
@@ -65,7 +63,6 @@ def _provenance(system: zoo.System, sha256: str, path: Path) -> dict[str, Any]:
     asset = next((asset for asset in ASSETS.values() if asset.sha256 == sha256), None)
     data = None if asset is None else asset.name.split("_")[0]
     crop = None if data is None else RELEASED_CROPS[ASSETS[data].sha256]
-    assert crop is None or isinstance(crop, Crop)
     return {
         "command": "ssr-train import-keras",
         "system": system.name,
@@ -123,7 +120,7 @@ def _load(system: zoo.System, names: Mapping[str, str], layers: Mapping[str, Arr
 
 def _array(layer: Arrays, what: str, path: Path, name: str) -> np.ndarray[Any, Any]:
     """A layer's array by torch's name, in torch's order of axes."""
-    key = _NORM[what] if "gamma" in layer else {"weight": "kernel", "bias": "bias"}[what]
+    key = NORM[what] if "gamma" in layer else {"weight": "kernel", "bias": "bias"}[what]
     if key == "kernel" and "depthwise_kernel" in layer:
         return layer["depthwise_kernel"].transpose(2, 3, 0, 1)
     if key not in layer:

@@ -16,12 +16,13 @@ from ssr_bundle.fetch import ASSETS
 from ssr_bundle.shown import shown
 from ssr_train.keras_file import HOW_TO_SAVE, Arrays, KerasImportError, open_keras
 
-_NORM = {
+NORM = {
     "weight": "gamma",
     "bias": "beta",
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
+"""Arrays of batch norm: torch's names and Keras'."""
 
 
 RELEASED_CROPS = {
@@ -206,8 +207,8 @@ def _rename(layers: dict[str, Arrays], head: str, stages: int, path: Path) -> Ar
     for number in range(2 * BLOCKS):
         block = f"{'x' if number < BLOCKS else 's'}.{number % BLOCKS}"
         take(f"{block}.conv", convolutions[number])
-        norm = _layer(layers, norms[number], path, tuple(_NORM.values()))
-        for ours, theirs in _NORM.items():
+        norm = _layer(layers, norms[number], path, tuple(NORM.values()))
+        for ours, theirs in NORM.items():
             parameters[f"{block}.norm.{ours}"] = norm[theirs]
     for k in range(stages):
         for ours, theirs in {
