@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, TypeVar
@@ -104,13 +104,13 @@ def read_bundle(path: str | os.PathLike[str], *, replaced: Collection[str] = ())
     none is read that is larger than its contract says.
     """
     folder = Path(path)
-    return Bundle(folder, checked_contract(folder, Contract, replaced))
+    return Bundle(folder, checked_contract(folder, Contract.loads, replaced))
 
 
-def checked_contract(folder: Path, kind: type[_C], replaced: Collection[str] = ()) -> _C:
-    """The contract of a bundle of this ``kind``, its files checked; as :func:`read_bundle`."""
+def checked_contract(folder: Path, loads: Callable[[str], _C], replaced: Collection[str] = ()) -> _C:
+    """The contract of a bundle, of the kind that ``loads`` reads, its files checked: :func:`read_bundle`."""
     need_folder(folder, f"a bundle folder with {CONTRACT_FILE}", BundleError)
-    contract = _read_contract(folder, kind)
+    contract = _read_contract(folder, loads)
     for required in (MODEL_FILE, GOLDEN_FILE):
         if required not in contract.files:
             raise BundleError(f"{folder / CONTRACT_FILE}: files: {required} is not listed")
@@ -120,10 +120,10 @@ def checked_contract(folder: Path, kind: type[_C], replaced: Collection[str] = (
     return contract
 
 
-def _read_contract(folder: Path, kind: type[_C]) -> _C:
+def _read_contract(folder: Path, loads: Callable[[str], _C]) -> _C:
     path = folder / CONTRACT_FILE
     try:
-        return kind.loads(read_whole(path, MAX_CONTRACT_BYTES, BundleError).decode("utf-8"))
+        return loads(read_whole(path, MAX_CONTRACT_BYTES, BundleError).decode("utf-8"))
     except FileNotFoundError:
         raise BundleError(
             f"{folder}: no {CONTRACT_FILE}, so this is not a bundle{_of_a_run(folder)}"
@@ -162,7 +162,7 @@ def copy_into(
     if contract is None and not added:
         written = read_whole(bundle.path / CONTRACT_FILE, MAX_CONTRACT_BYTES, BundleError)
         write_file(folder / CONTRACT_FILE, written)
-        if _read_contract(folder, type(bundle.contract)) != bundle.contract:
+        if _read_contract(folder, type(bundle.contract).loads) != bundle.contract:
             raise BundleError(f"{bundle.path / CONTRACT_FILE}: changed since the bundle was read")
         return replace(bundle, path=folder)
     files = dict(bundle.contract.files)

@@ -204,7 +204,7 @@ def read_detector(path: str | os.PathLike[str]) -> DetectorBundle:
     Raises :class:`BundleError` naming the file that is missing, truncated, altered or foreign.
     """
     folder = Path(path)
-    return DetectorBundle(folder, checked_contract(folder, DetectorContract))
+    return DetectorBundle(folder, checked_contract(folder, DetectorContract.loads))
 
 
 def copy_detector(bundle: DetectorBundle, folder: Path) -> DetectorBundle:

@@ -8,7 +8,6 @@ the answers of the method in float64. ``ssr-train export`` writes it. Read as st
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -16,16 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssr_bundle.bundle import (
-    CONTRACT_FILE,
     GOLDEN_FILE,
-    MAX_CONTRACT_BYTES,
     MODEL_FILE,
     Bundle,
-    BundleError,
     check_images,
     checked_contract,
     load_tensors,
-    read_bundle,
 )
 from ssr_bundle.contract import (
     Contract,
@@ -39,7 +34,6 @@ from ssr_bundle.contract import (
     text_of,
 )
 from ssr_bundle.fields import ContractError, Fields, same
-from ssr_bundle.regular import read_whole
 from ssr_bundle.shown import shown
 
 if TYPE_CHECKING:
@@ -183,7 +177,7 @@ ServedBundle = Bundle | MethodBundle
 def read_method(path: str | os.PathLike[str]) -> MethodBundle:
     """Open the bundle of a method at ``path``, as :func:`~ssr_bundle.bundle.read_bundle` opens SSR-Net's."""
     folder = Path(path)
-    return MethodBundle(folder, checked_contract(folder, MethodContract))
+    return MethodBundle(folder, checked_contract(folder, MethodContract.loads))
 
 
 def read_served(path: str | os.PathLike[str]) -> ServedBundle:
@@ -191,14 +185,13 @@ def read_served(path: str | os.PathLike[str]) -> ServedBundle:
 
     Raises :class:`BundleError` naming the file that is missing, truncated, altered or foreign.
     """
-    return read_method(path) if is_method(Path(path)) else read_bundle(path)
+    folder = Path(path)
+    contract = checked_contract(folder, _loads)
+    if isinstance(contract, MethodContract):
+        return MethodBundle(folder, contract)
+    return Bundle(folder, contract)
 
 
-def is_method(folder: Path) -> bool:
-    """Whether ``folder`` holds a contract that says so; what cannot be read says nothing."""
-    try:
-        text = read_whole(folder / CONTRACT_FILE, MAX_CONTRACT_BYTES, BundleError)
-        data = json.loads(text)
-    except (BundleError, OSError, ValueError, RecursionError):
-        return False
-    return isinstance(data, dict) and data.get("kind") == KIND
+def _loads(text: str) -> ServedContract:
+    kind = parsed(text).data.get("kind")
+    return MethodContract.loads(text) if same(kind, KIND) else Contract.loads(text)

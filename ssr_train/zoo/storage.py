@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 
-from ssr_bundle.bundle import CONTRACT_FILE, MODEL_FILE, hash_file, read_bundle
+from ssr_bundle.bundle import CONTRACT_FILE, MODEL_FILE, hash_file
 from ssr_bundle.disk import need_folder, new_folder, write_file
 from ssr_bundle.errors import SsrError
-from ssr_bundle.method import is_method, read_method
+from ssr_bundle.method import MethodBundle, read_served
 from ssr_train.model import load_model, stored
 from ssr_train.zoo import registry, ssrnet
 from ssr_train.zoo.system import System
@@ -70,11 +70,11 @@ def load_system(path: str | os.PathLike[str]) -> System:
     Raises :class:`SsrError` naming what is missing, truncated, altered or foreign.
     """
     folder = Path(path)
-    if is_method(folder):
-        method = read_method(folder).contract.method
-        return _made(folder, method.name, method.options, _load(folder / MODEL_FILE))
     if (folder / CONTRACT_FILE).exists():
-        bundle = read_bundle(folder)
+        bundle = read_served(folder)
+        if isinstance(bundle, MethodBundle):
+            method = bundle.contract.method
+            return _made(folder, method.name, method.options, _load(folder / MODEL_FILE))
         system = registry.build("ssrnet", **ssrnet.options_of(bundle))
         assert isinstance(system, ssrnet.SSRNetSystem)
         system.network = load_model(bundle)
