@@ -32,7 +32,7 @@ export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 endif
 
-.PHONY: help demo demo-video test test-lowest lint format bench peers clean
+.PHONY: help demo demo-video test test-lowest test-foreign lint format bench peers clean
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +40,7 @@ help:
 	@echo "make demo-video        the same for the people in a clip, drawn ones by default (VIDEO=path for yours)"
 	@echo "make test              the whole test suite (adds PyTorch; ARGS='-k engine' to choose, ARGS='-n 0' for one process)"
 	@echo "make test-lowest       the tests of each extra, with the lowest versions that it promises (in .lowest)"
+	@echo "make test-foreign      perf_analyzer, kserve, mlserver, grpc-js and others against our server, those that install"
 	@echo "make lint              ruff, mypy, clang-format, who may import whom"
 	@echo "make bench             every benchmark; tables go to benchmarks/results/"
 	@echo "make peers             install the runtimes that make bench compares with (1 GB; optional)"
@@ -64,6 +65,11 @@ test-lowest: $(VENV)/.test
 	@PATH=$(abspath $(LOWEST))/bin:$$PATH $(LOWEST_PIP) install -c $(VENV)/lowest.txt --no-build-isolation \
 	  -Cbuild-dir=build/lowest -e './clients[photo,onnxruntime]' -e '.[train,log]'
 	@env OMP_WAIT_POLICY=passive $(LOWEST)/bin/python -m pytest $(LOWEST_TESTS) $(ARGS)
+
+# Clients of others, each in a folder of build/foreign; what cannot be installed is skipped with the reason.
+test-foreign: $(VENV)/.test
+	@$(BIN)/python tests/foreign/install.py
+	@$(PYTEST) tests/foreign $(ARGS)
 
 lint: $(VENV)/.test
 	@$(BIN)/ruff check .
