@@ -1,0 +1,1 @@
+"""``ssr-video watch``: cameras in, ages of tracked people out, for months."""

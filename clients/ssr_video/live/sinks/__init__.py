@@ -1,0 +1,1 @@
+"""Where events go: files that rotate, a webhook, an MQTT broker, Parquet."""
