@@ -119,7 +119,7 @@ $(VENV)/.video: $(VENV)/.demo
 
 $(VENV)/.test: $(VENV)/.tools $(NATIVE)
 	@echo "building the native code and installing what the tests need (PyTorch among it)"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[photo,video]' -e '.[dev]'
+	@$(PIP) install -c constraints.txt --no-build-isolation -e './clients[live,parquet]' -e '.[dev]'
 	@touch $@ $(VENV)/.demo $(VENV)/.video
 
 clean:

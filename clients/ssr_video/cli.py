@@ -130,6 +130,63 @@ def evaluate(
         evaluation.picture(picture)
 
 
+@app.command()
+@unfolded
+def watch(
+    cameras: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CAMERAS.toml", help="Which cameras, and where their events go.", readable=False
+        ),
+    ],
+    *,
+    page: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Serve the live page and the metrics here, such as 127.0.0.1:8080."
+        ),
+    ] = None,
+    page_token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SSR_VIDEO_PAGE_TOKEN",
+            help="What a browser must show; needed where others get to the page.",
+        ),
+    ] = None,
+    show_faces: Annotated[bool, typer.Option("--show-faces", help="Do not blur faces on the page.")] = False,
+    spool: Annotated[
+        Path | None,
+        typer.Option(help="Folder of what sinks have not brought on yet; without it one of this user's own."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the configuration, say what is in it, and end.")
+    ] = False,
+    server: Connection,
+) -> None:
+    """Watch cameras live, and tell the age of everybody who is tracked, until Ctrl-C or SIGTERM.
+
+    A camera that is down, hangs or sends garbage is opened again, and costs the others nothing. A changed
+    configuration is taken up by itself, and on SIGHUP; cameras that are the same in it are left alone.
+    docs/live.md describes the configuration, the events, the page and the metrics.
+
+    No picture is stored. The page shows faces blurred, and takes no other machine's connections unless it
+    is given their address and a token.
+
+    Examples:
+
+        ssr-video watch cameras.toml --page 127.0.0.1:8080
+
+        ssr-video watch cameras.toml --check
+    """
+    _check_extra()
+    from ssr_video.live.service import check_cameras, watch_cameras
+
+    if check:
+        check_cameras(cameras)
+    else:
+        watch_cameras(cameras, server, spool, page, page_token, show_faces)
+
+
 def _check_extra() -> None:
     """Say in one line that the extra ``video`` is not installed, before a part of it is missed elsewhere."""
     import ssr_video.libav  # noqa: F401

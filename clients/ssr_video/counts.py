@@ -34,6 +34,19 @@ def bands_of(text: str) -> tuple[int, ...]:
     return bands
 
 
+def names_of(bands: Sequence[int]) -> list[str]:
+    """``0-12``, ..., ``65+`` and :data:`UNKNOWN`, of bands that begin at these years."""
+    ends = [*(f"-{last - 1}" for last in bands[1:]), "+"]
+    return [*(f"{first}{end}" for first, end in zip(bands, ends, strict=True)), UNKNOWN]
+
+
+def band_of(years: float | None, bands: Sequence[int]) -> str:
+    """The name of the band that an age falls into."""
+    if years is None:
+        return UNKNOWN
+    return names_of(bands)[max(sum(first <= years for first in bands) - 1, 0)]
+
+
 def suppressed(cells: Sequence[int], smallest: int) -> list[int | None]:
     """``cells`` without those from 1 to ``smallest`` - 1, nor further ones as long as what is left out could
     be told from the total: at least two are left out then, which hold ``smallest`` people together."""
@@ -55,9 +68,8 @@ class Counts:
     def __init__(self, out: Text, bands: Sequence[int] = BANDS, smallest: int = SMALLEST) -> None:
         self._out = out
         self._smallest = smallest
-        ends = [*(f"-{last - 1}" for last in bands[1:]), "+"]
         self._bands = tuple(bands)
-        self._cells = {f"{first}{end}": 0 for first, end in zip(bands, ends, strict=True)} | {UNKNOWN: 0}
+        self._cells = dict.fromkeys(names_of(bands), 0)
 
     def begin(self, reading: Reading, rate: float) -> None:
         pass
@@ -69,7 +81,7 @@ class Counts:
         for event in told.events:
             if event.event == "end":
                 age = event.person.age
-                self._cells[UNKNOWN if age is None else self._band(age.years)] += 1
+                self._cells[band_of(age.years if age else None, self._bands)] += 1
 
     def close(self, summary: Summary) -> None:
         self._out.write(json.dumps(self.to_json(), indent=2) + "\n")
@@ -84,7 +96,3 @@ class Counts:
             "total": None if 0 < total < self._smallest else total,
             "smallest_cell": self._smallest,
         }
-
-    def _band(self, years: float) -> str:
-        index = sum(first <= years for first in self._bands) - 1
-        return list(self._cells)[max(index, 0)]

@@ -1,0 +1,52 @@
+"""The server of the ages, which may be away: asked again with growing pauses, and never waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ssr_client import ClientError
+
+from ssr_bundle.errors import SsrError
+from ssr_video.service import Service
+
+T = TypeVar("T")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
+"""Seconds in which a server that failed is not asked; each pause is twice the one before."""
+
+
+class Answering:
+    """Opens a :class:`Service` when it is first needed. ``failing``: why there is no answer, or None."""
+
+    def __init__(self, open: Callable[[], Service], clock: Callable[[], float]) -> None:
+        self._open, self._clock = open, clock
+        self._service: Service | None = None
+        self._pause, self._again = FIRST_PAUSE, clock()
+        self.failing: str | None = None
+
+    def service(self) -> Service | None:
+        """The open service; None while the server is left in peace, or cannot be opened."""
+        if self._clock() < self._again:
+            return None
+        if self._service is None:
+            try:
+                self._service = self._open()
+            except SsrError as error:
+                self._failed(error)
+        return self._service
+
+    def ask(self, question: Callable[[], T]) -> T | None:
+        """What ``question`` gives, or None where it raises :class:`ClientError`."""
+        try:
+            answer = question()
+        except ClientError as error:
+            self._failed(error)
+            return None
+        self.failing, self._pause = None, FIRST_PAUSE
+        return answer
+
+    def _failed(self, error: SsrError) -> None:
+        self.failing = str(error)
+        self._again = self._clock() + self._pause
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)

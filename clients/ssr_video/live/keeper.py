@@ -1,0 +1,207 @@
+"""The life of one camera: a process for each connection, killed when it hangs, followed by another."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Protocol
+
+from ssr_video.live.address import reachable
+from ssr_video.live.cameras import Camera
+from ssr_video.live.messages import Asked, Finish, Lost, Opened, Said, Wanted
+from ssr_video.live.source import Kind
+from ssr_video.live.worker import Job, work
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE: dict[Kind, float] = {"away": 30.0, "broken": 2.0, "refused": 30.0}
+"""Seconds between two tries; each pause is twice the one before, less up to half of it by chance. A camera
+that gives no pictures may do so again any moment; one that refuses locks out who asks too often."""
+KNOCKS = 2.0
+"""Seconds between two looks at whether the port of a camera that is away takes connections again."""
+STEADY = 10.0
+"""Seconds of pictures after which pauses begin small again."""
+SLACK = 5.0
+"""Seconds that a process may be silent beyond what its camera may."""
+FAREWELL = 1.5
+"""Seconds that a process has to end its tracks."""
+
+
+class Listener(Protocol):
+    """Who is told how a camera does."""
+
+    def connecting(self, camera: str) -> None: ...
+
+    def said(self, camera: str, message: Said) -> None: ...
+
+    def lost(self, camera: str, why: str, next_try: float) -> None: ...
+
+    def stopped(self, camera: str) -> None: ...
+
+
+class Keeper:
+    """Watches one camera from :meth:`start` to :meth:`stop`, in a thread of its own."""
+
+    def __init__(
+        self,
+        job: Job,
+        listener: Listener,
+        processes: BaseContext,
+        *,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._job, self._listener, self._processes, self._chance = job, listener, processes, chance
+        self._stop = threading.Event()
+        self._wanted = False
+        self._changed = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"ssr-video-{job.camera.name}", daemon=True)
+
+    @property
+    def camera(self) -> Camera:
+        return self._job.camera
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def show(self, wanted: bool) -> None:
+        """Whether somebody looks at the camera's pictures."""
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._changed.set()
+
+    def ask_to_stop(self) -> None:
+        """Begin to stop."""
+        self._stop.set()
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Stop; done within :data:`FAREWELL` seconds and a little."""
+        self.ask_to_stop()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        name = self._job.camera.name
+        tries = 0
+        while not self._stop.is_set():
+            self._listener.connecting(name)
+            connection = _Connection(self._job, self._listener, self._processes, self._changed.set)
+            lost = self._follow(connection)
+            if lost is None:
+                break
+            live = connection.live_since
+            steady = live is not None and time.monotonic() - live > STEADY
+            tries = 1 if steady else tries + 1
+            pause = self._pause(lost.kind, tries)
+            self._listener.lost(name, lost.why, pause)
+            self._wait(lost.kind, pause)
+        self._listener.stopped(name)
+
+    def _pause(self, kind: Kind, tries: int) -> float:
+        pause = min(FIRST_PAUSE * 2.0 ** min(tries - 1, 16), LONGEST_PAUSE[kind])
+        return pause * (1 - 0.5 * self._chance())
+
+    def _wait(self, kind: Kind, pause: float) -> None:
+        """Wait ``pause`` seconds; for a camera that is away no longer than that."""
+        end = time.monotonic() + pause
+        while (left := end - time.monotonic()) > 0:
+            if self._stop.wait(min(left, KNOCKS)):
+                return
+            if kind == "away" and reachable(self._job.camera.url):
+                return
+
+    def _follow(self, connection: _Connection) -> Lost | None:
+        """One connection, from its beginning to its end. Why it ended, None where it was to."""
+        camera = self._job.camera
+        shown = False
+        try:
+            while True:
+                limit = (camera.silence if connection.live_since else camera.open_timeout) + SLACK
+                if connection.ended.is_set():
+                    return connection.lost
+                if self._stop.is_set():
+                    if connection.live_since is not None:
+                        connection.ask(Finish())
+                        connection.ended.wait(FAREWELL)
+                    return None
+                if time.monotonic() - connection.last_sign > limit:
+                    return Lost(f"its process gave no sign for {limit:g} s, and was killed", "broken")
+                if self._wanted != shown:
+                    shown = self._wanted
+                    connection.ask(Wanted(shown))
+                self._changed.wait(0.25)
+                self._changed.clear()
+        finally:
+            connection.close()
+
+
+class _Connection:
+    """A process, and a thread that hears what it says."""
+
+    def __init__(
+        self, job: Job, listener: Listener, processes: BaseContext, on_end: Callable[[], None]
+    ) -> None:
+        self._name, self._listener, self._on_end = job.camera.name, listener, on_end
+        self.last_sign = time.monotonic()
+        self.live_since: float | None = None
+        self.ended = threading.Event()
+        self._last_word: Lost | None = None
+        self._pipe: Pipe
+        self._pipe, theirs = processes.Pipe()
+        try:
+            self._process: BaseProcess = processes.Process(  # type: ignore[attr-defined]
+                target=work, args=(theirs, job), name=f"ssr-video {self._name}", daemon=True
+            )
+            self._process.start()
+        finally:
+            theirs.close()
+        self._thread = threading.Thread(target=self._hear, name=f"ssr-video-hear-{self._name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost(self) -> Lost:
+        """Why it ended."""
+        if self._last_word is not None:
+            return self._last_word
+        self._process.join(SLACK)
+        code = self._process.exitcode
+        how = (
+            f"ended by {signal.Signals(-code).name}"
+            if code is not None and code < 0
+            else f"exit status {code}"
+        )
+        return Lost(f"its process ended without a word ({how})", "broken")
+
+    def ask(self, message: Asked) -> None:
+        with suppress(OSError):  # of a process that has just ended
+            self._pipe.send(message)
+
+    def _hear(self) -> None:
+        try:
+            while True:
+                message: Said = self._pipe.recv()
+                self.last_sign = time.monotonic()
+                if isinstance(message, Lost):
+                    self._last_word = message
+                    continue
+                if isinstance(message, Opened):
+                    self.live_since = self.last_sign
+                self._listener.said(self._name, message)
+        except (EOFError, OSError):
+            pass
+        finally:
+            self.ended.set()
+            self._on_end()
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.join()
+        self._thread.join()
+        self._pipe.close()
+        self._process.close()
