@@ -295,32 +295,35 @@ def _ids(lines: Path) -> set[str]:
 
 
 def reconnections(folder: Path, clip: Path, server: str, count: int) -> list[list[str]]:
-    """Cameras whose connections are ended as soon as all are live, until there were ``count`` of these."""
+    """Cameras whose connection is ended whenever it is live, until there were ``count`` of these."""
     rows = []
     with HttpCamera(clip) as camera, ExitStack() as running:
-        ports = [running.enter_context(Faulty(camera.port)) for _ in range(8)]
-        urls = {f"camera-{i}": f"http://127.0.0.1:{port.port}/x" for i, port in enumerate(ports)}
+        ports = {f"camera-{i}": running.enter_context(Faulty(camera.port)) for i in range(CAMERAS)}
+        urls = {name: f"http://127.0.0.1:{port.port}/x" for name, port in ports.items()}
         watched = running.enter_context(watching(folder, urls, server))
-
-        def done() -> int:
-            return sum(c["reconnections"] for c in watched.state().values())
-
+        ended: dict[str, int] = {}
         steps = [count // 10, *range(count // 4, count + 1, count // 4)]
-        for step in steps:
-            while done() < step:
-                wait(lambda: sum(c["state"] == "live" for c in watched.state().values()) >= len(ports), 60)
-                for port in ports:
-                    port.restart()
-            wait(lambda: all(c["state"] == "live" for c in watched.state().values()), 60)
-            megabytes, descriptors, processes, _ = watched.cost()
-            own = next(
-                int(row.split()[1]) / 1024
-                for row in Path(f"/proc/{watched.process.pid}/smaps_rollup").read_text().splitlines()
-                if row.startswith("Rss:")
-            )
-            rows.append([f"{done():,}", f"{own:.1f}", f"{megabytes:.0f}", str(descriptors), str(processes)])
-            print(f"  {rows[-1]}", file=sys.stderr)
+        while steps:
+            state = watched.state()
+            for name, seen in state.items():
+                if seen["state"] == "live" and ended.get(name) != seen["reconnections"]:
+                    ended[name] = seen["reconnections"]
+                    ports[name].restart()
+            done = sum(seen["reconnections"] for seen in state.values())
+            if done >= steps[0]:
+                steps.pop(0)
+                wait(lambda: all(c["state"] == "live" for c in watched.state().values()), 60)
+                rows.append(reconnected(watched, done))
+                print(f"  {rows[-1]}", file=sys.stderr)
+            time.sleep(0.2)
     return rows
+
+
+def reconnected(watched: Watched, done: int) -> list[str]:
+    megabytes, descriptors, processes, _ = watched.cost()
+    rollup = Path(f"/proc/{watched.process.pid}/smaps_rollup").read_text().splitlines()
+    own = next(int(row.split()[1]) / 1024 for row in rollup if row.startswith("Rss:"))
+    return [f"{done:,}", f"{own:.1f}", f"{megabytes:.0f}", str(descriptors), str(processes)]
 
 
 def main() -> None:
@@ -386,7 +389,7 @@ def report(real: str | None, given: Any, late: list[list[str]], held: Faulted, a
         f"{last[0]:.0f} MB, {last[1]} descriptors, {last[2]} processes at the end.",
         f"- A broker that was away all the time: {held.broker}.",
         "## Reconnections",
-        "Eight cameras whose connections are ended as soon as all are live. Megabytes: resident, of the "
+        f"{CAMERAS} cameras whose connections are ended whenever they are live. Megabytes: resident, of the "
         "watch itself; proportional, of all its processes.",
         table(("reconnections", "MB, itself", "MB, all", "descriptors", "processes"), again),
     ])  # fmt: skip

@@ -194,8 +194,8 @@ class Faulty:
             if self._mode == "hang":
                 self._changed.wait_for(lambda: self._mode != "hang")
                 raise OSError  # what was held is gone: the camera begins anew
-        if self._mode == "slow":
-            time.sleep(len(data) / self.SLOW)
+            if self._mode == "slow":
+                self._changed.wait_for(lambda: self._mode != "slow", len(data) / self.SLOW)
         if self._mode == "garble":
             changed = bytearray(data)
             for _ in range(max(1, len(changed) // 50)):

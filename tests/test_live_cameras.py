@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("av")
 
-from ssr_video.live.address import reachable, shown_address
+from ssr_video.live.address import shown_address, unreachable
 from ssr_video.live.cameras import Camera, Settings, read_settings
 from ssr_video.live.zones import Zone, cover
 
@@ -47,6 +47,25 @@ def test_a_camera_and_its_defaults(tmp_path: Path) -> None:
     assert (back.name, back.fps, back.silence) == ("Back door", 0, 7)
 
 
+def test_secrets_are_encoded_where_they_are_part_of_an_address_and_never_shown(tmp_path: Path) -> None:
+    environ = {"P": "p@ss/w:rd?#", "CAMERA": "rtsp://u:p%40@h/a"}
+    path = tmp_path / "cameras.toml"
+    path.write_text(
+        "[camera.a]\nurl = 'rtsp://u:${P}@h:8554/a?key=${P}'\n"
+        "[camera.b]\nurl = '${CAMERA}'\n[camera.c]\nurl = 'rtsp://h/x&password=${P}'"
+    )
+    a, b, c = read_settings(path, environ).cameras.values()
+    assert a.url == "rtsp://u:p%40ss%2Fw%3Ard%3F%23@h:8554/a?key=p%40ss%2Fw%3Ard%3F%23"
+    assert (a.address, b.address, c.address) == ("rtsp://h:8554/a", "an address", "rtsp://h/x...")
+    assert b.url == environ["CAMERA"]
+    for camera in (a, b, c):
+        assert "p@ss" not in repr(camera)
+        assert "p%40" not in repr(camera)
+    path.write_text("[camera.a]\nurl = 'rtsp://u:p#ss@h/a'")
+    with pytest.raises(SsrError, match="%23"):
+        read_settings(path, environ)
+
+
 FAULTS = {
     "": "no camera, expected tables such as",
     "[camera.a": "no TOML",
@@ -61,6 +80,11 @@ FAULTS = {
     "[camera.a]\nurl='webcam:0'\nstaleness=0": "staleness: expected a number from 0.05",
     "[camera.a]\nurl='webcam:0'\ntransport='tpc'": "transport: 'tpc' is unknown, expected one of tcp, udp",
     "[camera.a]\nurl='webcam:front'": "expected webcam: and the number",
+    "[camera.a]\nurl='webcam:99999999999'": "expected webcam: and the number",
+    "[camera.a]\nurl='rtsp://a..b/'": "no host",
+    "[camera.a]\nurl='rtsp://h/a b'": "without spaces",
+    "[camera.a]\nurl='webcam:0'\nzones.''=[[0,0],[1,0],[1,1]]": "expected names of 1 to 64",
+    "[[camera]]\nurl='webcam:0'": "expected tables such as",
     "[camera.a]\nurl='clip:'": "expected clip: and the path",
     "[camera.a]\nurl='ftp://h/x'": "got scheme 'ftp'",
     "[camera.a]\nurl='10.0.0.5'": "got none",
@@ -69,7 +93,7 @@ FAULTS = {
     "[camera.a]\nurl=5": "url: expected a string, got int",
     "[camera.a]\nfps=5": "'url' is missing",
     "[camera]\na='webcam:0'": "expected a table, got",
-    "camera=3": "no camera",
+    "camera=3": "camera: expected tables such as [camera.front], got 3",
     "[camera.'a/b']\nurl='webcam:0'": "expected a name of letters",
     "[camera.'']\nurl='webcam:0'": "expected a name of letters",
     "[camera.a]\nurl='rtsp://u:${NOPE}@h/'": "NOPE",
@@ -117,6 +141,10 @@ def test_what_is_shown_of_an_address() -> None:
         "http://u@[::1]:80/a": "http://[::1]:80/a",
         "webcam:0": "webcam:0",
         "clip:a.mp4": "clip:a.mp4",
+        "rtsp://h/user=u&password=${P}&channel=1": "rtsp://h/user...",
+        "rtsp://h/cam;password=p": "rtsp://h/cam...",
+        "rtsp://${U}:${P}@h/a": "rtsp://h/a",
+        "${CAMERA}": "an address",
     }
     for url, safe in shown.items():
         assert shown_address(url) == safe
@@ -129,9 +157,10 @@ def test_who_listens_is_reachable(tmp_path: Path) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        assert reachable(f"rtsp://127.0.0.1:{port}/a")
-    assert not reachable(f"rtsp://127.0.0.1:{port}/a")
-    assert reachable("webcam:0")
+        assert unreachable(f"rtsp://127.0.0.1:{port}/a") is None
+    assert unreachable(f"rtsp://127.0.0.1:{port}/a") == "nothing answers at its port (connection refused)"
+    assert unreachable("rtsp://no-such-host.invalid/a") == "the name of its host is not known"
+    assert unreachable("webcam:0") is None
 
 
 def test_a_file_too_large_and_one_that_is_no_text(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,46 @@ def test_a_killed_process_is_begun_again(keep: Keep, http: HttpCamera) -> None:
     assert heard.whys == ["its process ended without a word (ended by SIGKILL)"]
 
 
+def test_a_process_that_cannot_be_started_is_tried_again(
+    keep: Keep, http: HttpCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    failures = iter([OSError(24, "Too many open files"), EOFError()])
+    start = PROCESSES.Process.start
+
+    def fails(process: multiprocessing.Process) -> None:
+        if (error := next(failures, None)) is not None:
+            raise error
+        start(process)
+
+    monkeypatch.setattr(PROCESSES.Process, "start", fails)
+    keeper, heard = keep(http.url)
+    until(lambda: "live" in heard.states, 60)
+    words = [why.partition("(")[2] for why in heard.whys]
+    assert words == ["too many open files)", "eoferror)"]
+    keeper.stop()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors + 3
+
+
+def test_what_nobody_can_end_does_not_hold_up_the_end(keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    hang, hangs = threading.Event(), threading.Event()
+
+    def lookup(url: str) -> str | None:
+        hangs.set()
+        hang.wait(60)
+        return "the name of its host is not known"
+
+    monkeypatch.setattr(module, "unreachable", lookup)
+    monkeypatch.setattr(module, "KNOCKS", 0.1)
+    keeper, _ = keep("rtsp://127.0.0.1:9/a")
+    assert hangs.wait(60)
+    began = time.monotonic()
+    assert not keeper.stop(0.5)
+    assert time.monotonic() - began < 5
+    hang.set()
+    assert keeper.stop(30)
+
+
 def test_a_process_that_hangs_is_killed(
     keep: Keep, http: HttpCamera, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +188,30 @@ def test_one_that_refuses_is_asked_seldom_and_one_that_breaks_often() -> None:
     assert [keeper._pause("broken", tries) for tries in (1, 4, 7, 1000)] == [0.5, 2.0, 2.0, 2.0]
     hasty = Keeper(Job(Camera("a", "webcam:0"), NO_SERVER, False), Heard(), PROCESSES, chance=lambda: 1.0)
     assert hasty._pause("away", 1000) == 15.0
+
+
+def test_pauses_grow_with_one_kind_of_failure_alone(
+    keep: Keep, http: HttpCamera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = cycle([b"HTTP/1.0 401 No\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\nno video"])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                if connection.recv(4096):  # and not one who only knocks
+                    connection.sendall(next(answers))
+                connection.close()
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        _, heard = keep(f"http://127.0.0.1:{listening.getsockname()[1]}/a")
+        until(lambda: len(heard.pauses) >= 5, 60)
+        listening.shutdown(socket.SHUT_RDWR)
+    assert heard.pauses[:5] == [0.5] * 5
 
 
 @pytest.mark.parametrize("state", ["live", "hanging", "refused", "opening", "waiting"])

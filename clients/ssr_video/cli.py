@@ -178,6 +178,7 @@ def watch(
 
         ssr-video watch cameras.toml --check
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
     _check_extra()
     from ssr_video.live.service import check_cameras, watch_cameras
 

@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 4.0
 """Seconds in which a server that failed is not asked; each pause is twice the one before."""
+ANEW = 3.0
+"""Seconds of failures after which the service is opened anew."""
 
 
 class Answering:
@@ -24,6 +26,7 @@ class Answering:
         self._service: Service | None = None
         self._pause, self._again = FIRST_PAUSE, clock()
         self.failing: str | None = None
+        self._since = 0.0
 
     def service(self) -> Service | None:
         """The open service; None while the server is left in peace, or cannot be opened."""
@@ -47,6 +50,11 @@ class Answering:
         return answer
 
     def _failed(self, error: SsrError) -> None:
+        now = self._clock()
+        self._since = now if self.failing is None else self._since
         self.failing = str(error)
+        if self._service is not None and now - self._since > ANEW:  # another server may find faces otherwise
+            self._service.close()
+            self._service = None
         self._again = self._clock() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)

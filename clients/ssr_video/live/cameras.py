@@ -12,7 +12,7 @@ from typing import Any
 from ssr_bundle.errors import SsrError
 from ssr_bundle.regular import opened
 from ssr_bundle.shown import shown
-from ssr_video.live.address import check_address, shown_address
+from ssr_video.live.address import check_address, filled_address, shown_address
 from ssr_video.live.keys import Keys, known
 from ssr_video.live.sinks.settings import SinkSettings, sinks_of
 from ssr_video.live.zones import Polygon, Zone, polygon, zones_of
@@ -33,6 +33,7 @@ MOST_BYTES = 1 << 20
 class Camera:
     """One camera. Seconds, frames a second, pixels of the face's box.
 
+    ``address``: where it is, as it may be shown.
     ``open_timeout``: until the first frame arrives. ``silence``: without a frame, after which the camera is
     lost. ``staleness``: a frame that waited longer is not worked on. ``fps``: frames analysed a second at
     most, 0 for all. ``budget``, ``smallest_face``: as of ``ssr-video run``. ``masks`` are painted black
@@ -41,6 +42,7 @@ class Camera:
 
     name: str
     url: str = field(repr=False)
+    address: str = ""
     transport: str = "tcp"
     open_timeout: float = 5.0
     silence: float = 5.0
@@ -50,11 +52,6 @@ class Camera:
     smallest_face: float = 24.0
     zones: tuple[Zone, ...] = ()
     masks: tuple[Polygon, ...] = ()
-
-    @property
-    def address(self) -> str:
-        """Where it is, as it may be shown."""
-        return shown_address(self.url)
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,9 @@ def settings_of(table: Mapping[str, Any], where: str, environ: Mapping[str, str]
     known(table, ("camera", "defaults", "sink"), where)
     defaults = Keys(table.get("defaults", {}), _OPTIONS, f"{where}: [defaults]").table
     given = table.get("camera", {})
-    if not isinstance(given, dict) or not given:
+    if not isinstance(given, dict):
+        raise SsrError(f"{where}: camera: expected tables such as [camera.front], got {shown(given)}")
+    if not given:
         raise SsrError(f"{where}: no camera, expected tables such as [camera.front] with its url")
     cameras = {}
     for name, values in given.items():
@@ -113,9 +112,15 @@ def settings_of(table: Mapping[str, Any], where: str, environ: Mapping[str, str]
 
 
 def _camera(name: str, keys: Keys, environ: Mapping[str, str]) -> Camera:
-    url = keys.secret("url", environ)
+    template = keys.get("url")
+    if not isinstance(template, str):
+        raise keys.wrong("url", f"expected a string, got {type(template).__name__}")
+    try:
+        url = filled_address(template, environ)
+    except SsrError as error:
+        raise keys.wrong("url", str(error)) from None
     check_address(url, f"{keys.where}: url")
-    camera = Camera(name, url)
+    camera = Camera(name, url, shown_address(template))
     numbers: dict[str, Any] = {
         key: keys.number(key, getattr(camera, key), least=least, most=most)
         for key, (least, most) in _BOUNDS.items()

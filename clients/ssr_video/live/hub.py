@@ -64,6 +64,7 @@ class Hub:
         self._wants, self._say = wants, say
         self._lock = threading.RLock()
         self._known: dict[str, _Known] = {}
+        self._failing: str | None = None
         self._pictures = 0
         self._recent: deque[Event] = deque(maxlen=RECENT)
         self._minutes: deque[tuple[datetime, Counter[str]]] = deque(maxlen=MINUTES)
@@ -190,6 +191,10 @@ class Hub:
         known.latencies.extend((now, latency) for latency in report.latencies)
         self._metrics.latencies(known.status.name, report.latencies)
         known.status = replace(known.status, counts=counts, people=report.people, server=report.server)
+        failing = next((one.status.server for one in self._known.values() if one.status.server), None)
+        if (failing is None) != (self._failing is None):
+            self._say(f"no ages: {failing}" if failing else "ages are told again")
+        self._failing = failing
 
     def _event(self, known: _Known, event: Event) -> None:
         key = (event["session"], event["track"])

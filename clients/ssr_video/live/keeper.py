@@ -13,7 +13,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from ssr_video.live.address import reachable
+from ssr_video.live.address import unreachable
 from ssr_video.live.cameras import Camera
 from ssr_video.live.messages import Asked, Finish, Lost, Opened, Said, Wanted
 from ssr_video.live.source import Kind
@@ -29,6 +29,8 @@ STEADY = 10.0
 """Seconds of pictures after which pauses begin small again."""
 SLACK = 5.0
 """Seconds that a process may be silent beyond what its camera may."""
+END = 1.0
+"""Seconds in which a killed process ends."""
 FAREWELL = 1.5
 """Seconds that a process has to end its tracks."""
 
@@ -80,27 +82,46 @@ class Keeper:
         self._stop.set()
         self._changed.set()
 
-    def stop(self) -> None:
-        """Stop; done within :data:`FAREWELL` seconds and a little."""
+    def stop(self, seconds: float = FAREWELL + 1.0) -> bool:
+        """Stop within ``seconds``; whether all has ended. What hangs then, such as the lookup of a name, is
+        left to itself."""
         self.ask_to_stop()
-        self._thread.join()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _keep(self) -> None:
         name = self._job.camera.name
-        tries = 0
+        tries, kind = 0, None
         while not self._stop.is_set():
             self._listener.connecting(name)
-            connection = _Connection(self._job, self._listener, self._processes, self._changed.set)
-            lost = self._follow(connection)
+            lost, steady = self._connect()
             if lost is None:
                 break
-            live = connection.live_since
-            steady = live is not None and time.monotonic() - live > STEADY
-            tries = 1 if steady else tries + 1
-            pause = self._pause(lost.kind, tries)
-            self._listener.lost(name, lost.why, pause)
-            self._wait(lost.kind, pause)
+            # Garbage may look like a refusal: only one kind of failure after another makes pauses grow.
+            tries = tries + 1 if lost.kind == kind and not steady else 1
+            kind = lost.kind
+            while lost is not None:
+                pause = self._pause(lost.kind, tries)
+                self._listener.lost(name, lost.why, pause)
+                self._wait(lost.kind, pause)
+                # A process for a camera that is away would only find out what a knock does.
+                why = (
+                    unreachable(self._job.camera.url) if kind == "away" and not self._stop.is_set() else None
+                )
+                lost = Lost(why, "away") if why else None
+                tries += 1
         self._listener.stopped(name)
+
+    def _connect(self) -> tuple[Lost | None, bool]:
+        """One connection: why it is lost, None where it was to end; and whether it was steady."""
+        try:
+            connection = _Connection(self._job, self._listener, self._processes, self._changed.set)
+        except (OSError, EOFError, RuntimeError) as error:
+            words = str(getattr(error, "strerror", None) or type(error).__name__).lower()
+            return Lost(f"its process cannot be started ({words})", "broken"), False
+        lost = self._follow(connection)
+        live = connection.live_since
+        return lost, live is not None and time.monotonic() - live > STEADY
 
     def _pause(self, kind: Kind, tries: int) -> float:
         pause = min(FIRST_PAUSE * 2.0 ** min(tries - 1, 16), LONGEST_PAUSE[kind])
@@ -112,7 +133,7 @@ class Keeper:
         while (left := end - time.monotonic()) > 0:
             if self._stop.wait(min(left, KNOCKS)):
                 return
-            if kind == "away" and reachable(self._job.camera.url):
+            if kind == "away" and unreachable(self._job.camera.url) is None:
                 return
 
     def _follow(self, connection: _Connection) -> Lost | None:
@@ -121,7 +142,7 @@ class Keeper:
         shown = False
         try:
             while True:
-                limit = (camera.silence if connection.live_since else camera.open_timeout) + SLACK
+                limit = camera.silence + SLACK if connection.live_since else camera.open_timeout + 2 * SLACK
                 if connection.ended.is_set():
                     return connection.lost
                 if self._stop.is_set():
@@ -158,6 +179,9 @@ class _Connection:
                 target=work, args=(theirs, job), name=f"ssr-video {self._name}", daemon=True
             )
             self._process.start()
+        except BaseException:
+            self._pipe.close()
+            raise
         finally:
             theirs.close()
         self._thread = threading.Thread(target=self._hear, name=f"ssr-video-hear-{self._name}", daemon=True)
@@ -168,7 +192,7 @@ class _Connection:
         """Why it ended."""
         if self._last_word is not None:
             return self._last_word
-        self._process.join(SLACK)
+        self._process.join(END)
         code = self._process.exitcode
         how = (
             f"ended by {signal.Signals(-code).name}"
@@ -201,7 +225,8 @@ class _Connection:
     def close(self) -> None:
         """End the process, whatever it does."""
         self._process.kill()
-        self._process.join()
-        self._thread.join()
+        self._process.join(END)
+        self._thread.join(END)
         self._pipe.close()
-        self._process.close()
+        with suppress(ValueError):  # of a process whose end nobody reports
+            self._process.close()

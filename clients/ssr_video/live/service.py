@@ -60,6 +60,8 @@ def watch_cameras(
         settled()
         assert stop.asked is not None
         _say(f"stopping on {stop.asked.name}")
+    if watch.hangs:
+        os._exit(0)  # at whose end Python would wait for it
 
 
 def state_folder() -> Path:

@@ -14,7 +14,7 @@ from ssr_client.opencv import cv2
 
 from ssr_bundle.errors import SsrError
 from ssr_video.libav import av, reason
-from ssr_video.live.address import reachable
+from ssr_video.live.address import unreachable
 from ssr_video.live.cameras import Camera
 from ssr_video.upright import UPRIGHT, display_matrix, turned
 
@@ -200,7 +200,7 @@ class Webcam:
         self._clock = clock
         self._capture = cv2.VideoCapture(number, cv2.CAP_V4L2)
         if not self._capture.isOpened():
-            raise CameraLost(f"no webcam {number} can be opened here", "away")
+            raise CameraLost(f"no webcam {number} can be opened here", "refused")
 
     def packets(self) -> Iterator[Packet]:
         while True:
@@ -248,8 +248,8 @@ def _lost(error: Exception, camera: Camera, seconds: float) -> CameraLost:
         return CameraLost(f"it has a fault of its own: {_words(error)}")
     if isinstance(error, (av.error.ProtocolNotFoundError, av.error.OptionNotFoundError)):
         return CameraLost(f"it cannot be opened here: {_words(error)}", "refused")
-    if not reachable(camera.url):
-        return CameraLost(f"nothing answers at its port ({_words(error)})", "away")
+    if why := unreachable(camera.url):
+        return CameraLost(why, "away")
     if isinstance(error, av.error.ExitError) or seconds >= camera.open_timeout:
         return CameraLost(f"it takes connections, and has sent no video for {camera.open_timeout:g} s")
     scheme = camera.url.partition(":")[0].upper()

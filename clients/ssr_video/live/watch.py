@@ -15,7 +15,7 @@ from ssr_client.cli import Connection
 from ssr_bundle.errors import SsrError
 from ssr_video.live.cameras import Camera, Settings, read_settings
 from ssr_video.live.hub import Hub
-from ssr_video.live.keeper import Keeper
+from ssr_video.live.keeper import FAREWELL, Keeper
 from ssr_video.live.sinks.open import open_sink
 from ssr_video.live.sinks.settings import SinkSettings
 from ssr_video.live.sinks.sink import Sink
@@ -51,6 +51,8 @@ class Watch:
         self.hub = Hub(wants=self._show, say=say)
         self.reload = threading.Event()
         """Set to read the configuration again, whether or not the file has changed."""
+        self.hangs = False
+        """After :meth:`close`: whether a camera's thread hangs in what nobody can end."""
 
     def start(self) -> None:
         """Open the sinks, and begin with every camera. Raises :class:`SsrError` where a sink cannot be."""
@@ -70,8 +72,9 @@ class Watch:
         """Stop every camera, then every sink; within 5 seconds."""
         for keeper in self._keepers.values():
             keeper.ask_to_stop()
-        for keeper in self._keepers.values():
-            keeper.stop()
+        end = time.monotonic() + FAREWELL + 0.5
+        stopped = [keeper.stop(max(0.0, end - time.monotonic())) for keeper in self._keepers.values()]
+        self.hangs = not all(stopped)
         self._keepers.clear()
         self.hub.tick()
         self._close_sinks([])
@@ -92,8 +95,11 @@ class Watch:
                     self._say(f"{self._path}: read again, nothing has changed")
                 return
             self._apply(settings)
-        except (SsrError, OSError) as error:
+        except SsrError as error:
             self._say(f"{error}; what was configured before goes on")
+        except OSError as error:
+            words = (error.strerror or type(error).__name__).lower()
+            self._say(f"{self._path}: {words}; what was configured before goes on")
 
     def _apply(self, settings: Settings) -> None:
         """Make what runs what ``settings`` say; what is the same in both is left alone."""

@@ -22,6 +22,7 @@ from typing import Any
 from ssr_client.cli import Connection
 from ssr_client.opencv import cv2
 
+from ssr_bundle.shown import cut
 from ssr_video.clock import StreamClock
 from ssr_video.events import Person, Told, Work
 from ssr_video.frame import Frame
@@ -64,6 +65,7 @@ def work(pipe: Pipe, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the watch ends its cameras itself
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     worker = Worker(pipe, job)
     threading.Thread(target=worker.obey, name="ssr-video-obey", daemon=True).start()
     try:
@@ -74,9 +76,9 @@ def work(pipe: Pipe, job: Job) -> None:
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(at.filename).name}:{at.lineno}"
         with suppress(OSError):
-            pipe.send(
-                Lost(f"a fault of ssr-video's own: {type(error).__name__}: {error} ({where})", "broken")
-            )
+            words = cut(" ".join(str(error).split()))
+            fault = f"a fault of ssr-video's own: {type(error).__name__}: {words} ({where})"
+            pipe.send(Lost(fault, "broken"))
     pipe.close()
     os._exit(0)  # a reader may hang in its last read
 
@@ -96,7 +98,8 @@ class Worker:
         self._latencies: list[float] = []
         self._present: tuple[Present, ...] = ()
         self._reported = -REPORT
-        self._told = Work()
+        self._told = self._done = Work()
+        self._service: Service | None = None
         self._people: People | None = None
         self._previews = Previews(job.show_faces)
         self._frame: Frame | None = None
@@ -136,8 +139,7 @@ class Worker:
         return Service.open(patient.client(), patience=0.0)
 
     def _end(self, lost: Lost | None, answering: Answering) -> None:
-        if self._people is not None and self._frame is not None:
-            self._tell(self._people.finish(), Anchor(self._frame.time, self._frame.utc), self._frame)
+        self._finish_tracks()
         self._reported = -REPORT
         self._report(time.monotonic(), answering.failing)
         if lost is not None:
@@ -210,14 +212,14 @@ class Worker:
             return
         if self._camera.fps:
             self._due = max(self._due + 1 / self._camera.fps, at)
-        if self._people is None:
-            options = Options(budget=self._camera.budget, smallest=self._camera.smallest_face)
-            self._people = People(service, options)
+        if service is not self._service:
+            self._begin(service)
         image = picture.image()
         cover(image, self._camera.masks)
         frame = Frame(self._counts["analysed"], at, image, utc, follows)
         self._frame = frame
         people = self._people
+        assert people is not None
         told = answering.ask(lambda: people.advance(frame))
         if told is None:
             self._dropped["server away"] += 1
@@ -229,6 +231,20 @@ class Worker:
         self._pace.took(now - began)
         self._latencies.append(now - picture.arrived)
         self._show(frame, told, picture.arrived, utc)
+
+    def _begin(self, service: Service) -> None:
+        """Follow people with this service; what was followed with another one ends."""
+        self._finish_tracks()
+        options = Options(budget=self._camera.budget, smallest=self._camera.smallest_face)
+        self._people, self._service = People(service, options), service
+        self._session = uuid.uuid4().hex[:12]
+
+    def _finish_tracks(self) -> None:
+        if self._people is None or self._frame is None:
+            return
+        self._tell(self._people.finish(), Anchor(self._frame.time, self._frame.utc), self._frame)
+        self._done = _sum(self._done, self._people.work)
+        self._people = None
 
     def _show(self, frame: Frame, told: Told, arrived: float, utc: datetime) -> None:
         """Make the pictures that somebody looks at."""
@@ -273,8 +289,8 @@ class Worker:
         if now - self._reported < REPORT:
             return
         self._reported = now
-        work = self._people.work if self._people is not None else Work()
-        before, self._told = self._told, Work(**vars(work))
+        work = self._done if self._people is None else _sum(self._done, self._people.work)
+        before, self._told = self._told, work
         self._pipe.send(
             Report(
                 read=self._counts.pop("read", 0),
@@ -290,6 +306,11 @@ class Worker:
         )
         self._dropped.clear()
         self._latencies.clear()
+
+
+def _sum(one: Work, other: Work) -> Work:
+    """What both have cost."""
+    return Work(**{name: value + getattr(other, name) for name, value in vars(one).items()})
 
 
 class _LiveUtc:

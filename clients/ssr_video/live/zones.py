@@ -16,6 +16,9 @@ from ssr_bundle.errors import SsrError
 Polygon = tuple[tuple[float, float], ...]
 """Corners as shares of the picture's width and height."""
 
+LONGEST = 64
+"""Characters of a zone's name."""
+
 
 @dataclass(frozen=True)
 class Zone:
@@ -34,6 +37,9 @@ def zones_of(table: Any, where: str) -> tuple[Zone, ...]:
     """Zones by name, each a list of corners. Raises :class:`SsrError` that names the one that is none."""
     if not isinstance(table, Mapping):
         raise SsrError(f"{where}: expected a table of polygons by name")
+    for name in table:
+        if not name.strip() or not name.isprintable() or len(name) > LONGEST:
+            raise SsrError(f"{where}: expected names of 1 to {LONGEST} printable characters")
     return tuple(Zone(name, polygon(corners, f"{where}.{name}")) for name, corners in table.items())
 
 
