@@ -63,7 +63,7 @@ test-lowest: $(VENV)/.test
 	@$(PYTHON) -m venv --clear $(LOWEST)
 	@$(LOWEST_PIP) install -c constraints.txt $(BUILD_TOOLS) pytest pytest-timeout pytest-xdist hypothesis
 	@PATH=$(abspath $(LOWEST))/bin:$$PATH $(LOWEST_PIP) install -c $(VENV)/lowest.txt --no-build-isolation \
-	  -Cbuild-dir=build/lowest -e './clients[photo,onnxruntime]' -e '.[train,log]'
+	  --config-settings=build-dir=build/lowest -e './clients[photo,onnxruntime]' -e '.[train,log]'
 	@env OMP_WAIT_POLICY=passive $(LOWEST)/bin/python -m pytest $(LOWEST_TESTS) $(ARGS)
 
 # Clients of others, each in a folder of build/foreign; what cannot be installed is skipped with the reason.

@@ -50,7 +50,7 @@ def build_wheel(source: Path, folder: Path, *settings: str) -> Path:
 @pytest.fixture(scope="module")
 def serving_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ssr-serve's wheel, built from this checkout without CUDA (build/wheel is kept between runs)."""
-    settings = ["-Cbuild-dir=build/wheel", "-Ccmake.define.SSR_CUDA=OFF"]
+    settings = ["--config-settings=build-dir=build/wheel", "--config-settings=cmake.define.SSR_CUDA=OFF"]
     return build_wheel(ROOT, tmp_path_factory.mktemp("serve"), *settings)
 
 

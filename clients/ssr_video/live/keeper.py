@@ -60,7 +60,7 @@ class Keeper:
     ) -> None:
         self._job, self._listener, self._processes, self._chance = job, listener, processes, chance
         self._stop = threading.Event()
-        self._wanted = False
+        self._wanted = self._abandoned = False
         self._changed = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"ssr-video-{job.camera.name}", daemon=True)
 
@@ -87,7 +87,8 @@ class Keeper:
         left to itself."""
         self.ask_to_stop()
         self._thread.join(seconds)
-        return not self._thread.is_alive()
+        self._abandoned = self._thread.is_alive()
+        return not self._abandoned
 
     def _keep(self) -> None:
         name = self._job.camera.name
@@ -100,7 +101,7 @@ class Keeper:
             # Garbage may look like a refusal: only one kind of failure after another makes pauses grow.
             tries = tries + 1 if lost.kind == kind and not steady else 1
             kind = lost.kind
-            while lost is not None:
+            while lost is not None and not self._stop.is_set():
                 pause = self._pause(lost.kind, tries)
                 self._listener.lost(name, lost.why, pause)
                 self._wait(lost.kind, pause)
@@ -110,7 +111,8 @@ class Keeper:
                 )
                 lost = Lost(why, "away") if why else None
                 tries += 1
-        self._listener.stopped(name)
+        if not self._abandoned:  # else another keeper may watch the camera by now
+            self._listener.stopped(name)
 
     def _connect(self) -> tuple[Lost | None, bool]:
         """One connection: why it is lost, None where it was to end; and whether it was steady."""
