@@ -26,6 +26,7 @@ from ssr_video.live import keeper as module
 from ssr_video.live.cameras import Camera
 from ssr_video.live.keeper import Keeper
 from ssr_video.live.messages import Opened, Report, Said
+from ssr_video.live.source import Kind
 from ssr_video.live.worker import Job
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -184,11 +185,36 @@ def test_pauses_grow_and_a_camera_that_comes_back_is_not_waited_for(
 
 
 def test_one_that_refuses_is_asked_seldom_and_one_that_breaks_often() -> None:
-    keeper = Keeper(Job(Camera("a", "webcam:0"), NO_SERVER, False), Heard(), PROCESSES, chance=lambda: 0.0)
-    assert [keeper._pause("refused", tries) for tries in (1, 4, 7, 1000)] == [0.5, 4.0, 30.0, 30.0]
-    assert [keeper._pause("broken", tries) for tries in (1, 4, 7, 1000)] == [0.5, 2.0, 2.0, 2.0]
-    hasty = Keeper(Job(Camera("a", "webcam:0"), NO_SERVER, False), Heard(), PROCESSES, chance=lambda: 1.0)
-    assert hasty._pause("away", 1000) == 15.0
+    def pauses(kind: Kind, chance: float) -> list[float]:
+        """After so many tries."""
+        job = Job(Camera("a", "webcam:0"), NO_SERVER, False)
+        backoff = Keeper(job, Heard(), PROCESSES, chance=lambda: chance)._backoff(kind)
+        every = [0.0, *(backoff.pause() for _ in range(1000))]
+        return [every[tries] for tries in (1, 4, 7, 1000)]
+
+    assert pauses("refused", 0.0) == [0.5, 4.0, 30.0, 30.0]
+    assert pauses("broken", 0.0) == [0.5, 2.0, 2.0, 2.0]
+    assert pauses("away", 1.0)[-1] == 15.0
+
+
+def test_each_failure_of_one_kind_doubles_the_pause(keep: Keep) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                if connection.recv(4096):
+                    connection.sendall(b"HTTP/1.0 401 No\r\n\r\n")
+                connection.close()
+
+        threading.Thread(target=refuse, daemon=True).start()
+        _, heard = keep(f"http://127.0.0.1:{listening.getsockname()[1]}/a")
+        until(lambda: len(heard.pauses) >= 4, 60)
+        listening.shutdown(socket.SHUT_RDWR)
+    assert heard.pauses[:4] == [0.5, 1.0, 2.0, 4.0]
 
 
 def test_pauses_grow_with_one_kind_of_failure_alone(

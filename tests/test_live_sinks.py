@@ -28,10 +28,11 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from mqtt_broker import Broker, Listener, retained, until
+from ssr_video.live.backoff import Backoff
 from ssr_video.live.keys import known
 from ssr_video.live.secrets import filled
 from ssr_video.live.sinks import spool as spool_module
-from ssr_video.live.sinks.delivery import TRIES, Backoff, Delivery, Refused, Undelivered
+from ssr_video.live.sinks.delivery import TRIES, Delivery, Refused, Undelivered
 from ssr_video.live.sinks.lines import Lines
 from ssr_video.live.sinks.settings import (
     LinesSettings,

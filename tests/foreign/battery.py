@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ REFUSED = {
 }
 
 
-class Battery:
+class Battery(ABC):
     """The test of a client; its own class says how it asks."""
 
     sends_parameters = True
@@ -72,9 +73,9 @@ class Battery:
         """Whether the parameters of a response come through."""
         return True
 
+    @abstractmethod
     def ask(self, server: Server, requests: Sequence[Request]) -> list[Answer | Refusal]:
         """Ask with the foreign client, one request after the other; skips where the client is not here."""
-        raise NotImplementedError
 
     @pytest.fixture
     def server(self, serve: Any) -> Server:

@@ -17,7 +17,6 @@ EXPECTED = "rtsp://..., rtsps://..., http://..., https://..., webcam:0 or clip:F
 KNOCK = 1.0
 """Seconds that a connection to a camera's port may take, where only that is asked."""
 
-
 ENCODED = "#, /, ?, @ and : in a user or password are written as %23, %2F, %3F, %40 and %3A"
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 from ssr_client import ClientError
 
 from ssr_bundle.errors import SsrError
+from ssr_video.live.backoff import Backoff
 from ssr_video.service import Service
 
 T = TypeVar("T")
@@ -24,7 +25,8 @@ class Answering:
     def __init__(self, open: Callable[[], Service], clock: Callable[[], float]) -> None:
         self._open, self._clock = open, clock
         self._service: Service | None = None
-        self._pause, self._again = FIRST_PAUSE, clock()
+        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, chance=lambda: 0.0)
+        self._again = clock()
         self.failing: str | None = None
         self._since = 0.0
 
@@ -46,7 +48,8 @@ class Answering:
         except ClientError as error:
             self._failed(error)
             return None
-        self.failing, self._pause = None, FIRST_PAUSE
+        self.failing = None
+        self._backoff.reset()
         return answer
 
     def _failed(self, error: SsrError) -> None:
@@ -56,5 +59,4 @@ class Answering:
         if self._service is not None and now - self._since > ANEW:  # another server may find faces otherwise
             self._service.close()
             self._service = None
-        self._again = self._clock() + self._pause
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._again = self._clock() + self._backoff.pause()

@@ -14,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from ssr_video.live.address import unreachable
+from ssr_video.live.backoff import Backoff
 from ssr_video.live.cameras import Camera
 from ssr_video.live.messages import Asked, Finish, Lost, Opened, Said, Wanted
 from ssr_video.live.source import Kind
@@ -21,7 +22,7 @@ from ssr_video.live.worker import Job, work
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE: dict[Kind, float] = {"away": 30.0, "broken": 2.0, "refused": 30.0}
-"""Seconds between two tries; each pause is twice the one before, less up to half of it by chance. A camera
+"""Seconds between two tries, as of :class:`Backoff`. A camera
 that gives no pictures may do so again any moment; one that refuses locks out who asks too often."""
 KNOCKS = 2.0
 """Seconds between two looks at whether the port of a camera that is away takes connections again."""
@@ -92,25 +93,23 @@ class Keeper:
 
     def _keep(self) -> None:
         name = self._job.camera.name
-        tries, kind = 0, None
+        kind, backoff = None, self._backoff("broken")
         while not self._stop.is_set():
             self._listener.connecting(name)
             lost, steady = self._connect()
             if lost is None:
                 break
             # Garbage may look like a refusal: only one kind of failure after another makes pauses grow.
-            tries = tries + 1 if lost.kind == kind and not steady else 1
-            kind = lost.kind
+            if lost.kind != kind or steady:
+                kind, backoff = lost.kind, self._backoff(lost.kind)
             while lost is not None and not self._stop.is_set():
-                pause = self._pause(lost.kind, tries)
+                pause = backoff.pause()
                 self._listener.lost(name, lost.why, pause)
-                self._wait(lost.kind, pause)
+                self._wait(kind, pause)
                 # A process for a camera that is away would only find out what a knock does.
-                why = (
-                    unreachable(self._job.camera.url) if kind == "away" and not self._stop.is_set() else None
-                )
+                ask = kind == "away" and not self._stop.is_set()
+                why = unreachable(self._job.camera.url) if ask else None
                 lost = Lost(why, "away") if why else None
-                tries += 1
         if not self._abandoned:  # else another keeper may watch the camera by now
             self._listener.stopped(name)
 
@@ -125,9 +124,8 @@ class Keeper:
         live = connection.live_since
         return lost, live is not None and time.monotonic() - live > STEADY
 
-    def _pause(self, kind: Kind, tries: int) -> float:
-        pause = min(FIRST_PAUSE * 2.0 ** min(tries - 1, 16), LONGEST_PAUSE[kind])
-        return pause * (1 - 0.5 * self._chance())
+    def _backoff(self, kind: Kind) -> Backoff:
+        return Backoff(FIRST_PAUSE, LONGEST_PAUSE[kind], self._chance)
 
     def _wait(self, kind: Kind, pause: float) -> None:
         """Wait ``pause`` seconds; for a camera that is away no longer than that."""

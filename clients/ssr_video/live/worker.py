@@ -87,8 +87,7 @@ class Worker:
     """The work itself. ``obey`` and the reader are threads of their own."""
 
     def __init__(self, pipe: Pipe, job: Job) -> None:
-        self._pipe, self._camera, self._show_faces = pipe, job.camera, job.show_faces
-        self._server = job.server
+        self._pipe, self._camera, self._server = pipe, job.camera, job.server
         self._finish = threading.Event()
         self._wanted = False
         self._session = uuid.uuid4().hex[:12]

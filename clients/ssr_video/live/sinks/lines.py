@@ -8,7 +8,7 @@ import re
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,8 +16,8 @@ from pathlib import Path
 from ssr_bundle.disk import try_lock
 from ssr_bundle.errors import SsrError
 from ssr_video.live.sinks.settings import LinesSettings
-from ssr_video.live.sinks.sink import Event
-from ssr_video.live.status import CameraStatus, SinkStatus
+from ssr_video.live.sinks.sink import Event, Sink
+from ssr_video.live.status import SinkStatus
 
 NAME = "lines"
 
@@ -27,7 +27,7 @@ MOST_WAITING = 10_000
 _OLD = "old files cannot be removed"
 
 
-class Lines:
+class Lines(Sink):
     """A sink that appends to ``settings.path``, each line whole and soon, by a thread of its own, and renames
     the file before it grows past ``most_bytes``: ``ages.jsonl`` to ``ages-20261129T080000.000Z.jsonl``, UTC.
 
@@ -97,12 +97,6 @@ class Lines:
         if bool(failing) != bool(self._failing):
             self._say(f"{self.path}: {failing or 'is written again'}")
         self._failing = failing
-
-    def camera(self, status: CameraStatus) -> None:
-        """Cameras tell of themselves by events."""
-
-    def cameras(self, names: Collection[str]) -> None:
-        """Nothing is kept of a camera."""
 
     @property
     def status(self) -> SinkStatus:

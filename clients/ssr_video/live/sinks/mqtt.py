@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from ssr_video.live.backoff import Backoff
 from ssr_video.live.sinks.broker import Broker, Message
-from ssr_video.live.sinks.delivery import Backoff, Delivery, Refused, Undelivered
+from ssr_video.live.sinks.delivery import Delivery, Refused, Undelivered
 from ssr_video.live.sinks.home_assistant import device, discovery_topic
 from ssr_video.live.sinks.reasons import tls_context
 from ssr_video.live.sinks.settings import MqttSettings
 from ssr_video.live.sinks.sink import Event
 from ssr_video.live.sinks.spool import Spool
-from ssr_video.live.status import CameraStatus, SinkStatus
+from ssr_video.live.sinks.spooled import Spooled
+from ssr_video.live.status import CameraStatus
 from ssr_video.reading import utc_text
 
 NAME = "mqtt"
@@ -27,7 +29,7 @@ _LONGEST = 65536
 """Bytes of a payload that is looked at."""
 
 
-class Mqtt:
+class Mqtt(Spooled):
     """A sink. Events are kept in the spool until the broker has acknowledged them; of a camera's state the
     broker is told the newest. docs/live.md lists the topics.
 
@@ -63,9 +65,6 @@ class Mqtt:
         )
         self._delivery.poke()
 
-    def take(self, event: Event) -> None:
-        self._delivery.put(event)
-
     def camera(self, status: CameraStatus) -> None:
         state = json.dumps(state_json(status, self._spool.identity))
         with self._gate:
@@ -89,13 +88,6 @@ class Mqtt:
             self._cameras = dict.fromkeys(names)
             self._states = {name: state for name, state in self._states.items() if name in self._watched}
         self._delivery.poke()
-
-    @property
-    def status(self) -> SinkStatus:
-        return self._delivery.status
-
-    def close(self, seconds: float) -> None:
-        self._delivery.close(seconds)
 
     def state_topic(self, camera: str) -> str:
         return f"{self._settings.prefix}/{level(camera)}/state"

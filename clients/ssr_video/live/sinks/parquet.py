@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from ssr_bundle.errors import SsrError
-from ssr_video.live.sinks.delivery import Backoff, Delivery, Refused, Undelivered
+from ssr_video.live.backoff import Backoff
+from ssr_video.live.sinks.delivery import Delivery, Refused, Undelivered
 from ssr_video.live.sinks.settings import ParquetSettings
 from ssr_video.live.sinks.sink import Event
 from ssr_video.live.sinks.spool import Spool
-from ssr_video.live.status import CameraStatus, SinkStatus
+from ssr_video.live.sinks.spooled import Spooled
 from ssr_video.part_file import OutputError, PartFile
 
 try:
@@ -45,7 +46,7 @@ SCHEMA = pa.schema([
 ])  # fmt: skip
 
 
-class Parquet:
+class Parquet(Spooled):
     """A sink of ``end`` events. A file ``ages-20261129T080000Z.parquet`` appears in ``settings.folder`` after
     ``rows`` rows, or ``every`` seconds after the first of them, and when the sink is closed.
 
@@ -81,20 +82,7 @@ class Parquet:
 
     def take(self, event: Event) -> None:
         if event["event"] == "end":
-            self._delivery.put(event)
-
-    def camera(self, status: CameraStatus) -> None:
-        """Cameras are no rows."""
-
-    def cameras(self, names: Collection[str]) -> None:
-        """Nothing is kept of a camera."""
-
-    @property
-    def status(self) -> SinkStatus:
-        return self._delivery.status
-
-    def close(self, seconds: float) -> None:
-        self._delivery.close(seconds)
+            super().take(event)
 
     def _write(self, events: Sequence[Event]) -> None:
         if not events:

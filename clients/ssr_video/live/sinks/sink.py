@@ -13,17 +13,20 @@ same where one is delivered twice."""
 
 
 class Sink(Protocol):
-    """Takes events from one thread. Nothing here blocks on a network, or raises what a network, a disk or a
-    broker did: :attr:`status` says it."""
+    """Takes events from one thread; sinks derive from it. Nothing here blocks on a network, or raises what a
+    network, a disk or a broker did: :attr:`status` says it."""
 
     def take(self, event: Event) -> None:
         """An event happened."""
 
     def cameras(self, names: Collection[str]) -> None:
-        """These cameras are configured from now on."""
+        """These cameras are configured from now on. Most sinks keep nothing of a camera."""
+        return
 
     def camera(self, status: CameraStatus) -> None:
-        """A camera changed: its state, or who is to be seen. At most once a second for each camera."""
+        """A camera changed: its state, or who is to be seen. At most once a second for each camera. Its state
+        is an event too, so that most sinks need no more."""
+        return
 
     @property
     def status(self) -> SinkStatus: ...

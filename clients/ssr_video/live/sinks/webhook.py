@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ssr_bundle import __version__
 from ssr_bundle.errors import SsrError
-from ssr_video.live.sinks.delivery import Backoff, Delivery, Refused, Undelivered
+from ssr_video.live.backoff import Backoff
+from ssr_video.live.sinks.delivery import Delivery, Refused, Undelivered
 from ssr_video.live.sinks.reasons import tls_context, why
 from ssr_video.live.sinks.settings import WebhookSettings
 from ssr_video.live.sinks.sink import Event
 from ssr_video.live.sinks.spool import Spool
-from ssr_video.live.status import CameraStatus, SinkStatus
+from ssr_video.live.sinks.spooled import Spooled
 
 try:
     import httpx
@@ -47,7 +48,7 @@ _TO_REPAIR = {
 _FOR_NOW = {408, 421, 425, 429}
 
 
-class Webhook:
+class Webhook(Spooled):
     """A sink. An event is kept in the spool until a request that held it was answered with 2xx.
 
     A request holds up to 100 events, ``{"schema": 1, "events": [...]}``, and the header ``Idempotency-Key``,
@@ -76,22 +77,6 @@ class Webhook:
         )
         self._spool = Spool(spool_folder / f"{NAME}.spool", settings.spool_bytes, say)
         self._delivery = Delivery(NAME, self._spool, self._post, say, end=self._client.close, backoff=backoff)
-
-    def take(self, event: Event) -> None:
-        self._delivery.put(event)
-
-    def camera(self, status: CameraStatus) -> None:
-        """Cameras tell of themselves by events."""
-
-    def cameras(self, names: Collection[str]) -> None:
-        """Nothing is kept of a camera."""
-
-    @property
-    def status(self) -> SinkStatus:
-        return self._delivery.status
-
-    def close(self, seconds: float) -> None:
-        self._delivery.close(seconds)
 
     def _post(self, events: Sequence[Event]) -> None:
         if not events:
